@@ -1,0 +1,299 @@
+"""What every format converter returns, and the checked steps that all of them share.
+
+A format module of `mmsim.data.formats` offers::
+
+    OPTIONS: frozenset[str]      # names of the options it understands
+    def convert(paths: list[Path], instrument: Instrument,
+                options: Mapping[str, Any], progress: Progress) -> Conversion
+
+It never repairs silently: what it drops it counts under ``counts["dropped_<reason>"]``, what it compares
+it counts under ``checks``, and a broken file is a `DataError` naming file, row and field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.errors import ConfigError, DataError, did_you_mean
+from mmsim.types import EVENT, EventFlag, EventKind, Segment
+
+Progress = Callable[[str, float], None]
+Ints = npt.NDArray[np.int64]
+
+LEVELS = ("L3", "L2", "snapshot")
+INT32_MAX = np.iinfo(np.int32).max
+NS = 1_000_000_000
+
+
+def no_progress(stage: str, fraction: float) -> None:
+    """Report nothing: the default of `Progress` (stage text, fraction done in 0..1)."""
+
+
+@dataclass
+class Conversion:
+    """Canonical events of one dataset and what was found on the way.
+
+    Parameters
+    ----------
+    events : (n,) EVENT array
+    segments : tuple of Segment
+        Together they cover all rows, in order, without overlap.
+    level : {"L3", "L2", "snapshot"}
+    view_depth : int
+        Levels a side that the feed carries; 0: the full book.
+    n_slots : int
+        Largest order slot + 1; 0 on level feeds.
+    recv_ts : (n,) int64 array, optional
+        Local receive time, ns.
+    counts : dict
+        ``rows_read``, ``dropped_<reason>``, ...
+    checks : dict
+        ``states_compared``, ``states_equal``, ``crossed_books``, ...
+    notes : list of str
+        Sentences for `mmsim data check`.
+    px_min, px_max : int
+        Smallest and largest price of any event, ticks; set by `finish`.
+    """
+
+    events: npt.NDArray[np.void]
+    segments: tuple[Segment, ...]
+    level: str
+    view_depth: int = 0
+    n_slots: int = 0
+    recv_ts: Ints | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    checks: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    px_min: int = 0
+    px_max: int = 0
+
+    def finish(self, source: str = "") -> Conversion:
+        """Check the invariants that the kernel relies on, set the price range, and return self.
+
+        Raises
+        ------
+        DataError
+            If the array is empty or of another layout, segments do not cover it, a time runs backwards
+            in a segment, a kind or side is unknown, a slot or quantity is out of range, or a message is
+            left open at the end of a segment.
+        """
+        ev = self.events
+        if ev.dtype != EVENT or ev.ndim != 1:
+            raise DataError(f"expected a one-dimensional EVENT array, was {ev.dtype}", source=source)
+        if len(ev) == 0:
+            raise DataError("expected market events, was none: nothing usable in the files", source=source)
+        if self.level not in LEVELS:
+            raise DataError(f"expected level in {LEVELS}, was {self.level!r}", source=source)
+        self._check_segments(source)
+        _first_bad((ev["kind"] < 1) | (ev["kind"] > EventKind.CLEAR), "a known EventKind", ev["kind"], source, "kind")
+        _first_bad(np.abs(ev["side"]) > 1, "side -1, 0 or 1", ev["side"], source, "side")
+        _first_bad(ev["qty"] < 0, "a quantity >= 0", ev["qty"], source, "qty")
+        slots = max(self.n_slots, 1)
+        _first_bad(ev["oid"] >= slots, f"a slot below {slots}", ev["oid"], source, "oid")
+        priced = ev["px"][ev["kind"] != EventKind.CLEAR]
+        if len(priced) == 0:
+            raise DataError("expected events with prices, was none", source=source)
+        self.px_min, self.px_max = int(priced.min()), int(priced.max())
+        return self
+
+    def _check_segments(self, source: str) -> None:
+        at = 0
+        for seg in self.segments:
+            if seg.start != at or seg.stop <= seg.start:
+                raise DataError(f"expected a segment from event {at}, was {seg}", source=source)
+            ts = self.events["ts"][seg.start : seg.stop]
+            back = np.flatnonzero(np.diff(ts) < 0)
+            if len(back):
+                row = int(back[0]) + 1
+                raise DataError(
+                    f"expected non-decreasing time in segment {seg.label!r}, was {ts[row]} after {ts[row - 1]} ns",
+                    source=source,
+                    row=seg.start + row + 1,
+                    field="ts",
+                )
+            if not self.events["flags"][seg.stop - 1] & EventFlag.LAST:
+                raise DataError(f"expected segment {seg.label!r} to end with a LAST row", source=source)
+            at = seg.stop
+        if at != len(self.events):
+            raise DataError(f"expected segments over {len(self.events)} events, was {at}", source=source)
+        if self.recv_ts is not None and len(self.recv_ts) != len(self.events):
+            raise DataError(
+                f"expected {len(self.events)} receive times, was {len(self.recv_ts)}", source=source
+            )
+
+
+def _first_bad(
+    bad: npt.NDArray[np.bool_], expected: str, values: npt.NDArray[Any], source: str, name: str
+) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(f"expected {expected}, was {values[row]}", source=source, row=row + 1, field=name)
+
+
+def build_events(
+    *,
+    ts: npt.ArrayLike,
+    kind: npt.ArrayLike,
+    side: npt.ArrayLike,
+    px: npt.ArrayLike,
+    qty: npt.ArrayLike,
+    oid: npt.ArrayLike = 0,
+    flags: npt.ArrayLike = 0,
+    source: str = "",
+) -> npt.NDArray[np.void]:
+    """Return an EVENT array from columns (scalars are broadcast), checking that every value fits.
+
+    Raises
+    ------
+    DataError
+        If a price, quantity or slot does not fit its 32 bits.
+    """
+    ts_ = np.atleast_1d(np.asarray(ts, dtype=np.int64))
+    out = np.zeros(len(ts_), dtype=EVENT)
+    out["ts"] = ts_
+    for name, values, low, high in (
+        ("px", px, -INT32_MAX, INT32_MAX),
+        ("qty", qty, 0, INT32_MAX),
+        ("oid", oid, 0, 2 * INT32_MAX + 1),
+    ):
+        wide = np.broadcast_to(np.asarray(values, dtype=np.int64), ts_.shape)
+        _first_bad((wide < low) | (wide > high), f"a value in {low}..{high}", wide, source, name)
+        out[name] = wide
+    out["kind"], out["side"], out["flags"] = kind, side, flags
+    return out
+
+
+def split_decimal(text: str) -> Decimal:
+    """Parse decimal text exactly; NaN and infinities are refused (ValueError)."""
+    try:
+        value = Decimal(text.strip())
+    except InvalidOperation:
+        raise ValueError(text) from None
+    if not value.is_finite():
+        raise ValueError(text)
+    return value
+
+
+def units_from_text(
+    texts: Sequence[str] | npt.NDArray[Any],
+    step: Decimal,
+    *,
+    source: str = "",
+    field: str = "",
+    first_row: int = 1,
+    rows: Sequence[int] | npt.NDArray[Any] | None = None,
+) -> Ints:
+    """Turn decimal text into whole multiples of `step` without a float in between.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        ``"100.20"``; repeated texts are parsed once.
+    step : Decimal
+        Tick size or lot size.
+    first_row, rows
+        One-based row number of the first text, or of each, for the message.
+
+    Raises
+    ------
+    DataError
+        For text that is no finite number, or no multiple of `step`.
+
+    Examples
+    --------
+    >>> units_from_text(["100.2", "99.80"], Decimal("0.2")).tolist()
+    [501, 499]
+    """
+    import pandas as pd
+
+    codes, uniques = pd.factorize(np.asarray(texts, dtype=object), use_na_sentinel=False)
+    table = np.zeros(len(uniques), dtype=np.int64)
+    for i, text in enumerate(uniques):
+        problem = ""
+        try:
+            quotient = split_decimal(str(text)) / step
+            if quotient == quotient.to_integral_value():
+                table[i] = int(quotient)
+            else:
+                problem = f"a multiple of {step}"
+        except ValueError:
+            problem = "a finite decimal number"
+        if problem:
+            at = int(np.argmax(codes == i))
+            row = int(rows[at]) if rows is not None else first_row + at
+            raise DataError(f"expected {problem}, was {text!r}", source=source, row=row, field=field)
+    return table[codes]
+
+
+def units_from_float(
+    values: npt.NDArray[np.float64],
+    step: Decimal,
+    *,
+    source: str = "",
+    field: str = "",
+    first_row: int = 1,
+    rows: npt.NDArray[Any] | None = None,
+    tolerance: float = 1e-6,
+) -> Ints:
+    """Round float64 prices of a binary source to whole steps, refusing what is not one.
+
+    Raises
+    ------
+    DataError
+        For NaN, infinity, or a value farther than `tolerance` steps (relative to 1 or to the value's own
+        float resolution) from a multiple of `step`.
+
+    Examples
+    --------
+    >>> units_from_float(np.array([5271.2, 0.2]), Decimal("0.2")).tolist()
+    [26356, 1]
+    """
+    values = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(values)
+    scaled = np.where(finite, values, 0.0) / float(step)
+    ticks = np.rint(scaled)
+    slack = np.maximum(tolerance, 8.0 * np.finfo(np.float64).eps * np.abs(scaled))
+    bad = ~finite | (np.abs(scaled - ticks) > slack) | (np.abs(ticks) > 2.0**53)
+    if bad.any():
+        at = int(np.argmax(bad))
+        row = int(rows[at]) if rows is not None else first_row + at
+        raise DataError(
+            f"expected a multiple of {step}, was {float(values[at])!r}", source=source, row=row, field=field
+        )
+    return ticks.astype(np.int64)
+
+
+def midnight_ns(day: date | str, timezone: str) -> int:
+    """Return ns since the epoch (UTC) of local midnight of `day` (a date or ``YYYYMMDD``).
+
+    >>> midnight_ns("20210104", "Asia/Shanghai")
+    1609689600000000000
+    """
+    if isinstance(day, str):
+        day = datetime.strptime(day.replace("-", ""), "%Y%m%d").date()
+    local = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(timezone))
+    return int(local.timestamp()) * NS
+
+
+def check_options(options: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """Refuse an option that a format does not know.
+
+    Raises
+    ------
+    ConfigError
+        Naming the nearest known option.
+    """
+    known = sorted(known)
+    for key in options:
+        if key not in known:
+            raise ConfigError(
+                f"{where}: unknown option {key!r}{did_you_mean(key, known)}; known: {', '.join(known) or 'none'}"
+            )
