@@ -1,0 +1,358 @@
+"""The one interface: everything that quotes is an `Agent`, and the session asks it one question.
+
+Rule baselines, RL policies, the LLM teacher, students and the CMM ensemble all implement `quote`.
+Users subclass `Strategy`, whose parameters are annotated class attributes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.errors import ConfigError, did_you_mean
+from mmsim.types import MAX_DEPTH, Instrument
+
+Level = tuple[int, int]  # (price in ticks, quantity in lots)
+
+# Layout of the observation's integer vector, `Observation.raw`: a header, then the depth.
+(
+    O_TS,
+    O_STEP,
+    O_N_BID,
+    O_N_ASK,
+    O_INVENTORY,
+    O_BUY_QTY,
+    O_SELL_QTY,
+    O_BUY_NOTIONAL,
+    O_SELL_NOTIONAL,
+    O_LAST_TRADE_PX,
+    O_TIME_LEFT,
+    O_CASH,
+    O_N_ORDERS,
+    O_N_TRADES,
+    O_BID_PX,
+    O_BID_QTY,
+    O_ASK_PX,
+    O_ASK_QTY,
+    O_EXCH_TS,
+    O_SPARE,
+) = range(20)
+HEADER = 20
+B_PX, B_QTY, A_PX, A_QTY = (HEADER + i * MAX_DEPTH for i in range(4))
+OBS_SIZE = HEADER + 4 * MAX_DEPTH
+
+
+class Quotes(NamedTuple):
+    """The *desired* state of our orders: what should rest in the market from now on.
+
+    ``bids`` and ``asks`` are tuples of ``(px, qty)`` in ticks and lots, best first or in any order,
+    at most one a price. The session compares them with the live orders and sends the difference.
+    ``post_only`` rejects (as an event, not an error) an order that would trade on arrival; otherwise
+    it takes what it crosses and rests the remainder. ``take`` is a signed quantity in lots to trade
+    at once by a market order.
+    """
+
+    bids: tuple[Level, ...] = ()
+    asks: tuple[Level, ...] = ()
+    post_only: bool = True
+    take: int = 0
+
+    @classmethod
+    def two_sided(cls, bid_px: int, ask_px: int, qty: int) -> Quotes:
+        """Quote `qty` lots at `bid_px` and at `ask_px` (ticks)."""
+        return cls(((bid_px, qty),), ((ask_px, qty),))
+
+    @classmethod
+    def none(cls) -> Quotes:
+        """Quote nothing: live orders are cancelled."""
+        return _NO_QUOTES
+
+
+_NO_QUOTES = Quotes()
+
+
+@dataclass(frozen=True)
+class SessionContext:
+    """What an agent may know when an episode starts.
+
+    ``max_inventory`` is in lots; ``unit`` is the usual order size in lots; ``calibration`` holds the
+    market's fitted constants (see ``mmsim calibrate``); ``decision_ns`` is the time between
+    decisions (0: one a snapshot, see ``typical_decision_ns``).
+    """
+
+    instrument: Instrument
+    dataset: str
+    max_inventory: int
+    max_order: int
+    max_levels: int
+    unit: int
+    start_ts: int
+    end_ts: int
+    decision_ns: int
+    rng: np.random.Generator
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    typical_decision_ns: int = 500_000_000
+    checkpoints: Path | None = None  # folder that holds NAME/ checkpoint folders; None: the shipped ones
+
+
+class Observation:
+    """What the agent knows at one decision. Valid until the next; `copy` keeps it.
+
+    ``raw`` is the ``(OBS_SIZE,)`` int64 vector behind it, laid out by the ``O_*`` and ``B_PX ...``
+    constants of this module, for kernels.
+    """
+
+    __slots__ = ("_head", "_orders", "raw")
+
+    def __init__(self, raw: npt.NDArray[np.int64], orders: npt.NDArray[np.void]) -> None:
+        self.raw = raw
+        self._orders = orders
+        self._head: list[int] = raw[:HEADER].tolist()
+
+    def copy(self) -> Observation:
+        """Return an observation that stays valid after the next decision."""
+        return Observation(self.raw.copy(), self.orders.copy())
+
+    @property
+    def orders(self) -> npt.NDArray[np.void]:
+        """Own orders as far as the agent knows, ``(n,)`` `OWN_ORDER`, with their queue positions."""
+        return self._orders[: self._head[O_N_ORDERS]]
+
+    @property
+    def ts(self) -> int:
+        """Local time of the decision, ns since the epoch."""
+        return self._head[O_TS]
+
+    @property
+    def exch_ts(self) -> int:
+        """Exchange time up to which the market is known, ns; ``ts`` minus the feed latency."""
+        return self._head[O_EXCH_TS]
+
+    @property
+    def step(self) -> int:
+        """Zero-based index of the decision in the episode."""
+        return self._head[O_STEP]
+
+    @property
+    def inventory(self) -> int:
+        """Acknowledged signed inventory, lots."""
+        return self._head[O_INVENTORY]
+
+    @property
+    def cash(self) -> int:
+        """Acknowledged cash, tick-lots, before fees."""
+        return self._head[O_CASH]
+
+    @property
+    def time_left_ns(self) -> int:
+        """Time to the end of the episode, ns."""
+        return self._head[O_TIME_LEFT]
+
+    @property
+    def bid_px(self) -> int:
+        """Best bid, ticks."""
+        return self._head[O_BID_PX]
+
+    @property
+    def ask_px(self) -> int:
+        """Best ask, ticks."""
+        return self._head[O_ASK_PX]
+
+    @property
+    def bid_qty(self) -> int:
+        """Quantity at the best bid, lots."""
+        return self._head[O_BID_QTY]
+
+    @property
+    def ask_qty(self) -> int:
+        """Quantity at the best ask, lots."""
+        return self._head[O_ASK_QTY]
+
+    @property
+    def mid2(self) -> int:
+        """Twice the mid-price, ticks (exact)."""
+        return self._head[O_BID_PX] + self._head[O_ASK_PX]
+
+    @property
+    def spread_ticks(self) -> int:
+        """Best ask minus best bid, ticks."""
+        return self._head[O_ASK_PX] - self._head[O_BID_PX]
+
+    @property
+    def microprice(self) -> float:
+        """Size-weighted mid-price, ticks."""
+        b, a = self._head[O_BID_QTY], self._head[O_ASK_QTY]
+        return (self._head[O_ASK_PX] * b + self._head[O_BID_PX] * a) / (a + b)
+
+    @property
+    def buy_qty(self) -> int:
+        """Lots traded by aggressive buyers since the last decision."""
+        return self._head[O_BUY_QTY]
+
+    @property
+    def sell_qty(self) -> int:
+        """Lots traded by aggressive sellers since the last decision."""
+        return self._head[O_SELL_QTY]
+
+    @property
+    def last_trade_px(self) -> int:
+        """Price of the last trade, ticks; 0 before the first."""
+        return self._head[O_LAST_TRADE_PX]
+
+    @property
+    def n_bid(self) -> int:
+        """Bid levels shown (at most ``MAX_DEPTH``)."""
+        return self._head[O_N_BID]
+
+    @property
+    def n_ask(self) -> int:
+        """Ask levels shown (at most ``MAX_DEPTH``)."""
+        return self._head[O_N_ASK]
+
+    @property
+    def bid_pxs(self) -> npt.NDArray[np.int64]:
+        """Bid prices, best first, ``(n_bid,)`` ticks; levels the feed lacks are not shown."""
+        return self.raw[B_PX : B_PX + self._head[O_N_BID]]
+
+    @property
+    def bid_qtys(self) -> npt.NDArray[np.int64]:
+        """Bid quantities, best first, ``(n_bid,)`` lots."""
+        return self.raw[B_QTY : B_QTY + self._head[O_N_BID]]
+
+    @property
+    def ask_pxs(self) -> npt.NDArray[np.int64]:
+        """Ask prices, best first, ``(n_ask,)`` ticks."""
+        return self.raw[A_PX : A_PX + self._head[O_N_ASK]]
+
+    @property
+    def ask_qtys(self) -> npt.NDArray[np.int64]:
+        """Ask quantities, best first, ``(n_ask,)`` lots."""
+        return self.raw[A_QTY : A_QTY + self._head[O_N_ASK]]
+
+
+class Fill(NamedTuple):
+    """One own execution, as the agent learns of it."""
+
+    ts: int
+    order_id: int
+    side: int
+    px: int
+    qty: int
+    maker: bool
+    reason: int
+
+
+class Agent(ABC):
+    """Supplies quotes. Store parameters in ``__init__``, implement `quote`."""
+
+    name: ClassVar[str] = ""
+
+    def reset(self, ctx: SessionContext) -> None:
+        """Prepare for an episode. Randomness only from ``ctx.rng``."""
+
+    @abstractmethod
+    def quote(self, obs: Observation) -> Quotes:
+        """Return the desired quotes for what is known now; ticks and lots only."""
+
+    def on_fill(self, fill: Fill) -> None:
+        """Learn of a fill (called before the next `quote`). Optional."""
+
+    def close(self) -> None:
+        """Release what the agent holds. Optional."""
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """An agent that learns; the simulator never calls these."""
+
+    def fit(self, *args: Any, **kwargs: Any) -> None: ...
+    def save(self, folder: Path) -> None: ...
+    def load(self, folder: Path) -> None: ...
+
+
+class Strategy(Agent):
+    """An agent whose parameters are annotated class attributes.
+
+    Examples
+    --------
+    >>> class Touch(Strategy):
+    ...     offset_ticks: int = 0
+    ...     def quote(self, obs):
+    ...         return Quotes.two_sided(obs.bid_px - self.offset_ticks, obs.ask_px + self.offset_ticks, 1)
+    >>> Touch(offset_ticks=2)
+    Touch(offset_ticks=2)
+    >>> Touch(ofset_ticks=2)
+    Traceback (most recent call last):
+    mmsim.errors.ConfigError: Touch has no parameter 'ofset_ticks' (did you mean 'offset_ticks'?)
+    """
+
+    def __init__(self, **params: Any) -> None:
+        known = self.parameters()
+        for key, value in params.items():
+            if key not in known:
+                raise ConfigError(
+                    f"{type(self).__name__} has no parameter {key!r}{did_you_mean(key, known)}"
+                )
+            setattr(self, key, coerce(value, known[key][0], f"{type(self).__name__}.{key}"))
+
+    @classmethod
+    def parameters(cls) -> dict[str, tuple[Any, Any]]:
+        """Return ``{name: (type, default)}`` of the class's parameters, bases first."""
+        out: dict[str, tuple[Any, Any]] = {}
+        for klass in reversed(cls.__mro__):
+            hints = get_type_hints(klass) if issubclass(klass, Strategy) else {}
+            for key in inspect.get_annotations(klass):
+                hint = hints.get(key)
+                if key.startswith("_") or key == "name" or hint is None or not hasattr(cls, key):
+                    continue
+                if str(hint).startswith("typing.ClassVar"):
+                    continue
+                out[key] = (hint, getattr(cls, key))
+        return out
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{k}={getattr(self, k)!r}"
+            for k, (_, default) in self.parameters().items()
+            if getattr(self, k) != default
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def coerce(value: Any, kind: Any, where: str) -> Any:
+    """Turn text from a command line or TOML into `kind` (int, float, bool, str, or one ``| None``).
+
+    Raises
+    ------
+    ConfigError
+        If the value is not of that kind.
+    """
+    kinds = getattr(kind, "__args__", (kind,))
+    if type(None) in kinds:
+        if value is None or value in ("none", "None", ""):
+            return None
+        kinds = tuple(k for k in kinds if k is not type(None))
+    target = kinds[0]
+    try:
+        if target is bool:
+            if isinstance(value, bool):
+                return value
+            return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
+        if target is int:
+            if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+                raise ValueError
+            return int(value)
+        if target is float:
+            return float(value)
+        if target is str:
+            return str(value)
+    except (KeyError, ValueError, TypeError):
+        raise ConfigError(f"{where}: expected {target.__name__}, was {value!r}") from None
+    return value

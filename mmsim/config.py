@@ -1,0 +1,120 @@
+"""Validated, frozen configuration and how it is put together: TOML file < ``--set`` < flags."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmsim.errors import ConfigError, did_you_mean
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SimConfig(_Frozen):
+    """The physics of one run. Times in ns, quantities in units of ``Instrument.unit_lots``."""
+
+    feed_latency_ns: int = Field(0, ge=0)  # exchange -> agent, on top of recorded receive times
+    order_latency_ns: int = Field(0, ge=0)  # agent -> exchange
+    ack_latency_ns: int = Field(0, ge=0)  # exchange -> agent, for fills, acks and rejects
+    latency: Literal["zero", "fixed", "profile"] = "zero"  # decision latency of the agent
+    decision_latency_ns: int = Field(0, ge=0)  # used by "fixed"
+    decision_interval_ns: int | None = Field(None, ge=1_000)  # None: the market's own grid
+    queue_model: Literal["auto", "proportional", "risk_averse"] = "auto"  # auto: exact on L3
+    replace: Literal["diff", "always"] = "diff"  # "always" cancels and resends unchanged quotes too
+    fees: str = "zero"  # a named schedule of the market's manifest
+    max_inventory_units: int | None = Field(None, ge=1)  # None: the manifest's
+    max_order_units: int = Field(10, ge=1)
+    max_levels: int = Field(5, ge=1, le=16)
+    seed: int = Field(0, ge=0)
+
+
+class RunConfig(_Frozen):
+    """One `mmsim run`."""
+
+    agents: tuple[str, ...] = ("cmm",)
+    datasets: tuple[str, ...] = ("sim-fu", "sim-rb", "sim-cu", "sim-ag")
+    split: Literal["train", "validation", "test"] = "test"
+    out: str | None = None
+    plots: bool = True
+    sim: SimConfig = SimConfig()
+    agent: dict[str, Any] = Field(default_factory=dict)  # parameters for every agent that has them
+    params: dict[str, dict[str, Any]] = Field(default_factory=dict)  # per agent name
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as err:
+        raise ConfigError(f"config {path}: {err.strerror or err}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise ConfigError(f"config {path}: not valid TOML: {err}") from None
+
+
+def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """Turn ``["sim.seed=1", "agent.gamma=0.2"]`` into nested dictionaries; values stay text.
+
+    >>> parse_overrides(["sim.seed=1", "agent.gamma=0.2"])
+    {'sim': {'seed': '1'}, 'agent': {'gamma': '0.2'}}
+    """
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        key, eq, value = pair.partition("=")
+        if not eq or not key:
+            raise ConfigError(f"--set expects KEY=VALUE, was {pair!r}")
+        node = out
+        *parents, leaf = key.strip().split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"--set {pair!r}: {parent!r} is already a value")
+        node[leaf] = value.strip()
+    return out
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on top, dictionaries merged key by key."""
+    out = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def build(model: type[BaseModel], values: Mapping[str, Any], where: str = "config") -> Any:
+    """Validate `values` as `model`, with one-line errors that name the key and the nearest one.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key or a wrong value.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as err:
+        first = err.errors()[0]
+        key = ".".join(str(p) for p in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"{where}: unknown key {key!r}{did_you_mean(key, _keys(model))}") from None
+        raise ConfigError(f"{where}: {key}: {first['msg']}, was {first['input']!r}") from None
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    out: list[str] = []
+    for name, info in model.model_fields.items():
+        out.append(prefix + name)
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            out += _keys(info.annotation, prefix + name + ".")
+    return out

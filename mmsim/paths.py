@@ -1,0 +1,30 @@
+"""Where mmsim keeps things: the user's data home, the cache, and the manifests shipped with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base) if base else Path.home() / ".cache"
+
+
+def cache_home() -> Path:
+    """Return the folder of everything that can be made again: ``MMSIM_CACHE_HOME`` or the user's cache."""
+    env = os.environ.get("MMSIM_CACHE_HOME")
+    return Path(env) if env else _user_cache() / "mmsim"
+
+
+def data_home(override: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of source data files: `override`, ``MMSIM_DATA_HOME``, or a cache folder."""
+    if override is not None:
+        return Path(override)
+    env = os.environ.get("MMSIM_DATA_HOME")
+    return Path(env) if env else cache_home() / "data"
+
+
+def package_root() -> Path:
+    """Return the folder that holds the ``mmsim`` package."""
+    return Path(__file__).resolve().parent
