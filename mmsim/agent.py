@@ -7,6 +7,7 @@ Users subclass `Strategy`, whose parameters are annotated class attributes.
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,54 @@ class Quotes(NamedTuple):
 _NO_QUOTES = Quotes()
 
 
+def to_ticks(px: float, side: int) -> int:
+    """Round a price in fractional ticks away from the market: bids (+1) floor, asks (-1) ceil.
+
+    Raises
+    ------
+    ValueError
+        If the price is not finite (the session reports it as an `AgentError`).
+
+    Examples
+    --------
+    >>> to_ticks(100.4, 1), to_ticks(100.4, -1)
+    (100, 101)
+    """
+    if not math.isfinite(px):
+        raise ValueError(f"a quote's price must be finite, was {px}")
+    return math.floor(px) if side > 0 else math.ceil(px)
+
+
+def within_limits(
+    bid_px: int, ask_px: int, qty: int, obs: Observation, ctx: SessionContext, limit: int | None = None
+) -> Quotes:
+    """Quote `qty` lots on both sides as far as the limits allow.
+
+    Prices stay passive (bid below the best ask, ask above the best bid). A side shrinks to the lots
+    that keep the acknowledged inventory within ``+-limit`` even if it fills completely, and to
+    ``ctx.max_order``; it is dropped at zero lots or a price below one tick.
+
+    Parameters
+    ----------
+    bid_px, ask_px
+        Desired prices, ticks.
+    qty
+        Desired quantity on each side, lots.
+    limit
+        The agent's own bound on its absolute inventory, lots; default and maximum ``ctx.max_inventory``.
+    """
+    bound = ctx.max_inventory if limit is None else min(limit, ctx.max_inventory)
+    most = min(qty, ctx.max_order)
+    buy = min(most, bound - obs.inventory)
+    sell = min(most, bound + obs.inventory)
+    bid_px = min(bid_px, obs.ask_px - 1)
+    ask_px = max(ask_px, obs.bid_px + 1)
+    return Quotes(
+        ((bid_px, buy),) if buy > 0 and bid_px > 0 else (),
+        ((ask_px, sell),) if sell > 0 and ask_px > 0 else (),
+    )
+
+
 @dataclass(frozen=True)
 class SessionContext:
     """What an agent may know when an episode starts.
@@ -100,6 +149,22 @@ class SessionContext:
     calibration: Mapping[str, float] = field(default_factory=dict)
     typical_decision_ns: int = 500_000_000
     checkpoints: Path | None = None  # folder that holds NAME/ checkpoint folders; None: the shipped ones
+
+    def constants(self, *names: str) -> tuple[float, ...]:
+        """Return constants of ``calibration``, in the order asked for.
+
+        Raises
+        ------
+        ConfigError
+            If one is missing: the market has not been calibrated.
+        """
+        missing = [name for name in names if name not in self.calibration]
+        if missing:
+            raise ConfigError(
+                f"dataset {self.dataset!r} has no calibrated {', '.join(missing)}; "
+                f"run: mmsim calibrate {self.dataset} --write"
+            )
+        return tuple(float(self.calibration[name]) for name in names)
 
 
 class Observation:
