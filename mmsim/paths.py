@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import site
+import sys
+import sysconfig
 from pathlib import Path
+
+from mmsim.errors import ConfigError
 
 
 def _user_cache() -> Path:
@@ -28,3 +33,23 @@ def data_home(override: str | os.PathLike[str] | None = None) -> Path:
 def package_root() -> Path:
     """Return the folder that holds the ``mmsim`` package."""
     return Path(__file__).resolve().parent
+
+
+def datasets_folder() -> Path:
+    """Return the folder of the shipped manifests: beside the package in a checkout, else under ``share``.
+
+    Raises
+    ------
+    ConfigError
+        If neither is there.
+    """
+    looked = [
+        package_root().parent / "datasets",
+        Path(sysconfig.get_path("data")) / "share" / "mmsim" / "datasets",
+        Path(sys.prefix) / "share" / "mmsim" / "datasets",
+        Path(site.getuserbase()) / "share" / "mmsim" / "datasets",
+    ]
+    for folder in looked:
+        if (folder / "fees.toml").is_file():
+            return folder
+    raise ConfigError(f"no dataset manifests in {', '.join(map(str, looked))}: install mmsim again")

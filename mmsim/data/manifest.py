@@ -1,0 +1,310 @@
+"""Dataset manifests: `datasets/NAME.toml` as shipped, and those that `mmsim data import` wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mmsim.errors import ConfigError, UnknownDatasetError, did_you_mean
+from mmsim.paths import cache_home, datasets_folder
+from mmsim.types import FeeSchedule, Instrument
+
+SPLITS = ("train", "validation", "test")
+FORMATS = ("lobster", "sse", "wondertrader", "binance", "ctp")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _decimal(value: Any) -> Decimal:
+    # decimal *text* only: a TOML float has already lost what was written
+    if isinstance(value, Decimal):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f'expected decimal text such as "0.01", was {value!r}')
+    try:
+        out = Decimal(value)
+    except ArithmeticError:
+        raise ValueError(f'expected decimal text such as "0.01", was {value!r}') from None
+    if not out.is_finite():
+        raise ValueError("expected a finite number")
+    return out
+
+
+class SourceFile(_Model):
+    """One file of a dataset; `path` is relative to the data home (absolute for imported ones).
+
+    ``content_sha256`` is given where the origin serves the plain file and we keep it gzipped: any gzip of
+    that content is accepted then, since compressors differ.
+    """
+
+    path: str
+    url: str = ""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    content_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    bytes: int = Field(ge=0)
+
+
+class InstrumentSpec(_Model):
+    """The ``[instrument]`` table; see `mmsim.types.Instrument`."""
+
+    name: str
+    tick_size: Decimal
+    lot_size: Decimal = Decimal(1)
+    multiplier: Decimal = Decimal(1)
+    currency: str = "CNY"
+    unit_lots: int = Field(1, ge=1)
+    timezone: str = "Asia/Shanghai"
+    sessions: tuple[tuple[str, str], ...] = ()
+
+    _text = field_validator("tick_size", "lot_size", "multiplier", mode="before")(_decimal)
+
+    @model_validator(mode="after")
+    def _check(self) -> InstrumentSpec:
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        if min(self.tick_size, self.lot_size, self.multiplier) <= 0:
+            raise ValueError("expected tick_size, lot_size and multiplier > 0")
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"expected a time zone name such as 'Asia/Shanghai', was {self.timezone!r}"
+            ) from None
+        for pair in self.sessions:
+            for text in pair:
+                session_minutes(text)
+        return self
+
+    def build(self) -> Instrument:
+        """Return the value type that the rest of mmsim uses."""
+        return Instrument(
+            name=self.name,
+            tick_size=self.tick_size,
+            lot_size=self.lot_size,
+            multiplier=self.multiplier,
+            currency=self.currency,
+            unit_lots=self.unit_lots,
+            timezone=self.timezone,
+            sessions=self.sessions,
+        )
+
+
+class ReplaySpec(_Model):
+    """The ``[replay]`` table: how the market is replayed unless a run says otherwise."""
+
+    level: Literal["L3", "L2", "snapshot"]
+    decision_ns: int = Field(ge=0)
+    view_depth: int = Field(0, ge=0)
+    episode_s: int = Field(ge=1)
+    max_inventory_units: int = Field(10, ge=1)
+
+
+class SplitSpec(_Model):
+    """The ``[splits]`` table: labels of segments, or fractions of the trading time in order.
+
+    With `fractions` a gap of `gap_s` seconds is left after each boundary.
+    """
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    fractions: tuple[float, float, float] | None = None
+    gap_s: int = Field(60, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitSpec:
+        named = [*self.train, *self.validation, *self.test]
+        if self.fractions is None:
+            if not named:
+                raise ValueError("expected segment labels for train, validation or test, or fractions")
+            if len(set(named)) != len(named):
+                raise ValueError("expected every segment in one split only")
+        elif named:
+            raise ValueError("expected either segment labels or fractions, was both")
+        elif min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-9:
+            raise ValueError(f"expected three fractions >= 0 with sum 1, was {self.fractions}")
+        return self
+
+
+class Manifest(_Model):
+    """One dataset: where it comes from, what it is, and how it is replayed."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    title: str
+    kind: Literal["public", "simulated", "licensed"]
+    format: str = ""
+    licence: str = ""
+    source: str = ""
+    files: tuple[SourceFile, ...] = ()
+    instrument: InstrumentSpec
+    replay: ReplaySpec
+    splits: SplitSpec
+    options: dict[str, Any] = Field(default_factory=dict)  # for the converter
+    generator: dict[str, Any] = Field(default_factory=dict)  # for the simulator of a simulated market
+    events_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")  # of a simulated market's event array
+    fees: tuple[str, ...] = ("zero",)
+    imported: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Manifest:
+        if self.kind == "simulated":
+            if self.files or not self.generator:
+                raise ValueError("expected a [generator] table and no files for a simulated market")
+        elif self.format not in FORMATS:
+            raise ValueError(
+                f"expected format in {FORMATS}, was {self.format!r}{did_you_mean(self.format, FORMATS)}"
+            )
+        return self
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the events come from our own simulator."""
+        return self.kind == "simulated"
+
+    @cached_property
+    def source_sha256(self) -> str:
+        """sha256 over the sources' sha256s, or over the generator's parameters."""
+        if self.simulated:
+            what: Any = {"generator": self.generator, "instrument": self.instrument.model_dump(mode="json")}
+        else:
+            what = [f.sha256 for f in self.files]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    def fee_schedules(self) -> dict[str, FeeSchedule]:
+        """Return the named fee schedules of this market, ``zero`` always among them."""
+        known = fee_schedules()
+        out = {"zero": known["zero"]}
+        for name in self.fees:
+            if name not in known:
+                raise ConfigError(
+                    f"dataset {self.name}: unknown fee schedule {name!r}{did_you_mean(name, known)}"
+                )
+            out[name] = known[name]
+        return out
+
+
+def session_minutes(text: str) -> int:
+    """Return minutes after midnight of ``"HH:MM"`` (``"24:00"`` allowed).
+
+    >>> session_minutes("09:30")
+    570
+    """
+    hours, colon, minutes = text.partition(":")
+    if not (colon and hours.isdigit() and minutes.isdigit() and int(minutes) < 60 and int(hours) <= 24):
+        raise ValueError(f'expected a session time "HH:MM", was {text!r}')
+    return int(hours) * 60 + int(minutes)
+
+
+def imports_folder() -> Path:
+    """Return the folder of the manifests that `mmsim data import` writes."""
+    return cache_home() / "imports"
+
+
+def manifest_paths() -> dict[str, Path]:
+    """Return ``{name: manifest file}``, imported ones in front of shipped ones of the same name."""
+    out: dict[str, Path] = {}
+    for folder in (datasets_folder(), imports_folder()):
+        if folder.is_dir():
+            for path in sorted(folder.glob("*.toml")):
+                if path.stem != "fees":
+                    out[path.stem] = path
+    return out
+
+
+def names() -> list[str]:
+    """Return the names of all datasets, shipped and imported, sorted."""
+    return sorted(manifest_paths())
+
+
+def manifest(name: str) -> Manifest:
+    """Return the manifest of dataset `name`.
+
+    Raises
+    ------
+    UnknownDatasetError
+        If there is none of that name.
+    ConfigError
+        If the manifest is wrong.
+    """
+    paths = manifest_paths()
+    if name not in paths:
+        raise UnknownDatasetError(
+            f"no dataset {name!r}{did_you_mean(name, paths)}; known: {', '.join(sorted(paths))}"
+        )
+    return read_manifest(paths[name])
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and validate one manifest file; its name must be the file's.
+
+    Raises
+    ------
+    ConfigError
+        With file, key and what was expected.
+    """
+    out = parse_manifest(_toml(path), str(path))
+    if out.name != path.stem:
+        raise ConfigError(f"manifest {path}: expected name {path.stem!r}, was {out.name!r}")
+    return out
+
+
+def parse_manifest(values: Mapping[str, Any], where: str) -> Manifest:
+    """Validate manifest values with a one-line error.
+
+    Raises
+    ------
+    ConfigError
+        With key and what was expected.
+    """
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as err:
+        first = err.errors()[0]
+        key = ".".join(str(p) for p in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"manifest {where}: unknown key {key!r}") from None
+        raise ConfigError(f"manifest {where}: {key}: {first['msg']}") from None
+
+
+def fee_schedules() -> dict[str, FeeSchedule]:
+    """Return every schedule of ``datasets/fees.toml`` by name.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not decimal text or a key is unknown.
+    """
+    path = datasets_folder() / "fees.toml"
+    out: dict[str, FeeSchedule] = {}
+    for name, values in _toml(path).items():
+        numbers: dict[str, Decimal] = {}
+        for key in values.keys() - {"source"}:
+            if key not in ("maker_rate", "taker_rate", "maker_per_lot", "taker_per_lot"):
+                raise ConfigError(f"{path}: schedule {name}: unknown key {key!r}")
+            try:
+                numbers[key] = _decimal(values[key])
+            except ValueError as err:
+                raise ConfigError(f"{path}: schedule {name}: {key}: {err}") from None
+        out[name] = FeeSchedule(name=name, source=values.get("source", ""), **numbers)
+    if "zero" not in out:
+        raise ConfigError(f"{path}: expected a schedule 'zero'")
+    return out
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise ConfigError(f"manifest {path}: {err.strerror or err}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise ConfigError(f"manifest {path}: not valid TOML: {err}") from None

@@ -1,0 +1,374 @@
+"""The cache of converted datasets, and `load`, which fills it on first use.
+
+A converted dataset is a folder ``datasets/NAME-<key>/`` of the cache with ``events.npy``, ``recv.npy`` and
+``meta.json``. The key hashes the sources' sha256s, the converter's version and every setting that
+changes events, so a changed manifest never meets an old array. Folders are written aside and renamed:
+two processes may convert at once, and a failed conversion leaves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.data.conversion import Conversion, Progress, no_progress
+from mmsim.data.manifest import Manifest, SourceFile, manifest
+from mmsim.data.splits import make_splits
+from mmsim.errors import DataError
+from mmsim.paths import cache_home, data_home
+from mmsim.types import EVENT, MarketData, Segment
+
+LAYOUT_VERSION = 1  # of the cache folder; raise it when the meaning of events changes in all formats
+META = "meta.json"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A converted dataset in the cache: what `Conversion` held, and where."""
+
+    folder: Path
+    events: npt.NDArray[np.void]
+    recv_ts: npt.NDArray[np.int64] | None
+    meta: dict[str, Any]
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Segments of the event array."""
+        return tuple(Segment(**s) for s in self.meta["segments"])
+
+
+def load(name: str, *, data_home: str | os.PathLike[str] | None = None, progress: bool = True) -> MarketData:
+    """Return dataset `name`, converting or generating it on first use.
+
+    Parameters
+    ----------
+    name : str
+        A name of `names`.
+    data_home : path, optional
+        Folder of the source files; default ``MMSIM_DATA_HOME`` or a folder of the user's cache.
+    progress : bool
+        Show a progress bar on stderr while converting.
+
+    Raises
+    ------
+    UnknownDatasetError
+        If there is no such dataset.
+    DataError
+        If its files are missing (says where it looked and how to get them), changed or broken.
+    """
+    spec = manifest(name)
+    if not progress:
+        return build(spec, stored(spec, data_home))
+    from mmsim.data.progress import bar
+
+    with bar(f"{name}: reading") as report:
+        return build(spec, stored(spec, data_home, report))
+
+
+def build(spec: Manifest, data: Stored) -> MarketData:
+    """Put a manifest and its stored events together."""
+    meta = data.meta
+    instrument = spec.instrument.build()
+    splits, split_counts = make_splits(spec, data.segments, data.events)
+    return MarketData(
+        name=spec.name,
+        instrument=instrument,
+        events=data.events,
+        segments=data.segments,
+        splits=splits,
+        level=meta["level"],
+        n_slots=meta["n_slots"],
+        px_min=meta["px_min"],
+        px_max=meta["px_max"],
+        decision_ns=spec.replay.decision_ns,
+        view_depth=meta["view_depth"],
+        simulated=spec.simulated,
+        source_sha256=spec.source_sha256,
+        recv_ts=data.recv_ts,
+        fees=spec.fee_schedules(),
+        counts={**meta["counts"], **meta["checks"], **split_counts},
+        max_inventory_units=spec.replay.max_inventory_units,
+    )
+
+
+def stored(
+    spec: Manifest, home: str | os.PathLike[str] | None = None, progress: Progress = no_progress
+) -> Stored:
+    """Return the dataset from the cache, after converting it if it is not there."""
+    folder = cache_folder(spec)
+    if (folder / META).is_file():
+        data = _open(folder)
+        if not _sources_touched(spec, home, data.meta):
+            return data
+        paths = find_sources(spec, home)
+        verify_sources(spec, paths)
+        _write_meta(folder, {**data.meta, "stamps": _stamps(paths)})
+        return data
+    if spec.simulated:
+        done, paths = _generate(spec), []
+    else:
+        paths = find_sources(spec, home)
+        verify_sources(spec, paths)
+        done = convert(spec, paths, progress)
+    return _save(spec, folder, done, paths)
+
+
+def convert(spec: Manifest, paths: list[Path], progress: Progress = no_progress) -> Conversion:
+    """Run the converter of the manifest's format over its files.
+
+    Raises
+    ------
+    DataError
+        For anything in the files that is not as claimed.
+    """
+    module = importlib.import_module(f"mmsim.data.formats.{spec.format}")
+    options = dict(spec.options)
+    if "depth" not in options and spec.replay.view_depth and "depth" in module.OPTIONS:
+        options["depth"] = spec.replay.view_depth
+    done: Conversion = module.convert(paths, spec.instrument.build(), options, progress)
+    if done.level != spec.replay.level:
+        raise DataError(f"expected level {spec.replay.level!r}, was {done.level!r}", source=spec.name)
+    return done.finish(spec.name)
+
+
+def find_sources(spec: Manifest, home: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Return the paths of the dataset's files.
+
+    Raises
+    ------
+    DataError
+        If one is missing: says where it was looked for and the command that gets it.
+    """
+    if not spec.files:
+        raise DataError(
+            f"the data are licensed and not shipped: mmsim data import {spec.name} FILES... --format {spec.format}",
+            source=spec.name,
+        )
+    folders = source_folders(home)
+    out: list[Path] = []
+    for file in spec.files:
+        found = _find(file, folders)
+        if found is None:
+            if spec.imported:
+                raise DataError(
+                    f"the imported file {file.path} is gone: put it back, or mmsim data import {spec.name} again",
+                    source=spec.name,
+                )
+            looked = " and ".join(str(f) for f in folders)
+            raise DataError(
+                f"no file {file.path} in {looked}: run mmsim data fetch {spec.name}, "
+                "or set MMSIM_DATA_HOME or --data-home to the folder that holds it",
+                source=spec.name,
+            )
+        out.append(found)
+    return out
+
+
+def source_folders(home: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Return the folders where source files are looked for, in order."""
+    out = [data_home(home)]
+    own = cache_home() / "data"
+    return out if own in out else [*out, own]
+
+
+def verify_sources(spec: Manifest, paths: list[Path]) -> None:
+    """Compare every file with its pinned sha256.
+
+    Raises
+    ------
+    DataError
+        If one differs.
+    """
+    for file, path in zip(spec.files, paths, strict=True):
+        actual = sha256_of(path)
+        if actual == file.sha256:
+            continue
+        if file.content_sha256 and path.suffix == ".gz" and content_sha256_of(path) == file.content_sha256:
+            continue
+        what = (
+            f"mmsim data import {spec.name} again (--force)"
+            if spec.imported
+            else f"delete it and run mmsim data fetch {spec.name}"
+        )
+        raise DataError(f"expected sha256 {file.sha256}, was {actual}: {what}", source=str(path))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with open(path, "rb") as fh:
+        return hashlib.file_digest(fh, "sha256").hexdigest()
+
+
+def content_sha256_of(path: Path) -> str:
+    """Return the sha256 of a gzip file's content.
+
+    Raises
+    ------
+    DataError
+        If it is no complete gzip file.
+    """
+    import gzip
+    import zlib
+
+    digest = hashlib.sha256()
+    try:
+        with gzip.open(path) as fh:
+            while block := fh.read(1 << 20):
+                digest.update(block)
+    except (OSError, EOFError, zlib.error) as err:
+        raise DataError(f"expected a complete gzip file: {err}", source=str(path)) from None
+    return digest.hexdigest()
+
+
+def cache_folder(spec: Manifest) -> Path:
+    """Return the folder of the converted dataset, whether it exists or not."""
+    version = 0
+    if not spec.simulated:
+        version = _format_version(spec.format)
+    key = json.dumps(
+        {
+            "layout": LAYOUT_VERSION,
+            "format": [spec.format, version],
+            "sources": spec.source_sha256,
+            "instrument": spec.instrument.model_dump(mode="json", exclude={"currency", "unit_lots"}),
+            "options": spec.options,
+            "replay": [spec.replay.level, spec.replay.view_depth],
+            "events": spec.events_sha256,
+        },
+        sort_keys=True,
+    )
+    return cache_home() / "datasets" / f"{spec.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def is_cached(spec: Manifest) -> bool:
+    """Whether the converted dataset is in the cache."""
+    return (cache_folder(spec) / META).is_file()
+
+
+def is_present(spec: Manifest, home: str | os.PathLike[str] | None = None) -> bool:
+    """Whether all source files are there (always for a simulated market)."""
+    folders = source_folders(home)
+    return spec.simulated or (bool(spec.files) and all(_find(f, folders) for f in spec.files))
+
+
+def events_sha256(events: npt.NDArray[np.void]) -> str:
+    """Return the sha256 of an event array's bytes."""
+    return hashlib.sha256(np.ascontiguousarray(events).view(np.uint8).data).hexdigest()
+
+
+def _format_version(name: str) -> str:
+    # the source of the format and of what it shares decides: an edited converter never meets an old cache
+    here = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in (here / "formats" / f"{name}.py", here / "conversion.py", here / "snapshots.py"):
+        if path.is_file():
+            digest.update(path.read_bytes())
+    for path in sorted((here / "formats").glob(f"_{name}*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _generate(spec: Manifest) -> Conversion:
+    markets = importlib.import_module("mmsim.flow.markets")
+    generate: Callable[[Manifest], Conversion] = markets.generate
+    done = generate(spec).finish(spec.name)
+    actual = events_sha256(done.events)
+    if spec.events_sha256 and actual != spec.events_sha256:
+        raise DataError(
+            f"expected a generated event array with sha256 {spec.events_sha256}, was {actual}: the simulator no "
+            "longer makes the pinned market; report this with your versions of numpy and numba",
+            source=spec.name,
+        )
+    return done
+
+
+def _find(file: SourceFile, folders: list[Path]) -> Path | None:
+    path = Path(file.path)
+    for candidate in [path] if path.is_absolute() else [folder / path for folder in folders]:
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _stamps(paths: list[Path]) -> list[dict[str, Any]]:
+    stats = [(p, p.stat()) for p in paths]
+    return [{"path": str(p.resolve()), "bytes": s.st_size, "mtime_ns": s.st_mtime_ns} for p, s in stats]
+
+
+def _sources_touched(spec: Manifest, home: str | os.PathLike[str] | None, meta: dict[str, Any]) -> bool:
+    # sources may be gone (the cache stands alone); where they are there they must be those converted
+    folders = source_folders(home)
+    for file, known in zip(spec.files, meta["stamps"], strict=True):
+        found = _find(file, folders)
+        if found is not None and _stamps([found]) != [known]:
+            return is_present(spec, home)
+    return False
+
+
+def _open(folder: Path) -> Stored:
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        events = np.asarray(np.load(folder / "events.npy", mmap_mode="c"))
+        recv = None
+        if meta["has_recv"]:
+            recv = np.asarray(np.load(folder / "recv.npy", mmap_mode="c"))
+        if events.dtype != EVENT or len(events) != meta["n_events"]:
+            raise ValueError("another layout")
+    except (OSError, ValueError, KeyError) as err:
+        raise DataError(f"the cached dataset is damaged ({err}): delete this folder", source=str(folder)) from None
+    return Stored(folder, events.view(EVENT), recv, meta)
+
+
+def _save(spec: Manifest, folder: Path, done: Conversion, paths: list[Path]) -> Stored:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temp = Path(tempfile.mkdtemp(prefix=f".{spec.name}-", dir=folder.parent))
+    try:
+        np.save(temp / "events.npy", done.events)
+        if done.recv_ts is not None:
+            np.save(temp / "recv.npy", done.recv_ts)
+        _write_meta(
+            temp,
+            {
+                "name": spec.name,
+                "level": done.level,
+                "view_depth": done.view_depth,
+                "n_slots": done.n_slots,
+                "px_min": done.px_min,
+                "px_max": done.px_max,
+                "n_events": len(done.events),
+                "has_recv": done.recv_ts is not None,
+                "segments": [asdict(s) for s in done.segments],
+                "counts": {k: int(v) for k, v in done.counts.items()},
+                "checks": {k: int(v) for k, v in done.checks.items()},
+                "notes": done.notes,
+                "stamps": _stamps(paths),
+                "events_sha256": events_sha256(done.events),
+            },
+        )
+        try:
+            os.replace(temp, folder)
+        except OSError:
+            if not (folder / META).is_file():
+                raise
+            shutil.rmtree(temp)  # another process was first, with the same content
+    except BaseException:
+        shutil.rmtree(temp, ignore_errors=True)
+        raise
+    return _open(folder)
+
+
+def _write_meta(folder: Path, meta: dict[str, Any]) -> None:
+    temp = folder / f"{META}.{os.getpid()}"
+    temp.write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    os.replace(temp, folder / META)
