@@ -362,9 +362,7 @@ class Strategy(Agent):
         known = self.parameters()
         for key, value in params.items():
             if key not in known:
-                raise ConfigError(
-                    f"{type(self).__name__} has no parameter {key!r}{did_you_mean(key, known)}"
-                )
+                raise ConfigError(f"{type(self).__name__} has no parameter {key!r}{did_you_mean(key, known)}")
             setattr(self, key, coerce(value, known[key][0], f"{type(self).__name__}.{key}"))
 
     @classmethod

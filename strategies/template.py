@@ -1,7 +1,7 @@
-"""A market maker to copy: change this file, then
+"""A market maker to copy. Change this file, then check it and run it.
 
-mmsim check-agent strategies/template.py:Template
-mmsim run --agent strategies/template.py:Template --dataset sim-rb --set agent.offset_ticks=2
+On the command line: ``mmsim check-agent strategies/template.py:Template``, then
+``mmsim run --agent strategies/template.py:Template --dataset sim-rb --set agent.offset_ticks=2``.
 """
 
 from __future__ import annotations

@@ -163,9 +163,7 @@ def _with_slots(data: MarketData, slots: int) -> MarketData:
 class _Play:
     """The naive market: two dictionaries of queues, one random event at a time."""
 
-    def __init__(
-        self, rng: np.random.Generator, ts: int, px: int, spread_ticks: int, unit_lots: int
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, ts: int, px: int, spread_ticks: int, unit_lots: int) -> None:
         self.rng, self.ts, self.unit = rng, ts, unit_lots
         self.anchor = px + 0.5 * (spread_ticks % 2)
         self.half = spread_ticks / 2
@@ -179,7 +177,9 @@ class _Play:
 
     def size(self) -> int:
         # not always whole units: odd remainders happen in real queues
-        return max(1, int(self.rng.integers(1, 6)) * self.unit - int(self.rng.integers(0, 2)) * (self.unit // 2))
+        return max(
+            1, int(self.rng.integers(1, 6)) * self.unit - int(self.rng.integers(0, 2)) * (self.unit // 2)
+        )
 
     def emit(self, rows: list[Row]) -> None:
         ts, px, qty, oid, kind, side, flags = rows[-1]
@@ -325,7 +325,8 @@ def _snapshot(
 ) -> list[Row]:
     flags = EventFlag.SNAPSHOT
     rows: list[Row] = [
-        (ts, px, qty, 0, EventKind.TRADE, side, flags | EventFlag.IMPLIED) for (px, side), qty in trades.items()
+        (ts, px, qty, 0, EventKind.TRADE, side, flags | EventFlag.IMPLIED)
+        for (px, side), qty in trades.items()
     ]
     trades.clear()
     for side in (1, -1):

@@ -1,0 +1,94 @@
+"""``mmsim calibrate``: fit the constants of the rule strategies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mmsim.calibrate import Calibration
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+
+    @app.command()
+    def calibrate(
+        name: str = typer.Argument(help="Dataset."),
+        split: str = typer.Option("train", help="Split to fit on: train, validation or test."),
+        horizon_s: float | None = typer.Option(None, min=0.01, help="Seconds a hypothetical order waits."),
+        write: bool = typer.Option(False, "--write", help="Keep the constants for later runs."),
+        folder: Annotated[Path | None, typer.Option(help="Where to keep them instead of the cache.")] = None,
+        plot: Annotated[Path | None, typer.Option(help="Draw the fit into this PNG.")] = None,
+        data_home: Annotated[Path | None, typer.Option(help="Folder of the source data files.")] = None,
+        json_: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
+    ) -> None:
+        """Fit sigma, A, k and the mean spread of a dataset: the constants of glft, avellaneda_stoikov, liic."""
+        from mmsim import calibrate as fitting
+        from mmsim import calibration_store
+        from mmsim.data import load
+        from mmsim.errors import ConfigError, did_you_mean
+
+        splits = ("train", "validation", "test")
+        if split not in splits:
+            raise ConfigError(
+                f"--split: expected one of {', '.join(splits)}, was {split!r}{did_you_mean(split, splits)}"
+            )
+        data = load(name, data_home=data_home)
+        found = fitting.calibrate(data, split, horizon_s=horizon_s)
+        if json_:
+            import json
+
+            typer.echo(
+                json.dumps(
+                    {"dataset": name, "split": split, "horizon_s": found.horizon_s, **found.constants()}
+                )
+            )
+        else:
+            _show(name, split, found)
+        if plot is not None:
+            _draw(name, found, plot)
+        if write or folder is not None:
+            path = calibration_store.save(
+                name, found, split=split, source_sha256=data.source_sha256, folder=folder
+            )
+            typer.echo(f"written to {path}", err=True)
+
+
+def _show(name: str, split: str, found: Calibration) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    values = found.constants()
+    table = Table("constant", "value", "unit", title=f"{name}, {split} split")
+    units = {"sigma": "ticks / sqrt(s)", "A": "1 / s", "k": "1 / tick", "mean_spread": "ticks"}
+    for key, unit in units.items():
+        table.add_row(key, f"{values[key]:g}", unit)
+    rows = Table(
+        "distance (ticks)", "orders", "reached", "intensity (1/s)", "fitted (1/s)",
+        title=f"orders reached within {found.horizon_s:g} s",
+    )  # fmt: skip
+    step = max(1, len(found.distance) // 12)
+    for i in range(0, len(found.distance), step):
+        rows.add_row(
+            f"{found.distance[i]:g}", str(found.trials[i]), str(found.reached[i]),
+            f"{found.intensity[i]:.4g}", f"{found.fitted[i]:.4g}",
+        )  # fmt: skip
+    console = Console()
+    console.print(table)
+    console.print(rows)
+
+
+def _draw(name: str, found: Calibration, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogy(found.distance, found.intensity, "o", label="observed")
+    axes.semilogy(found.distance, found.fitted, "-", label=f"{found.A:.3g} exp(-{found.k:.3g} d)")
+    axes.set(xlabel="distance from the mid (ticks)", ylabel="orders reached per second", title=name)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
