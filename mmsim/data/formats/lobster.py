@@ -1,0 +1,472 @@
+"""LOBSTER message and orderbook files (NASDAQ order by order, N visible levels) to EVENT rows.
+
+A LOBSTER feed shows the N best levels only: an order that comes into view from beyond has no message of
+its own. The converter carries the visible book from row to row of the orderbook file:
+
+* what the first row shows before its message, and every level that comes into view later, is one ADD with
+  flag SEED (the level's whole quantity, older than any order of ours);
+* a level pushed out of view is one HIDE, which forgets its orders;
+* a cancel or an execution of an order that has no slot (it came into view as a seed) takes from the seed;
+* a hidden execution (type 5) is a TRADE. Where it prints between two ticks (midpoint orders) the price is
+  rounded toward the aggressor (a hit hidden bid up, a lifted hidden ask down): an own order on the rounded
+  tick would have been served before the hidden one, an own order one tick farther out would not;
+* a cross (type 6) is a TRADE without side, flag AUCTION; a halt message (type 7) has no row.
+
+After every message the book so carried is compared with the orderbook row. A difference that the rules
+above do not explain is corrected by rows of its own and counted under ``corrected_*``; the finished rows are
+then replayed by an independent book (`mmsim.data.formats._l3`), whose verdict is ``states_equal``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim._jit import kernel
+from mmsim.data.conversion import INT32_MAX, NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
+from mmsim.data.formats._l3 import (
+    SourceText,
+    compare_books,
+    instrument_units,
+    parse_csv,
+    read_texts,
+    refuse,
+    source_date,
+    to_steps,
+)
+from mmsim.errors import DataError
+from mmsim.types import EVENT, Instrument, Segment
+
+OPTIONS = frozenset({"date"})
+TIMEZONE = "America/New_York"  # of LOBSTER's seconds after midnight; the manifest's `timezone` must say so
+
+_FIELDS = ("time", "type", "order_id", "size", "price", "direction")
+_EMPTY = 9_999_999_999  # price of a level that does not exist
+_NAME = re.compile(r"^(?P<stem>.*)_(?P<what>message|orderbook)(?P<level>_\d+)?\.csv$")
+
+# counters of the kernel
+_NAMES = (
+    "adds_out_of_view",  # new order beyond the last visible level: no rows
+    "unknown_order_messages",  # cancel or execution that hit a seed
+    "size_beyond_order",  # message took more than the order (and the seeds of its level) held
+    "price_of_order_differs",  # message names another price than the order's
+    "delete_size_differs",  # a deletion whose size is not what the order held
+    "levels_seeded",
+    "levels_hidden",
+    "corrected_level_up",  # level held more than the messages explain
+    "corrected_level_down",
+    "corrected_level_gone",  # level vanished within view
+    "corrected_level_new",  # level appeared within view
+    "messages_corrected",
+)
+_OUT_OF_VIEW, _UNKNOWN, _BEYOND, _PRICE, _DELETE, _SEEDED, _HIDDEN, _UP, _DOWN, _GONE, _NEW, _CORRECTED = range(12)
+_FULL, _DUPLICATE = 1, 2
+_FREE, _HIGH, _ROWS = 0, 1, 2  # places of `state`
+
+
+@kernel
+def _emit(out: Any, state: Any, kind: int, px: int, qty: int, oid: int, side: int, flags: int) -> None:
+    k = state[2]
+    if k < out.shape[0]:
+        out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4], out[k, 5] = kind, px, qty, oid, side, flags
+    state[2] = k + 1
+
+
+@kernel
+def _add(out: Any, state: Any, slots: Any, free: Any, px: int, qty: int, side: int, owner: int) -> int:
+    # slots columns: price, quantity (0 = free), side, order index (-1 = seed)
+    if state[0] > 0:
+        state[0] -= 1
+        slot = free[state[0]]
+    else:
+        slot = state[1]
+        state[1] += 1
+    slots[slot, 0], slots[slot, 1], slots[slot, 2], slots[slot, 3] = px, qty, side, owner
+    _emit(out, state, 1, px, qty, slot, side, 8 if owner < 0 else 0)
+    return slot
+
+
+@kernel
+def _release(state: Any, slots: Any, free: Any, slot_of: Any, slot: int) -> None:
+    owner = slots[slot, 3]
+    if owner >= 0:
+        slot_of[owner] = -1
+    slots[slot, 1] = 0
+    free[state[0]] = slot
+    state[0] += 1
+
+
+@kernel
+def _take(out: Any, state: Any, slots: Any, free: Any, slot_of: Any, slot: int, qty: int, kind: int) -> int:
+    # take up to `qty` from an order by a row of `kind` (DELETE needs the whole order); returns what was taken
+    have = slots[slot, 1]
+    part = min(have, qty)
+    if kind == 3 and part < have:
+        kind = 2
+    elif kind == 2 and part == have:
+        kind = 3
+    _emit(out, state, kind, slots[slot, 0], part, slot, slots[slot, 2], 0)
+    slots[slot, 1] = have - part
+    if part == have:
+        _release(state, slots, free, slot_of, slot)
+    return part
+
+
+@kernel
+def _take_at(
+    out: Any, state: Any, slots: Any, free: Any, slot_of: Any, px: int, side: int, qty: int, kind: int, seeds: bool
+) -> int:
+    # take up to `qty` from the seeds (or from known orders) at a level; returns what was taken
+    taken = 0
+    for slot in range(state[1]):
+        if taken < qty and slots[slot, 1] > 0 and slots[slot, 0] == px and slots[slot, 2] == side:
+            if (slots[slot, 3] < 0) == seeds:
+                taken += _take(out, state, slots, free, slot_of, slot, qty - taken, kind)
+    return taken
+
+
+@kernel
+def _change_level(lv_px: Any, lv_qty: Any, n_lv: Any, b: int, px: int, change: int) -> None:
+    # add `change` to the level `px` of the carried book, inserting or removing the level; best first
+    sign = 1 if b == 0 else -1
+    n = n_lv[b]
+    at = 0
+    while at < n and sign * lv_px[b, at] > sign * px:
+        at += 1
+    if at < n and lv_px[b, at] == px:
+        lv_qty[b, at] += change
+        if lv_qty[b, at] <= 0:
+            for j in range(at, n - 1):
+                lv_px[b, j], lv_qty[b, j] = lv_px[b, j + 1], lv_qty[b, j + 1]
+            n_lv[b] = n - 1
+    elif change > 0:
+        for j in range(n, at, -1):
+            lv_px[b, j], lv_qty[b, j] = lv_px[b, j - 1], lv_qty[b, j - 1]
+        lv_px[b, at], lv_qty[b, at] = px, change
+        n_lv[b] = n + 1
+
+
+@kernel
+def _load(book_px: Any, book_qty: Any, i: int, lv_px: Any, lv_qty: Any, n_lv: Any) -> None:
+    depth = book_px.shape[2]
+    for b in range(2):
+        n = 0
+        while n < depth and book_qty[i, b, n] > 0:
+            lv_px[b, n], lv_qty[b, n] = book_px[i, b, n], book_qty[i, b, n]
+            n += 1
+        n_lv[b] = n
+
+
+@kernel
+def _out_of_view(book_px: Any, book_qty: Any, i: int, b: int, px: int) -> bool:
+    last = book_px.shape[2] - 1
+    if book_qty[i, b, last] == 0:
+        return False
+    return px < book_px[i, b, last] if b == 0 else px > book_px[i, b, last]
+
+
+@kernel
+def _convert(
+    kinds: Any, owners: Any, sizes: Any, pxs: Any, sides: Any, book_px: Any, book_qty: Any, n_owners: int,
+    out: Any, ends: Any, clean: Any, counts: Any,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    # returns (problem, message, rows, slots)
+    depth = book_px.shape[2]
+    n = kinds.shape[0]
+    capacity = n + 4 * depth + 16
+    slots = np.zeros((capacity, 4), np.int64)
+    free = np.zeros(capacity, np.int64)
+    slot_of = np.full(n_owners + 1, -1, np.int64)
+    state = np.zeros(3, np.int64)
+    lv_px, lv_qty = np.zeros((2, depth + 2), np.int64), np.zeros((2, depth + 2), np.int64)
+    n_lv = np.zeros(2, np.int64)
+    for i in range(n):
+        kind, px, qty, side, owner = kinds[i], pxs[i], sizes[i], sides[i], owners[i]
+        b = 0 if side > 0 else 1
+        if i == 0:  # seed the book as it was before the first message
+            _load(book_px, book_qty, 0, lv_px, lv_qty, n_lv)
+            if kind <= 4 and not _out_of_view(book_px, book_qty, 0, b, px):
+                _change_level(lv_px, lv_qty, n_lv, b, px, -qty if kind == 1 else qty)
+            for c in range(2):
+                for j in range(n_lv[c]):
+                    _add(out, state, slots, free, lv_px[c, j], lv_qty[c, j], 1 - 2 * c, -1)
+        else:
+            _load(book_px, book_qty, i - 1, lv_px, lv_qty, n_lv)
+
+        if kind == 1:
+            if _out_of_view(book_px, book_qty, i, b, px):
+                counts[0] += 1
+            else:
+                if slot_of[owner] >= 0:
+                    return 2, i, 0, 0
+                slot_of[owner] = _add(out, state, slots, free, px, qty, side, owner)
+                _change_level(lv_px, lv_qty, n_lv, b, px, qty)
+        elif kind <= 4:
+            slot = slot_of[owner]
+            if slot >= 0:
+                if slots[slot, 0] != px or slots[slot, 2] != side:
+                    counts[3] += 1
+                    px, side = slots[slot, 0], slots[slot, 2]
+                    b = 0 if side > 0 else 1
+                if kind == 3 and slots[slot, 1] != qty:
+                    counts[4] += 1
+                    qty = slots[slot, 1]
+                taken = _take(out, state, slots, free, slot_of, slot, qty, kind)
+            else:
+                counts[1] += 1
+                taken = _take_at(out, state, slots, free, slot_of, px, side, qty, kind, True)
+            if taken > 0:
+                _change_level(lv_px, lv_qty, n_lv, b, px, -taken)
+            if taken < qty:
+                counts[2] += 1
+                if kind == 4:  # the print happened, whatever it hit
+                    _emit(out, state, 5, px, qty - taken, 0, -side, 0)
+        elif kind == 5:
+            _emit(out, state, 5, px, qty, 0, -side, 0)
+        elif kind == 6:
+            _emit(out, state, 5, px, qty, 0, 0, 16)
+
+        corrected = False
+        for b in range(2):
+            side = 1 - 2 * b
+            full = book_qty[i, b, depth - 1] > 0
+            at, j = 0, 0
+            while at < n_lv[b] or (j < depth and book_qty[i, b, j] > 0):
+                shown = j < depth and book_qty[i, b, j] > 0
+                if at < n_lv[b] and shown and lv_px[b, at] == book_px[i, b, j]:
+                    px, change = lv_px[b, at], book_qty[i, b, j] - lv_qty[b, at]
+                    if change > 0:
+                        _add(out, state, slots, free, px, change, side, -1)
+                        counts[7] += 1
+                        corrected = True
+                    elif change < 0:
+                        left = -change
+                        left -= _take_at(out, state, slots, free, slot_of, px, side, left, 2, True)
+                        _take_at(out, state, slots, free, slot_of, px, side, left, 2, False)
+                        counts[8] += 1
+                        corrected = True
+                    at += 1
+                    j += 1
+                elif at < n_lv[b] and (not shown or side * lv_px[b, at] > side * book_px[i, b, j]):
+                    px = lv_px[b, at]
+                    if not shown and full:  # beyond the last visible level
+                        counts[6] += 1
+                        _emit(out, state, 7, px, 0, 0, side, 0)
+                        for slot in range(state[1]):
+                            if slots[slot, 1] > 0 and slots[slot, 0] == px and slots[slot, 2] == side:
+                                _release(state, slots, free, slot_of, slot)
+                    else:
+                        _take_at(out, state, slots, free, slot_of, px, side, lv_qty[b, at], 3, True)
+                        _take_at(out, state, slots, free, slot_of, px, side, lv_qty[b, at], 3, False)
+                        counts[9] += 1
+                        corrected = True
+                    at += 1
+                else:
+                    _add(out, state, slots, free, book_px[i, b, j], book_qty[i, b, j], side, -1)
+                    if at < n_lv[b] or j != depth - 1:  # a level within view must come by message
+                        counts[10] += 1
+                        corrected = True
+                    else:
+                        counts[5] += 1
+                    j += 1
+        clean[i] = not corrected
+        counts[11] += corrected
+        ends[i] = state[2]
+        if state[2] > out.shape[0]:
+            return 1, i, state[2], state[1]
+        if state[2] > (ends[i - 1] if i > 0 else 0):
+            out[state[2] - 1, 5] |= 1
+    return 0, 0, state[2], state[1]
+
+
+def _pairs(paths: list[Path]) -> list[tuple[SourceText, SourceText]]:
+    # message and orderbook files that belong together, in order of name (so of date)
+    found: dict[str, dict[str, SourceText]] = {}
+    for path in paths:
+        for text in read_texts(path, ".csv"):
+            name = _NAME.match(text.name.rsplit("/", 1)[-1].rsplit(":", 1)[-1])
+            if name is None:
+                raise DataError(
+                    "expected a file named *_message_N.csv or *_orderbook_N.csv, or a zip of both", source=text.name
+                )
+            pair = found.setdefault(name["stem"] + (name["level"] or ""), {})
+            if name["what"] in pair:
+                raise DataError(f"expected one {name['what']} file of that name, was two", source=text.name)
+            pair[name["what"]] = text
+    for stem, pair in found.items():
+        for what in ("message", "orderbook"):
+            if what not in pair:
+                raise DataError(f"expected a {what} file beside the other one, was none", source=stem)
+    return [(found[stem]["message"], found[stem]["orderbook"]) for stem in sorted(found)]
+
+
+def _messages(text: SourceText, tick: int, lot: int, counts: dict[str, int]) -> dict[str, Ints]:
+    # checked columns of the message file: time in ns after midnight, price in ticks, size in lots
+    raw, rounded = parse_csv(text, _FIELDS, (9, 0, 0, 0, 0, 0))
+    ts, kind, owner, size, price, side = (np.ascontiguousarray(raw[:, c]) for c in range(6))
+    src = text.name
+    refuse((kind < 1) | (kind > 7), kind, "a type of 1 to 7", source=src, field="type")
+    back = np.concatenate([[False], np.diff(ts) < 0])
+    refuse(back, ts, "a time that does not run backwards, in ns", source=src, field="time")
+    refuse((ts < 0) | (ts > 86_400 * NS), ts, "seconds after midnight", source=src, field="time")
+    order = kind <= 5
+    refuse(order & (size <= 0), size, "a size above 0", source=src, field="size")
+    refuse(order & (price <= 0), price, "a price above 0", source=src, field="price")
+    refuse(order & (np.abs(side) != 1), side, "a direction of 1 or -1", source=src, field="direction")
+    visible = np.flatnonzero(kind <= 4)
+    px = price // tick
+    px[visible] = to_steps(price[visible], tick, "tick", source=src, field="price", rows=visible + 1)
+    off_tick = (kind >= 5) & (kind <= 6) & (price % tick != 0)
+    px[off_tick & (side == 1) & (kind == 5)] += 1  # toward the aggressor, see the module's docstring
+    traded = np.flatnonzero(kind <= 6)
+    qty = size.copy()
+    qty[traded] = to_steps(size[traded], lot, "lot", source=src, field="size", rows=traded + 1)
+    nothing = (kind == 6) & ((size <= 0) | (price <= 0))
+    kind = np.where(nothing, 7, kind)
+    hidden = kind == 5
+    found = {
+        "times_rounded_to_ns": rounded,
+        "hidden_executions": int(hidden.sum()),
+        "hidden_executions_off_tick": int((off_tick & hidden).sum()),
+        "crosses": int((kind == 6).sum()),
+        "dropped_halt_messages": int((kind == 7).sum() - nothing.sum()),
+        "dropped_empty_crosses": int(nothing.sum()),
+        "executions": int((kind == 4).sum()),
+        "executed_qty": int(qty[kind == 4].sum()),
+    }
+    for name, value in found.items():
+        counts[name] = counts.get(name, 0) + value
+    return {"ts": ts, "kind": kind, "owner": owner, "qty": qty, "px": px, "side": side}
+
+
+def _books(text: SourceText, tick: int, lot: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    # (n, 2, depth) prices in ticks and quantities in lots, bids first; quantity 0 where there is no level
+    columns = text.data.split(b"\n", 1)[0].count(b",") + 1
+    if columns % 4:
+        raise DataError(f"expected 4 columns a level, was {columns} columns", source=text.name, row=1)
+    depth = columns // 4
+    fields = [f"{side}_{what}_{k + 1}" for k in range(depth) for side in ("ask", "bid") for what in ("price", "size")]
+    raw, _ = parse_csv(text, fields, (0,) * columns)
+    px = np.zeros((len(raw), 2, depth), dtype=np.int32)
+    qty = np.zeros_like(px)
+    for k in range(depth):
+        for b, side in ((0, "bid"), (1, "ask")):
+            price, size = raw[:, 4 * k + 2 * (1 - b)], raw[:, 4 * k + 2 * (1 - b) + 1]
+            names = (f"{side}_price_{k + 1}", f"{side}_size_{k + 1}")
+            none = np.abs(price) >= _EMPTY
+            refuse(none & (size != 0), size, "size 0 where the price marks no level", source=text.name, field=names[1])
+            refuse(~none & (size <= 0), size, "a size above 0", source=text.name, field=names[1])
+            refuse(~none & (price <= 0), price, "a price above 0", source=text.name, field=names[0])
+            price = np.where(none, 0, price)
+            px[:, b, k] = to_steps(price, tick, "tick", source=text.name, field=names[0])
+            qty[:, b, k] = to_steps(size, lot, "lot", source=text.name, field=names[1])
+            if k:
+                sign = 1 if b == 0 else -1
+                gap = ~none & (qty[:, b, k - 1] == 0)
+                refuse(gap, price, "no level after an empty one", source=text.name, field=names[0])
+                wrong = ~none & (sign * (px[:, b, k - 1].astype(np.int64) - px[:, b, k]) <= 0)
+                refuse(wrong, price, "a level behind the one before", source=text.name, field=names[0])
+    crossed = (qty[:, 0, 0] > 0) & (qty[:, 1, 0] > 0) & (px[:, 1, 0] <= px[:, 0, 0])
+    refuse(crossed, raw[:, 2], "a best bid below the best ask (crossed book)", source=text.name, field="bid_price_1")
+    return px, qty
+
+
+def _one_day(
+    message: SourceText, orderbook: SourceText, instrument: Instrument, day: str, out: Conversion
+) -> npt.NDArray[np.void]:
+    tick, lot = instrument_units(instrument, 4, 0)
+    m = _messages(message, tick, lot, out.counts)
+    book_px, book_qty = _books(orderbook, tick, lot)
+    n, depth = len(m["ts"]), book_px.shape[2]
+    if len(book_px) != n:
+        raise DataError(f"expected {n} rows, one a message, was {len(book_px)}", source=orderbook.name)
+    if out.view_depth not in (0, depth):
+        raise DataError(f"expected {out.view_depth} levels as in the other files, was {depth}", source=orderbook.name)
+    names, owner = np.unique(m["owner"], return_inverse=True)
+    rows = 3 * n + 8 * depth + 16
+    ends, clean, counts = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(len(_NAMES), np.int64)
+    while True:
+        table = np.zeros((rows, 6), dtype=np.int64)
+        counts[:] = 0
+        problem, at, need, n_slots = _convert(
+            m["kind"], owner.astype(np.int64), m["qty"], m["px"], m["side"], book_px, book_qty, len(names),
+            table, ends, clean, counts,
+        )  # fmt: skip
+        if problem != _FULL:
+            break
+        rows = max(2 * rows, need)
+    if problem == _DUPLICATE:
+        raise DataError(
+            f"expected a new order id, was {m['owner'][at]}, which is still live",
+            source=message.name, row=at + 1, field="order_id",
+        )  # fmt: skip
+    ts = np.repeat(m["ts"] + midnight_ns(day, instrument.timezone), np.diff(ends, prepend=0))
+    t = table[:need]
+    events = build_events(
+        ts=ts, kind=t[:, 0], px=t[:, 1], qty=t[:, 2], oid=t[:, 3], side=t[:, 4], flags=t[:, 5], source=message.name
+    )
+    equal = compare_books(events, ends, book_px, book_qty, n_slots, message.name)
+    found = {
+        "states_compared": n,
+        "states_equal": int(equal.sum()),
+        "states_equal_without_correction": int((equal & clean).sum()),
+        **{name: int(c) for name, c in zip(_NAMES, counts, strict=True)},
+    }
+    for name, value in found.items():
+        out.checks[name] = out.checks.get(name, 0) + value
+    out.counts["rows_read"] = out.counts.get("rows_read", 0) + n
+    out.view_depth, out.n_slots = depth, max(out.n_slots, n_slots)
+    return events
+
+
+def convert(paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress) -> Conversion:
+    """Convert LOBSTER files to order-by-order events.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Zips that hold a message and an orderbook csv each, or the csv files themselves; any stock, any
+        number of levels. Each pair becomes one segment, in order of file name.
+    instrument : Instrument
+        Prices (USD x 10,000) become multiples of ``tick_size``, sizes (shares) of ``lot_size``; times are
+        seconds after midnight in ``timezone``.
+    options : mapping
+        ``date``: trading day ``YYYY-MM-DD`` if the file names do not hold it.
+    progress : callable
+        Called with (stage, fraction).
+
+    Returns
+    -------
+    Conversion
+
+    Raises
+    ------
+    DataError
+        Naming file, row and field of the first thing that is not as LOBSTER documents it.
+    """
+    check_options(options, OPTIONS, "lobster")
+    progress("reading", 0.0)
+    pairs = _pairs(list(paths))
+    out = Conversion(events=np.zeros(0, dtype=EVENT), segments=(), level="L3", checks={"crossed_books": 0})
+    parts: list[npt.NDArray[np.void]] = []
+    segments: list[Segment] = []
+    start = 0
+    for k, (message, orderbook) in enumerate(pairs):
+        progress(f"converting {message.name}", k / len(pairs))
+        day = source_date([message.name], options.get("date") if len(pairs) == 1 else None)
+        parts.append(_one_day(message, orderbook, instrument, day, out))
+        segments.append(Segment(start, start + len(parts[-1]), day))
+        start += len(parts[-1])
+    out.events, out.segments = np.concatenate(parts), tuple(segments)
+    bad = out.checks["messages_corrected"]
+    out.notes.append(
+        f"{out.checks['states_equal']} of {out.checks['states_compared']} orderbook rows equal the replayed book, "
+        f"{bad} of them after rows that the messages do not explain"
+    )
+    progress("done", 1.0)
+    return out.finish(pairs[0][0].name)
