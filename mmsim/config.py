@@ -19,19 +19,19 @@ class _Frozen(BaseModel):
 class SimConfig(_Frozen):
     """The physics of one run. Times in ns, quantities in units of ``Instrument.unit_lots``."""
 
-    feed_latency_ns: int = Field(0, ge=0)  # exchange -> agent, on top of recorded receive times
-    order_latency_ns: int = Field(0, ge=0)  # agent -> exchange
-    ack_latency_ns: int = Field(0, ge=0)  # exchange -> agent, for fills, acks and rejects
+    feed_latency_ns: int = Field(default=0, ge=0)  # exchange -> agent, on top of recorded receive times
+    order_latency_ns: int = Field(default=0, ge=0)  # agent -> exchange
+    ack_latency_ns: int = Field(default=0, ge=0)  # exchange -> agent, for fills, acks and rejects
     latency: Literal["zero", "fixed", "profile"] = "zero"  # decision latency of the agent
-    decision_latency_ns: int = Field(0, ge=0)  # used by "fixed"
-    decision_interval_ns: int | None = Field(None, ge=1_000)  # None: the market's own grid
+    decision_latency_ns: int = Field(default=0, ge=0)  # used by "fixed"
+    decision_interval_ns: int | None = Field(default=None, ge=1_000)  # None: the market's own grid
     queue_model: Literal["auto", "proportional", "risk_averse"] = "auto"  # auto: exact on L3
     replace: Literal["diff", "always"] = "diff"  # "always" cancels and resends unchanged quotes too
     fees: str = "zero"  # a named schedule of the market's manifest
-    max_inventory_units: int | None = Field(None, ge=1)  # None: the manifest's
-    max_order_units: int = Field(10, ge=1)
-    max_levels: int = Field(5, ge=1, le=16)
-    seed: int = Field(0, ge=0)
+    max_inventory_units: int | None = Field(default=None, ge=1)  # None: the manifest's
+    max_order_units: int = Field(default=10, ge=1)
+    max_levels: int = Field(default=5, ge=1, le=16)
+    seed: int = Field(default=0, ge=0)
 
 
 class RunConfig(_Frozen):

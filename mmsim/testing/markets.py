@@ -6,7 +6,7 @@ a snapshot feed; the three tell the same story. `market_from` wraps hand-written
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -125,7 +125,7 @@ def tiny_market(
 def _market(
     events: npt.NDArray[np.void],
     segments: tuple[Segment, ...],
-    splits: dict[str, tuple[Episode, ...]],
+    splits: Mapping[str, tuple[Episode, ...]],
     name: str,
     level: FeedLevel,
     decision_ns: int,
