@@ -1,7 +1,7 @@
 """The one way kernels are compiled.
 
 numba does not notice that a kernel in *another* file changed, so the cache folder is named after
-the hash of every source file of the packages that hold kernels: an edit anywhere recompiles,
+the hash of every source file that holds kernels or their constants: an edit anywhere recompiles,
 unchanged sources hit the cache. ``NUMBA_DISABLE_JIT=1`` runs the same functions as plain Python.
 """
 
@@ -18,11 +18,13 @@ _ROOT = Path(__file__).resolve().parent
 
 
 def _kernel_hash() -> str:
+    # Files that hold kernels, and those whose constants are compiled into them.
     digest = hashlib.sha256()
     for path in sorted(_ROOT.rglob("*.py")):
-        if path.parent.name in ("cli", "data", "formats", "report"):
-            continue  # no kernels of the hot path live there
-        digest.update(path.read_bytes())
+        source = path.read_bytes()
+        shared = path.parent == _ROOT and path.name in ("agent.py", "types.py", "errors.py")
+        if shared or b"mmsim._jit import" in source or path.name == "layout.py":
+            digest.update(source)
     return digest.hexdigest()[:16]
 
 

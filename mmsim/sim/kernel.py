@@ -1,0 +1,374 @@
+"""The event loop: four lanes, smallest time first, until the agent must be asked.
+
+Lanes at equal times run in this order (ADR 0001): MARKET, ORDER_ARRIVAL, ACK, DECISION. So an order
+that arrives at the time of a trade arrives after it, and a decision sees everything that happened
+up to and including its own time.
+
+One book is enough for two clocks: what the agent can know at a decision at local time T is the book
+after exactly the events known by T (receive time + feed latency <= T). The loop *takes* the
+observation when it passes that row of the tape and *delivers* it at T, after everything the
+exchange did meanwhile; in between it waits in a ring.
+"""
+
+from __future__ import annotations
+
+from mmsim._jit import inline_kernel, kernel
+from mmsim.agent import (
+    O_ASK_PX,
+    O_BID_PX,
+    O_BUY_NOTIONAL,
+    O_BUY_QTY,
+    O_CASH,
+    O_EXCH_TS,
+    O_INVENTORY,
+    O_LAST_TRADE_PX,
+    O_N_ASK,
+    O_N_BID,
+    O_N_ORDERS,
+    O_N_TRADES,
+    O_SELL_NOTIONAL,
+    O_SELL_QTY,
+    O_STEP,
+    O_TIME_LEFT,
+    O_TS,
+    OBS_SIZE,
+)
+from mmsim.errors import Status
+from mmsim.sim.ladder import copy_depth
+from mmsim.sim.layout import (
+    A_ID,
+    A_KIND,
+    A_PX,
+    A_QTY,
+    A_SIDE,
+    A_TS,
+    ACK_FILL,
+    ACK_LIVE,
+    C_ASKED,
+    C_MISSED,
+    C_ONE_SIDED,
+    INF,
+    L_LIVE,
+    L_PENDING,
+    MAX_OWN,
+    N_RING,
+    OWN_LIVE,
+    R_TS,
+    RING_OWN,
+    RING_T,
+    S_ACASH,
+    S_ACK_H,
+    S_ACK_T,
+    S_AINV,
+    S_BUSY,
+    S_BUYN,
+    S_BUYQ,
+    S_CASH,
+    S_CUR,
+    S_DEC,
+    S_DTS,
+    S_END,
+    S_EPISODE,
+    S_FEED,
+    S_FIRST,
+    S_HAS_KNOW,
+    S_INTERVAL,
+    S_INV,
+    S_LASTPX,
+    S_MAXINV,
+    S_MID2,
+    S_NA,
+    S_NACKED,
+    S_NB,
+    S_NFILL,
+    S_NOW,
+    S_NOWN,
+    S_NSTEP,
+    S_NTRADE,
+    S_OBS_ASK,
+    S_OBS_BID,
+    S_OBS_MID2,
+    S_ORDLAT,
+    S_PEND_STEP,
+    S_REQ_H,
+    S_REQ_T,
+    S_RING_H,
+    S_RING_T,
+    S_SELLN,
+    S_SELLQ,
+    S_START,
+    S_STOP,
+    S_TP,
+    S_TRADED,
+    W_AHEAD,
+    W_AHEAD0,
+    W_ID,
+    W_LQTY,
+    W_LSTATE,
+    W_PX,
+    W_SIDE,
+    W_STATE,
+    WANT_HEAD,
+)
+from mmsim.sim.orders import arrive, close_out, drop_row, find_own, stage
+from mmsim.sim.tape import apply_event
+from mmsim.types import EventFlag
+
+DECIDE, END = int(Status.DECIDE), int(Status.END)
+FILLS_FULL, OBS_FULL, STEPS_FULL = int(Status.FILLS_FULL), int(Status.OBS_FULL), int(Status.STEPS_FULL)
+OWN_FULL, BAD_TIME = int(Status.OWN_FULL), int(Status.BAD_TIME)
+F_LAST = int(EventFlag.LAST)
+FILL_MARGIN = 2 * MAX_OWN  # fills that one event may cause at most, with room to spare
+
+
+@inline_kernel
+def take_room(st):
+    """Return the fill rows that one own order, or closing out, may need at most."""
+    return FILL_MARGIN + min(2 * st[S_MAXINV], max(st[S_NB], st[S_NA]))
+
+
+@kernel
+def take_observation(lad, st, own, ring, t):
+    """Put what is known for the decision at local time `t` into the ring."""
+    if st[S_FIRST] == 1:  # trades while the book was built are not news
+        st[S_FIRST] = 0
+        st[S_BUYQ], st[S_SELLQ], st[S_BUYN], st[S_SELLN], st[S_NTRADE] = 0, 0, 0, 0, 0
+    q = ring[st[S_RING_T] % ring.shape[0]]
+    copy_depth(lad, st, q)
+    q[O_TS] = t
+    q[O_EXCH_TS] = st[S_NOW]
+    q[O_BUY_QTY], q[O_SELL_QTY] = st[S_BUYQ], st[S_SELLQ]
+    q[O_BUY_NOTIONAL], q[O_SELL_NOTIONAL] = st[S_BUYN], st[S_SELLN]
+    q[O_LAST_TRADE_PX], q[O_N_TRADES] = st[S_LASTPX], st[S_NTRADE]
+    q[O_TIME_LEFT] = st[S_END] - t
+    st[S_BUYQ] = 0
+    st[S_SELLQ] = 0
+    st[S_BUYN] = 0
+    st[S_SELLN] = 0
+    st[S_NTRADE] = 0
+    for r in range(st[S_NOWN]):
+        q[RING_OWN + 2 * r] = own[r, W_ID] if own[r, W_STATE] == OWN_LIVE else 0
+        q[RING_OWN + 2 * r + 1] = own[r, W_AHEAD]
+    q[RING_OWN + 2 * st[S_NOWN]] = -1
+    q[RING_T] = t
+    st[S_RING_T] += 1
+    st[S_TP] = t + st[S_INTERVAL] if st[S_INTERVAL] > 0 else INF
+
+
+@kernel
+def deliver(st, own, ring, obs, own_view):
+    """Hand the oldest observation in the ring to the agent, with its own acknowledged state."""
+    q = ring[st[S_RING_H] % ring.shape[0]]
+    obs[:] = q[:OBS_SIZE]
+    obs[O_STEP] = st[S_DEC]
+    obs[O_INVENTORY] = st[S_AINV]
+    obs[O_CASH] = st[S_ACASH]
+    n = 0
+    for r in range(st[S_NOWN]):
+        if own[r, W_LQTY] <= 0 or own[r, W_LSTATE] > L_LIVE:
+            continue
+        v = own_view[n]
+        v.order_id = own[r, W_ID]
+        v.px = own[r, W_PX]
+        v.qty = own[r, W_LQTY]
+        v.side = own[r, W_SIDE]
+        v.live = own[r, W_LSTATE]
+        v.queue_ahead = own[r, W_AHEAD0]
+        k = RING_OWN
+        while q[k] != -1:
+            if q[k] == own[r, W_ID]:
+                v.queue_ahead = q[k + 1]
+                break
+            k += 2
+        n += 1
+    obs[O_N_ORDERS] = n
+
+
+@kernel
+def acknowledge(st, own, ack):
+    """The agent learns of the oldest message sent to it."""
+    a = ack[st[S_ACK_H] % N_RING]
+    st[S_ACK_H] += 1
+    kind = a[A_KIND]
+    if kind == ACK_FILL:
+        st[S_AINV] += a[A_SIDE] * a[A_QTY]
+        st[S_ACASH] -= a[A_SIDE] * a[A_PX] * a[A_QTY]
+        st[S_NACKED] += 1
+    r = find_own(st, own, a[A_ID])
+    if r < 0:
+        return
+    if kind == ACK_FILL:
+        own[r, W_LQTY] -= a[A_QTY]
+    elif kind == ACK_LIVE:
+        if own[r, W_LSTATE] == L_PENDING:
+            own[r, W_LSTATE] = L_LIVE
+    else:
+        drop_row(st, own, r)
+
+
+@kernel
+def write_step(st, steps, t, asked, want, latency, wall, mid2, bid, ask):
+    """Append one step row."""
+    s = steps[st[S_NSTEP]]
+    s.ts = t
+    s.mid2 = mid2
+    s.cash = st[S_CASH]
+    s.inventory = st[S_INV]
+    s.traded_qty = st[S_TRADED]
+    s.latency_ns = latency
+    s.wall_ns = wall
+    s.bid_px = bid
+    s.ask_px = ask
+    s.episode = st[S_EPISODE]
+    s.asked = asked
+    bpx, bqty, apx, aqty = 0, 0, 0, 0
+    if asked == 1:
+        at = WANT_HEAD
+        for _ in range(want[0]):
+            if bqty == 0 or want[at] > bpx:
+                bpx, bqty = want[at], want[at + 1]
+            at += 2
+        for _ in range(want[1]):
+            if aqty == 0 or want[at] < apx:
+                apx, aqty = want[at], want[at + 1]
+            at += 2
+    s.own_bid_px, s.own_bid_qty, s.own_ask_px, s.own_ask_qty = bpx, bqty, apx, aqty
+    st[S_NSTEP] += 1
+
+
+@inline_kernel
+def known_at(ev, know, st, cur):
+    """Return the local time at which event row `cur` is known."""
+    if st[S_HAS_KNOW] == 1:
+        return know[cur] + st[S_FEED]
+    return ev[cur].ts + st[S_FEED]
+
+
+@kernel
+def market(ev, know, lad, ords, st, own, ack, ring, fills, limit):
+    """Run the MARKET lane up to and including time `limit`; return 0 or a status.
+
+    Stops early (with 0) after an event that sent the agent a message or made a decision due before
+    `limit`, so that the caller can look at the lanes again.
+    """
+    cur, stop = st[S_CUR], st[S_STOP]
+    snapshots = st[S_INTERVAL] == 0
+    feed = st[S_FEED]
+    acks = st[S_ACK_T]
+    has_know = st[S_HAS_KNOW] == 1
+    room = fills.shape[0] - FILL_MARGIN
+    tp = st[S_TP]
+    now = st[S_NOW]
+    while cur < stop:
+        e = ev[cur]
+        t = e.ts
+        if t > limit:
+            break
+        if t < now:
+            st[S_CUR] = cur
+            return BAD_TIME
+        if (know[cur] if has_know else t) + feed > tp:
+            if st[S_RING_T] - st[S_RING_H] >= ring.shape[0]:
+                st[S_CUR] = cur
+                return OBS_FULL
+            st[S_NOW] = now
+            take_observation(lad, st, own, ring, tp)
+            tp = st[S_TP]
+            continue
+        if st[S_NFILL] >= room:
+            st[S_CUR] = cur
+            return FILLS_FULL
+        if acks - st[S_ACK_H] > N_RING // 2:
+            st[S_CUR] = cur
+            return OWN_FULL
+        st[S_CUR] = cur
+        code = apply_event(e, cur, lad, ords, st, own, fills, ack)
+        if code != 0:
+            return code
+        now = t
+        cur += 1
+        if snapshots and e.flags & F_LAST:
+            known = (know[cur - 1] if has_know else t) + feed
+            if known >= st[S_START]:
+                st[S_TP] = known
+                tp = known
+                if known < limit:
+                    limit = known
+        if st[S_ACK_T] != acks:
+            break
+    st[S_CUR] = cur
+    st[S_NOW] = now
+    return 0
+
+
+@kernel
+def advance(ev, know, lad, ords, st, own, req, ack, ring, fills, steps, obs, own_view, want):
+    """Send the requests in `want`, then run all lanes until the agent must be asked.
+
+    `want[0]` < 0 resumes without requests (at the start, and after a buffer was enlarged).
+
+    Returns
+    -------
+    int
+        `Status`: DECIDE, END, a buffer that must grow (nothing is lost), or an error.
+    """
+    if st[S_PEND_STEP] == 1:
+        if st[S_NSTEP] >= steps.shape[0]:
+            return STEPS_FULL
+        write_step(
+            st, steps, st[S_DTS], 1, want, want[4], want[5], st[S_OBS_MID2], st[S_OBS_BID], st[S_OBS_ASK]
+        )
+        st[S_PEND_STEP] = 0
+        st[S_BUSY] = st[S_DTS] + want[4]
+        if stage(st, own, req, want, st[S_BUSY] + st[S_ORDLAT]) != 0:
+            return OWN_FULL
+        st[S_DEC] += 1
+    while True:
+        t_arr = req[st[S_REQ_H] % N_RING, R_TS] if st[S_REQ_H] < st[S_REQ_T] else INF
+        t_ack = ack[st[S_ACK_H] % N_RING, A_TS] if st[S_ACK_H] < st[S_ACK_T] else INF
+        waiting = st[S_RING_H] < st[S_RING_T]
+        t_dec = ring[st[S_RING_H] % ring.shape[0], RING_T] if waiting else st[S_TP]
+        t = min(t_arr, t_ack, t_dec, st[S_END])
+        end = t >= st[S_END]
+        if st[S_CUR] < st[S_STOP]:
+            limit = st[S_END] - 1 if end else t
+            if ev[st[S_CUR]].ts <= limit:
+                code = market(ev, know, lad, ords, st, own, ack, ring, fills, limit)
+                if code != 0:
+                    return code
+                continue
+        if end:
+            break
+        if st[S_NFILL] + take_room(st) >= fills.shape[0]:
+            return FILLS_FULL
+        if st[S_ACK_T] - st[S_ACK_H] > N_RING // 2:
+            return OWN_FULL
+        if t_arr == t:
+            arrive(lad, st, own, req, fills, ack, t)
+            continue
+        if t_ack == t:
+            acknowledge(st, own, ack)
+            continue
+        if not waiting:
+            take_observation(lad, st, own, ring, t)
+        if st[S_NSTEP] >= steps.shape[0]:
+            return STEPS_FULL
+        q = ring[st[S_RING_H] % ring.shape[0]]
+        two_sided = q[O_N_BID] > 0 and q[O_N_ASK] > 0 and q[O_BID_PX] < q[O_ASK_PX]
+        mid2 = q[O_BID_PX] + q[O_ASK_PX] if two_sided else st[S_MID2]
+        if st[S_BUSY] > t or not two_sided:
+            st[C_MISSED if st[S_BUSY] > t else C_ONE_SIDED] += 1
+            write_step(st, steps, t, 0, want, 0, 0, mid2, q[O_BID_PX], q[O_ASK_PX])
+            st[S_RING_H] += 1
+            continue
+        deliver(st, own, ring, obs, own_view)
+        st[S_RING_H] += 1
+        st[C_ASKED] += 1
+        st[S_DTS], st[S_OBS_MID2] = t, mid2
+        st[S_OBS_BID], st[S_OBS_ASK] = q[O_BID_PX], q[O_ASK_PX]
+        st[S_PEND_STEP] = 1
+        return DECIDE
+    if st[S_NFILL] + take_room(st) >= fills.shape[0]:
+        return FILLS_FULL
+    close_out(lad, st, own, fills, ack, st[S_END])
+    return END

@@ -1,0 +1,125 @@
+"""Names of the columns of the simulation kernel's integer arrays.
+
+The kernel keeps its whole state in flat int64 arrays so that it can stop at any event and resume:
+``st`` (scalars), ``own`` (one row per own order), ``req`` and ``ack`` (ring buffers of messages on
+their way), ``ring`` (observations taken at the exchange and not yet delivered).
+"""
+
+from __future__ import annotations
+
+from mmsim.agent import OBS_SIZE
+
+INF = 2**62
+MAX_OWN = 128  # own orders alive or on their way at one time
+N_RING = 4096  # messages on their way at one time
+WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
+
+# ---- st: scalars ---------------------------------------------------------------------------------
+(
+    S_CUR,  # next event row
+    S_STOP,  # end of the segment's rows
+    S_NOW,  # time of the last thing that happened, ns
+    S_BB,  # ladder index of the best bid, -1 if none
+    S_BA,  # ladder index of the best ask, width if none
+    S_NB,  # occupied bid levels
+    S_NA,
+    S_BASE,  # price of ladder index 0
+    S_MID2,  # last two-sided mid, doubled
+    S_INV,  # true inventory, lots
+    S_CASH,  # true cash, tick-lots
+    S_AINV,  # acknowledged inventory: what the agent knows
+    S_ACASH,
+    S_NFILL,
+    S_NSTEP,
+    S_NACKED,  # fills the agent has been told of
+    S_BUYQ,  # market trades since the last observation was taken
+    S_SELLQ,
+    S_BUYN,
+    S_SELLN,
+    S_NTRADE,
+    S_LASTPX,
+    S_TP,  # time of the next decision whose observation is still to be taken
+    S_INTERVAL,  # ns between decisions; 0: one a snapshot
+    S_FEED,
+    S_ORDLAT,
+    S_ACKLAT,
+    S_BUSY,  # the agent is thinking until then
+    S_START,
+    S_END,
+    S_NEXT_ID,
+    S_NOWN,  # rows in use in `own`
+    S_NLIVE,  # of them resting at the exchange
+    S_BID_HI,  # price range of resting own bids (ticks); hi < lo when none
+    S_BID_LO,
+    S_ASK_HI,
+    S_ASK_LO,
+    S_REQ_H,
+    S_REQ_T,
+    S_ACK_H,
+    S_ACK_T,
+    S_RING_H,
+    S_RING_T,
+    S_DEC,  # index of the decision being asked
+    S_TRADED,
+    S_MAXINV,
+    S_RISK_AVERSE,
+    S_ALWAYS,
+    S_VIEW,  # levels a side that the feed carries; 0: all
+    S_EPISODE,
+    S_HAS_KNOW,
+    S_L3,
+    S_PEND_STEP,  # 1 while the step row of the asked decision is unwritten
+    S_DTS,  # local time of the decision being asked
+    S_OBS_MID2,
+    S_OBS_BID,
+    S_OBS_ASK,
+    S_LAST_BB,  # last best prices seen, ticks, for closing on an empty side
+    S_LAST_BA,
+    S_FIRST,  # 1 until the first observation is taken
+    C_ORDERS,  # counters of the episode
+    C_CANCELS,
+    C_REDUCES,
+    C_POST_REJECTS,
+    C_LIMIT_REJECTS,
+    C_TOO_LATE,
+    C_MISSED,
+    C_ONE_SIDED,
+    C_ASKED,
+    C_CLOSE_BEYOND,  # lots closed beyond the visible book
+    N_STATE,
+) = range(71)
+
+# ---- own: one row per own order ------------------------------------------------------------------
+(
+    W_ID,
+    W_SIDE,
+    W_PX,
+    W_QTY,  # open lots at the exchange
+    W_AHEAD,  # lots of others ahead of us
+    W_BEHIND,  # lots of others behind us (level feeds only)
+    W_SEQ,  # arrival: even numbers are market orders, ours are odd
+    W_STATE,  # OWN_FLIGHT, OWN_LIVE, OWN_DEAD
+    W_LQTY,  # open lots as the agent believes once its requests are done
+    W_LSTATE,  # L_PENDING, L_LIVE, L_CANCEL
+    W_PEND,  # traded at our price since the level's total was last published
+    W_KNOWN,  # 1; 0: level out of view when we joined, queue unknown; 2: level out of view since
+    W_DEC,
+    W_POST,
+    W_MARK,
+    W_AHEAD0,  # queue ahead on arrival
+    N_OWN,
+) = range(17)
+OWN_FLIGHT, OWN_LIVE, OWN_DEAD = 0, 1, 2
+L_PENDING, L_LIVE, L_CANCEL = 0, 1, 2
+
+# ---- req and ack: messages -----------------------------------------------------------------------
+R_TS, R_KIND, R_ID, R_SIDE, R_PX, R_QTY, R_POST, R_DEC, N_REQ = range(9)
+REQ_NEW, REQ_CANCEL, REQ_REDUCE, REQ_MARKET = 1, 2, 3, 4
+A_TS, A_KIND, A_ID, A_SIDE, A_PX, A_QTY, N_ACK = range(7)
+ACK_LIVE, ACK_FILL, ACK_GONE = 1, 2, 3
+
+RING_T = OBS_SIZE  # column of the decision time in a ring row
+RING_OWN = OBS_SIZE + 1  # then (order id, queue ahead) pairs
+RING_COLS = OBS_SIZE + 1 + 2 * MAX_OWN
+
+ORDER_PX, ORDER_QTY, ORDER_SEQ = range(3)  # columns of the L3 order table

@@ -1,0 +1,338 @@
+"""Requests of the agent: the diff against live orders, and what they meet at the exchange.
+
+Diff rule, per side and price (`stage`):
+
+======================  ==========================================================
+desired quantity        what is sent
+======================  ==========================================================
+same as the live order  nothing: the order keeps its queue position
+smaller                 reduce: the order keeps its queue position
+larger                  cancel and new order: the position is lost
+no live order there     new order at the back of the queue
+live, not desired       cancel
+======================  ==========================================================
+
+Cancels and reductions are sent before new orders. ``st[S_ALWAYS]`` = 1 cancels and resends everything.
+"""
+
+from __future__ import annotations
+
+from mmsim._jit import inline_kernel, kernel
+from mmsim.sim.ladder import in_view, level_qty
+from mmsim.sim.layout import (
+    ACK_FILL,
+    ACK_GONE,
+    ACK_LIVE,
+    C_CANCELS,
+    C_CLOSE_BEYOND,
+    C_LIMIT_REJECTS,
+    C_ORDERS,
+    C_POST_REJECTS,
+    C_REDUCES,
+    C_TOO_LATE,
+    L_CANCEL,
+    L_PENDING,
+    MAX_OWN,
+    N_RING,
+    OWN_DEAD,
+    OWN_FLIGHT,
+    OWN_LIVE,
+    R_DEC,
+    R_ID,
+    R_KIND,
+    R_POST,
+    R_PX,
+    R_QTY,
+    R_SIDE,
+    R_TS,
+    REQ_CANCEL,
+    REQ_MARKET,
+    REQ_NEW,
+    REQ_REDUCE,
+    S_ALWAYS,
+    S_BA,
+    S_BASE,
+    S_BB,
+    S_CUR,
+    S_DEC,
+    S_INV,
+    S_LAST_BA,
+    S_LAST_BB,
+    S_MAXINV,
+    S_NA,
+    S_NB,
+    S_NEXT_ID,
+    S_NOWN,
+    S_REQ_H,
+    S_REQ_T,
+    W_AHEAD,
+    W_AHEAD0,
+    W_BEHIND,
+    W_DEC,
+    W_ID,
+    W_KNOWN,
+    W_LQTY,
+    W_LSTATE,
+    W_MARK,
+    W_PEND,
+    W_POST,
+    W_PX,
+    W_QTY,
+    W_SEQ,
+    W_SIDE,
+    W_STATE,
+    WANT_HEAD,
+)
+from mmsim.sim.queue import book_fill, own_bounds, push_ack
+from mmsim.types import FillReason
+
+TAKE, CLOSE = int(FillReason.TAKE), int(FillReason.CLOSE)
+
+
+@inline_kernel
+def find_own(st, own, oid):
+    """Return the row of own order `oid`, or -1."""
+    for r in range(st[S_NOWN]):
+        if own[r, W_ID] == oid:
+            return r
+    return -1
+
+
+@inline_kernel
+def push_req(st, req, ts, kind, oid, side, px, qty, post):
+    """Send a request that reaches the exchange at `ts`; return 0, or 1 if the ring is full."""
+    if st[S_REQ_T] - st[S_REQ_H] >= N_RING:
+        return 1
+    q = req[st[S_REQ_T] % N_RING]
+    q[R_TS] = ts
+    q[R_KIND] = kind
+    q[R_ID] = oid
+    q[R_SIDE] = side
+    q[R_PX] = px
+    q[R_QTY] = qty
+    q[R_POST] = post
+    q[R_DEC] = st[S_DEC]
+    st[S_REQ_T] += 1
+    return 0
+
+
+@kernel
+def stage_side(st, own, req, want, side, n, at, ts, phase):
+    """Diff one side: phase 0 sends cancels and reductions, phase 1 new orders. Return 1 when full."""
+    full = 0
+    if phase == 0:
+        for r in range(st[S_NOWN]):
+            if own[r, W_SIDE] != side or own[r, W_LSTATE] == L_CANCEL or own[r, W_LQTY] <= 0:
+                continue
+            want_qty = 0
+            for i in range(n):
+                if want[at + 2 * i] == own[r, W_PX]:
+                    want_qty = want[at + 2 * i + 1]
+            keep = 0 < want_qty <= own[r, W_LQTY] and st[S_ALWAYS] == 0
+            if not keep:
+                full |= push_req(st, req, ts, REQ_CANCEL, own[r, W_ID], side, own[r, W_PX], 0, 0)
+                own[r, W_LSTATE] = L_CANCEL
+                continue
+            own[r, W_MARK] = 1
+            if want_qty < own[r, W_LQTY]:
+                less = own[r, W_LQTY] - want_qty
+                full |= push_req(st, req, ts, REQ_REDUCE, own[r, W_ID], side, own[r, W_PX], less, 0)
+                own[r, W_LQTY] = want_qty
+        return full
+    rows = st[S_NOWN]
+    for i in range(n):
+        px = want[at + 2 * i]
+        kept = False
+        for r in range(rows):
+            if own[r, W_MARK] == 1 and own[r, W_SIDE] == side and own[r, W_PX] == px:
+                own[r, W_MARK] = 0
+                kept = True
+        if kept:
+            continue
+        if st[S_NOWN] >= MAX_OWN:
+            return 1
+        w = own[st[S_NOWN]]
+        w[:] = 0
+        w[W_ID] = st[S_NEXT_ID]
+        w[W_SIDE] = side
+        w[W_PX] = px
+        w[W_QTY] = want[at + 2 * i + 1]
+        w[W_LQTY] = w[W_QTY]
+        w[W_STATE] = OWN_FLIGHT
+        w[W_LSTATE] = L_PENDING
+        w[W_DEC] = st[S_DEC]
+        w[W_POST] = want[2]
+        st[S_NEXT_ID] += 1
+        st[S_NOWN] += 1
+        full |= push_req(st, req, ts, REQ_NEW, w[W_ID], side, px, w[W_QTY], want[2])
+    return full
+
+
+@kernel
+def stage(st, own, req, want, ts):
+    """Send what turns the live orders into the desired ones; requests arrive at `ts`. Return 1 if full.
+
+    `want`: ``[n_bid, n_ask, post_only, take, latency_ns, wall_ns, px, qty, ...]``.
+    """
+    nb, na = want[0], want[1]
+    a_at = WANT_HEAD + 2 * nb
+    full = stage_side(st, own, req, want, 1, nb, WANT_HEAD, ts, 0)
+    full |= stage_side(st, own, req, want, -1, na, a_at, ts, 0)
+    if want[3] != 0:
+        side = 1 if want[3] > 0 else -1
+        full |= push_req(st, req, ts, REQ_MARKET, st[S_NEXT_ID], side, 0, abs(want[3]), 0)
+        st[S_NEXT_ID] += 1
+    full |= stage_side(st, own, req, want, 1, nb, WANT_HEAD, ts, 1)
+    full |= stage_side(st, own, req, want, -1, na, a_at, ts, 1)
+    return full
+
+
+@kernel
+def take_liquidity(lad, st, fills, ack, ts, oid, side, limit_px, qty, reason, decision, limited):
+    """Walk the opposite displayed levels up to `limit_px`; return the lots that found none."""
+    base = st[S_BASE]
+    if side > 0:
+        k, left = st[S_BA], st[S_NA]
+    else:
+        k, left = st[S_BB], st[S_NB]
+    row = 1 if side > 0 else 0
+    while qty > 0 and left > 0:
+        while lad[row, k] == 0:
+            k += side
+        px = base + k
+        if limited == 1 and (px - limit_px) * side > 0:
+            break
+        got = min(qty, lad[row, k])
+        book_fill(st, fills, ts, oid, side, px, got, 0, reason, decision)
+        if oid > 0:
+            push_ack(st, ack, ts, ACK_FILL, oid, side, px, got)
+        qty -= got
+        left -= 1
+        k += side
+    return qty
+
+
+@kernel
+def open_on_side(st, own, side):
+    """Return the lots of own resting orders on `side`."""
+    total = 0
+    for r in range(st[S_NOWN]):
+        if own[r, W_STATE] == OWN_LIVE and own[r, W_SIDE] == side:
+            total += own[r, W_QTY]
+    return total
+
+
+@kernel
+def new_order(lad, st, own, fills, ack, ts, r):
+    """A new limit order reaches the exchange: reject, take, or join the back of its queue."""
+    side, px, qty = own[r, W_SIDE], own[r, W_PX], own[r, W_QTY]
+    oid = own[r, W_ID]
+    st[C_ORDERS] += 1
+    if side * st[S_INV] + open_on_side(st, own, side) + qty > st[S_MAXINV]:
+        st[C_LIMIT_REJECTS] += 1
+        own[r, W_STATE] = OWN_DEAD
+        push_ack(st, ack, ts, ACK_GONE, oid, side, px, 0)
+        return
+    if side > 0:
+        marketable = st[S_NA] > 0 and px >= st[S_BASE] + st[S_BA]
+    else:
+        marketable = st[S_NB] > 0 and px <= st[S_BASE] + st[S_BB]
+    if marketable:
+        if own[r, W_POST] == 1:
+            st[C_POST_REJECTS] += 1
+            own[r, W_STATE] = OWN_DEAD
+            push_ack(st, ack, ts, ACK_GONE, oid, side, px, 0)
+            return
+        qty = take_liquidity(lad, st, fills, ack, ts, oid, side, px, qty, TAKE, own[r, W_DEC], 1)
+        own[r, W_QTY] = qty
+        if qty == 0:
+            own[r, W_STATE] = OWN_DEAD
+            push_ack(st, ack, ts, ACK_GONE, oid, side, px, 0)
+            return
+    row = 0 if side > 0 else 1
+    own[r, W_STATE] = OWN_LIVE
+    own[r, W_AHEAD] = level_qty(lad, st, row, px)
+    own[r, W_AHEAD0] = own[r, W_AHEAD]
+    own[r, W_BEHIND] = 0
+    own[r, W_PEND] = 0
+    own[r, W_KNOWN] = in_view(lad, st, row, px)
+    own[r, W_SEQ] = 2 * st[S_CUR] + 1
+    own_bounds(st, own)
+    push_ack(st, ack, ts, ACK_LIVE, oid, side, px, qty)
+
+
+@kernel
+def arrive(lad, st, own, req, fills, ack, ts):
+    """Take the oldest request off the wire at the exchange."""
+    q = req[st[S_REQ_H] % N_RING]
+    st[S_REQ_H] += 1
+    kind, oid = q[R_KIND], q[R_ID]
+    if kind == REQ_MARKET:
+        st[C_ORDERS] += 1
+        side, qty = q[R_SIDE], q[R_QTY]
+        room = st[S_MAXINV] - side * st[S_INV] - open_on_side(st, own, side)
+        if qty > room:
+            st[C_LIMIT_REJECTS] += 1
+            return
+        take_liquidity(lad, st, fills, ack, ts, oid, side, 0, qty, TAKE, q[R_DEC], 0)
+        return
+    r = find_own(st, own, oid)
+    if kind == REQ_NEW:
+        new_order(lad, st, own, fills, ack, ts, r)
+        return
+    st[C_CANCELS if kind == REQ_CANCEL else C_REDUCES] += 1
+    if r < 0 or own[r, W_STATE] != OWN_LIVE:
+        st[C_TOO_LATE] += 1
+        return
+    if kind == REQ_CANCEL or q[R_QTY] >= own[r, W_QTY]:
+        own[r, W_STATE] = OWN_DEAD
+        push_ack(st, ack, ts, ACK_GONE, oid, own[r, W_SIDE], own[r, W_PX], 0)
+        own_bounds(st, own)
+    else:
+        own[r, W_QTY] -= q[R_QTY]
+
+
+@kernel
+def drop_row(st, own, r):
+    """Forget own order row `r` (the last row takes its place)."""
+    last = st[S_NOWN] - 1
+    if r != last:
+        own[r, :] = own[last, :]
+    st[S_NOWN] = last
+
+
+@kernel
+def close_out(lad, st, own, fills, ack, ts):
+    """End of the episode: cancel everything and close the inventory by walking the book.
+
+    Lots that the visible book cannot absorb are closed at its worst visible price (its last known
+    best price if the side is empty) and counted.
+    """
+    st[S_NOWN] = 0
+    own_bounds(st, own)
+    if st[S_INV] == 0:
+        return
+    side = -1 if st[S_INV] > 0 else 1
+    rest = take_liquidity(
+        lad, st, fills, ack, ts, 0, side, 0, abs(st[S_INV]), CLOSE, st[S_DEC], 0
+    )
+    if rest > 0:
+        px = worst_visible(lad, st, side)
+        book_fill(st, fills, ts, 0, side, px, rest, 0, CLOSE, st[S_DEC])
+        st[C_CLOSE_BEYOND] += rest
+
+
+@kernel
+def worst_visible(lad, st, side):
+    """Return the price of the furthest displayed level that a trade on `side` would meet."""
+    row = 1 if side > 0 else 0
+    left = st[S_NA] if side > 0 else st[S_NB]
+    if left == 0:
+        return st[S_LAST_BA] if side > 0 else st[S_LAST_BB]
+    k = st[S_BA] if side > 0 else st[S_BB]
+    while True:
+        if lad[row, k] > 0:
+            left -= 1
+            if left == 0:
+                return st[S_BASE] + k
+        k += side

@@ -1,0 +1,459 @@
+"""The session: owns time, runs the kernel, and asks the agent.
+
+The same object serves the comparison runs (`Session.run`), the Gymnasium environment (`start`,
+`step`) and the recording of training data (`record`), so that all three share the physics.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.agent import OBS_SIZE, Agent, Fill, Observation, Quotes, SessionContext
+from mmsim.config import SimConfig
+from mmsim.errors import AgentError, ConfigError, DataError, KernelError, Status
+from mmsim.metrics.episode import EpisodeResult
+from mmsim.sim import layout as L
+from mmsim.sim.kernel import advance
+from mmsim.sim.latency import LatencyModel
+from mmsim.types import FILL, OWN_ORDER, STEP, Episode, FeeSchedule, MarketData
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NO_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+_MAX_WIDTH = 2**26
+_MAX_PX = 2**31 - 2
+_COUNTERS = {
+    "orders": L.C_ORDERS,
+    "cancels": L.C_CANCELS,
+    "reduces": L.C_REDUCES,
+    "post_only_rejects": L.C_POST_REJECTS,
+    "limit_rejects": L.C_LIMIT_REJECTS,
+    "too_late": L.C_TOO_LATE,
+    "decisions": L.C_ASKED,
+    "missed": L.C_MISSED,
+    "one_sided": L.C_ONE_SIDED,
+    "close_beyond_lots": L.C_CLOSE_BEYOND,
+}
+_MEANING = {
+    Status.BAD_KIND: "an event of unknown kind",
+    Status.BAD_PRICE: "a price outside the market's stated range",
+    Status.BAD_ORDER: "an event for an order that is not in the book, or for more than it holds",
+    Status.BAD_QTY: "a negative quantity or level",
+    Status.OWN_FULL: "more own orders or messages on their way than the engine keeps",
+    Status.BAD_TIME: "time running backwards",
+}
+
+
+def _records(array: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    # Without the JIT the kernels run on numpy records, whose fields need a record array.
+    return array.view(np.recarray) if _NO_JIT else array
+
+
+class Session:
+    """Replays one market for one agent at a time.
+
+    Parameters
+    ----------
+    data : MarketData
+        The market.
+    sim : SimConfig, optional
+        Physics: latencies, queue model, limits.
+    seed : int, optional
+        Seed of everything random in the run; default ``sim.seed``.
+    calibration : mapping of str to float, optional
+        Fitted constants handed to the agent.
+    checkpoints : Path, optional
+        Folder of checkpoint folders for trained agents; default: the shipped ones.
+    """
+
+    def __init__(
+        self,
+        data: MarketData,
+        sim: SimConfig | None = None,
+        *,
+        seed: int | None = None,
+        calibration: Mapping[str, float] | None = None,
+        checkpoints: Path | None = None,
+    ) -> None:
+        self.data = data
+        self.sim = sim or SimConfig()
+        self.seed = self.sim.seed if seed is None else seed
+        self.calibration = dict(calibration or {})
+        self.checkpoints = checkpoints
+        if self.sim.fees != "zero" and self.sim.fees not in data.fees:
+            known = ", ".join(["zero", *sorted(data.fees)])
+            raise ConfigError(f"{data.name} has no fee schedule {self.sim.fees!r}; it has: {known}")
+        self.fees = data.fees.get(self.sim.fees, FeeSchedule())
+        width = data.px_max - data.px_min + 3
+        if width > _MAX_WIDTH:
+            raise DataError(
+                f"prices span {width} ticks, expected at most {_MAX_WIDTH}: check the tick size",
+                source=data.name,
+            )
+        unit = data.instrument.unit_lots
+        units = self.sim.max_inventory_units
+        self.max_inventory = (data.max_inventory_units if units is None else units) * unit
+        self.max_order = self.sim.max_order_units * unit
+        interval = self.sim.decision_interval_ns
+        self.decision_ns = data.decision_ns if interval is None else interval
+        self._ev = _records(data.events)
+        self._know = np.zeros(1, np.int64)
+        if data.recv_ts is not None:
+            self._know = np.maximum.accumulate(np.maximum(data.recv_ts, data.events["ts"]))
+        self._lad = np.zeros((2, width), np.int32)
+        self._ords = np.zeros((max(data.n_slots, 1), 3), np.int64)
+        self._st = np.zeros(L.N_STATE, np.int64)
+        self._own = np.zeros((L.MAX_OWN + 1, L.N_OWN), np.int64)
+        self._req = np.zeros((L.N_RING, L.N_REQ), np.int64)
+        self._ack = np.zeros((L.N_RING, L.N_ACK), np.int64)
+        self._ring = np.zeros((8, L.RING_COLS), np.int64)
+        self._fills = _records(np.zeros(4096, FILL))
+        self._steps = _records(np.zeros(16384, STEP))
+        self._own_view = _records(np.zeros(L.MAX_OWN + 1, OWN_ORDER))
+        self._obs = np.zeros(OBS_SIZE, np.int64)
+        self._want = np.zeros(L.WANT_HEAD + 4 * self.sim.max_levels, np.int64)
+        self._raw = self._obs.view()
+        self._raw.flags.writeable = False
+        self._orders = self._own_view.view()
+        self._orders.flags.writeable = False
+        self._agent_name = "agent"
+        self._done = True
+        self._hear: Callable[[Fill], None] | None = None
+        self._heard = 0
+
+    # ---- what happened so far -------------------------------------------------------------------
+    @property
+    def fills(self) -> npt.NDArray[np.void]:
+        """Fills of the episode so far, ``(n,)`` `FILL` (a view)."""
+        return self._fills[: self._st[L.S_NFILL]]
+
+    @property
+    def steps(self) -> npt.NDArray[np.void]:
+        """Decision rows of the episode so far, ``(n,)`` `STEP` (a view)."""
+        return self._steps[: self._st[L.S_NSTEP]]
+
+    @property
+    def inventory(self) -> int:
+        """True signed inventory, lots."""
+        return int(self._st[L.S_INV])
+
+    @property
+    def cash(self) -> int:
+        """True cash before fees, tick-lots."""
+        return int(self._st[L.S_CASH])
+
+    @property
+    def mid2(self) -> int:
+        """Twice the last two-sided mid-price at the exchange, ticks."""
+        return int(self._st[L.S_MID2])
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Orders, cancels, rejects, decisions asked and missed, ... of the episode so far."""
+        return {name: int(self._st[ix]) for name, ix in _COUNTERS.items()}
+
+    def context(self, episode: Episode, index: int = 0) -> SessionContext:
+        """Return what an agent is told at the start of `episode`."""
+        return SessionContext(
+            instrument=self.data.instrument,
+            dataset=self.data.name,
+            max_inventory=self.max_inventory,
+            max_order=self.max_order,
+            max_levels=self.sim.max_levels,
+            unit=self.data.instrument.unit_lots,
+            start_ts=episode.start_ts,
+            end_ts=episode.end_ts,
+            decision_ns=self.decision_ns,
+            rng=np.random.default_rng([self.seed, index]),
+            calibration=self.calibration,
+            typical_decision_ns=self.decision_ns or 500_000_000,
+            checkpoints=self.checkpoints,
+        )
+
+    # ---- stepping ------------------------------------------------------------------------------
+    def start(self, episode: Episode, agent: Agent | None = None, index: int = 0) -> Observation | None:
+        """Build the book up to the episode, reset `agent`, and run to the first decision.
+
+        Returns
+        -------
+        Observation or None
+            None if the episode holds no decision at all.
+        """
+        segment = self.data.segments[episode.segment]
+        st = self._st
+        st[:] = 0
+        st[L.S_CUR], st[L.S_STOP] = segment.start, segment.stop
+        st[L.S_BASE] = self.data.px_min - 1
+        st[L.S_BB], st[L.S_BA] = -1, self._lad.shape[1]
+        st[L.S_NOW] = np.iinfo(np.int64).min
+        st[L.S_INTERVAL] = self.decision_ns
+        st[L.S_TP] = episode.start_ts if self.decision_ns else L.INF
+        st[L.S_FEED] = self.sim.feed_latency_ns
+        st[L.S_ORDLAT] = self.sim.order_latency_ns
+        st[L.S_ACKLAT] = self.sim.ack_latency_ns
+        st[L.S_START], st[L.S_END] = episode.start_ts, episode.end_ts
+        st[L.S_BUSY] = np.iinfo(np.int64).min
+        st[L.S_NEXT_ID] = 1
+        st[L.S_BID_HI], st[L.S_ASK_HI] = -L.INF, -L.INF
+        st[L.S_BID_LO], st[L.S_ASK_LO] = L.INF, L.INF
+        st[L.S_MAXINV] = self.max_inventory
+        st[L.S_RISK_AVERSE] = self.sim.queue_model == "risk_averse"
+        st[L.S_ALWAYS] = self.sim.replace == "always"
+        st[L.S_VIEW] = self.data.view_depth
+        st[L.S_EPISODE] = index
+        st[L.S_HAS_KNOW] = self.data.recv_ts is not None
+        st[L.S_L3] = self.data.level == "L3"
+        st[L.S_FIRST] = 1
+        self._lad[:] = 0
+        self._heard = 0
+        self._hear = None
+        self._done = False
+        if agent is not None:
+            self._agent_name = repr(agent)
+            if type(agent).on_fill is not Agent.on_fill:
+                self._hear = agent.on_fill
+            try:
+                agent.reset(self.context(episode, index))
+            except (AgentError, ConfigError):
+                raise
+            except Exception as err:
+                raise AgentError(
+                    f"reset raised {type(err).__name__}: {err}",
+                    agent=self._agent_name,
+                    ts=episode.start_ts,
+                ) from err
+        return self._advance()
+
+    def step(self, quotes: Quotes, latency_ns: int = 0, wall_ns: int = 0) -> Observation | None:
+        """Send the difference between `quotes` and the live orders, and run to the next decision.
+
+        Parameters
+        ----------
+        quotes : Quotes
+            Desired state.
+        latency_ns : int
+            Decision latency to charge: requests leave that much later, and decisions due meanwhile
+            are missed.
+        wall_ns : int
+            Measured wall clock of the decision, recorded only.
+
+        Returns
+        -------
+        Observation or None
+            None at the end of the episode: residual inventory is closed and everything recorded.
+
+        Raises
+        ------
+        AgentError
+            If the quotes are not valid.
+        """
+        if self._done:
+            raise ConfigError("the episode is over: call start() for the next one")
+        self._pack(quotes, latency_ns, wall_ns)
+        return self._advance()
+
+    def _advance(self) -> Observation | None:
+        while True:
+            code = advance(
+                self._ev, self._know, self._lad, self._ords, self._st, self._own, self._req, self._ack,
+                self._ring, self._fills, self._steps, self._obs, self._own_view, self._want,
+            )  # fmt: skip
+            if code == Status.DECIDE:
+                if self._hear is not None:
+                    self._tell()
+                return Observation(self._raw, self._orders)
+            if code == Status.END:
+                self._done = True
+                if self._hear is not None:
+                    self._tell()
+                return None
+            self._resolve(Status(code))
+
+    def _resolve(self, status: Status) -> None:
+        # Buffers grow and the kernel resumes where it stopped; anything else cannot be repaired here.
+        if status == Status.FILLS_FULL:
+            self._fills = _records(np.concatenate([self._fills, np.zeros(len(self._fills), FILL)]))
+            return
+        if status == Status.STEPS_FULL:
+            self._steps = _records(np.concatenate([self._steps, np.zeros(len(self._steps), STEP)]))
+            return
+        if status == Status.OBS_FULL:
+            head, tail = int(self._st[L.S_RING_H]), int(self._st[L.S_RING_T])
+            order = np.arange(head, tail) % len(self._ring)
+            bigger = np.zeros((2 * len(self._ring), L.RING_COLS), np.int64)
+            bigger[: tail - head] = self._ring[order]
+            self._ring = bigger
+            self._st[L.S_RING_H], self._st[L.S_RING_T] = 0, tail - head
+            return
+        row = int(self._st[L.S_CUR])
+        if status == Status.OWN_FULL:
+            raise KernelError(f"{self.data.name}: {_MEANING[status]} (status {status.name})")
+        raise DataError(
+            f"the replay met {_MEANING[status]} (status {status.name}): {self.data.events[row]}; "
+            f"run `mmsim data check {self.data.name}`",
+            source=self.data.name,
+            row=row,
+        )
+
+    def _tell(self) -> None:
+        known = int(self._st[L.S_NACKED])
+        if self._hear is None or known == self._heard:
+            return
+        for f in self._fills[self._heard : known]:
+            fill = Fill(
+                int(f["ts"]), int(f["order_id"]), int(f["side"]), int(f["px"]), int(f["qty"]),
+                bool(f["maker"]), int(f["reason"]),
+            )  # fmt: skip
+            try:
+                self._hear(fill)
+            except Exception as err:
+                raise self._fault(f"on_fill raised {type(err).__name__}: {err}") from err
+        self._heard = known
+
+    # ---- checking what the agent asks for --------------------------------------------------------
+    def _fault(self, message: str) -> AgentError:
+        return AgentError(
+            message,
+            agent=self._agent_name,
+            decision=int(self._st[L.S_DEC]),
+            ts=int(self._st[L.S_DTS]),
+        )
+
+    def _side(self, levels: Any, name: str) -> tuple[list[int], int]:
+        flat: list[int] = []
+        total = 0
+        for level in levels:
+            try:
+                px, qty = level
+                if type(px) is not int or type(qty) is not int:
+                    px, qty = self._whole(px, f"{name} price", "ticks"), self._whole(qty, f"{name} size", "lots")
+            except (TypeError, ValueError):
+                raise self._fault(f"{name} level: expected (price, quantity), was {level!r}") from None
+            if qty <= 0:
+                raise self._fault(f"{name} size: expected a positive quantity in lots, was {qty}")
+            if not 0 < px <= _MAX_PX:
+                raise self._fault(f"{name} price: expected 1 to {_MAX_PX} ticks, was {px}")
+            if px in flat[::2]:
+                raise self._fault(f"{name}: expected one level a price, was two at {px}")
+            flat.append(px)
+            flat.append(qty)
+            total += qty
+        if len(flat) > 2 * self.sim.max_levels:
+            raise self._fault(
+                f"{name}: expected at most {self.sim.max_levels} levels, was {len(flat) // 2} (sim.max_levels)"
+            )
+        return flat, total
+
+    def _whole(self, value: Any, what: str, unit: str) -> int:
+        try:
+            if value == int(value):
+                return int(value)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        raise self._fault(f"{what}: expected a whole number of {unit}, was {value!r}")
+
+    def _pack(self, quotes: Quotes, latency_ns: int, wall_ns: int) -> None:
+        try:
+            bids, asks, post_only, take = quotes
+        except (TypeError, ValueError):
+            raise self._fault(f"quote returned {quotes!r}, expected Quotes") from None
+        bid, bid_qty = self._side(bids, "bid")
+        ask, ask_qty = self._side(asks, "ask")
+        if bid and ask and max(bid[::2]) >= min(ask[::2]):
+            raise self._fault(
+                f"crossed pair: bid {max(bid[::2])} is not below ask {min(ask[::2])} (ticks)"
+            )
+        if take and type(take) is not int:
+            take = self._whole(take, "take", "lots")
+        held = int(self._st[L.S_AINV])
+        most, largest = self.max_inventory, self.max_order
+        if held + bid_qty + max(take, 0) > most or held - ask_qty + min(take, 0) < -most:
+            raise self._fault(
+                f"beyond its limits: inventory {held}, bids {bid_qty}, asks {ask_qty}, take {take} could "
+                f"leave +-{most} lots"
+            )
+        if max(bid_qty, ask_qty, abs(take)) > largest:
+            raise self._fault(
+                f"beyond its limits: bids {bid_qty}, asks {ask_qty}, take {take} lots, expected at most "
+                f"{largest} a side (sim.max_order_units)"
+            )
+        flat = [len(bid) // 2, len(ask) // 2, int(post_only), take, latency_ns, wall_ns, *bid, *ask]
+        self._want[: len(flat)] = flat
+
+    # ---- whole episodes --------------------------------------------------------------------------
+    def run(
+        self,
+        agent: Agent,
+        episode: Episode,
+        index: int = 0,
+        *,
+        latency: LatencyModel | None = None,
+        on_step: Callable[[Observation], None] | None = None,
+    ) -> EpisodeResult:
+        """Run `agent` through `episode` and return what happened.
+
+        Raises
+        ------
+        AgentError
+            If the agent raises or asks for something invalid; its own exception is the cause.
+        """
+        model = latency or LatencyModel.from_config(self.sim)
+        model.start(self.seed, index)
+        clock = time.perf_counter_ns
+        recalls = hasattr(agent, "last_latency_ns")
+        obs = self.start(episode, agent, index)
+        while obs is not None:
+            begin = clock()
+            try:
+                quotes = agent.quote(obs)
+            except AgentError:
+                raise
+            except Exception as err:
+                raise self._fault(f"quote raised {type(err).__name__}: {err}") from err
+            wall = clock() - begin
+            if recalls:
+                wall = getattr(agent, "last_latency_ns") or wall  # noqa: B009 (optional attribute)
+            obs = self.step(quotes, model.draw(), wall)
+            if on_step is not None and obs is not None:
+                on_step(obs)
+        return self.result(agent, episode, index)
+
+    def result(self, agent: Agent, episode: Episode, index: int = 0) -> EpisodeResult:
+        """Return a copy of what happened in the episode just ended."""
+        return EpisodeResult(
+            dataset=self.data.name,
+            agent=repr(agent),
+            index=index,
+            fills=np.array(self.fills, FILL),
+            steps=np.array(self.steps, STEP),
+            instrument=self.data.instrument,
+            fees=self.fees,
+            start_ts=episode.start_ts,
+            end_ts=episode.end_ts,
+            final_mid2=self.mid2,
+            max_inventory=self.max_inventory,
+            counters=self.counters,
+        )
+
+    def record(self, episode: Episode) -> npt.NDArray[np.int64]:
+        """Return the observation vector at every decision while nobody quotes.
+
+        Returns
+        -------
+        ndarray
+            ``(n_decisions, OBS_SIZE)`` int64, laid out as `Observation.raw`.
+        """
+        rows = []
+        obs = self.start(episode)
+        nothing = Quotes.none()
+        while obs is not None:
+            rows.append(obs.raw.copy())
+            obs = self.step(nothing)
+        return np.array(rows, np.int64).reshape(-1, OBS_SIZE)

@@ -1,0 +1,174 @@
+"""Apply one market event: to own orders first (they see the book as it was), then to the book."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmsim._jit import inline_kernel, kernel
+from mmsim.errors import Status
+from mmsim.sim.ladder import clear_book, note_mid, set_level
+from mmsim.sim.layout import (
+    ORDER_PX,
+    ORDER_QTY,
+    ORDER_SEQ,
+    S_ASK_HI,
+    S_ASK_LO,
+    S_BASE,
+    S_BID_HI,
+    S_BID_LO,
+    S_BUYN,
+    S_BUYQ,
+    S_L3,
+    S_LASTPX,
+    S_MID2,
+    S_NLIVE,
+    S_NTRADE,
+    S_SELLN,
+    S_SELLQ,
+)
+from mmsim.sim.queue import own_cross, own_hide, own_level, own_order_left, own_seed, own_trade
+from mmsim.types import EventFlag, EventKind
+
+ADD, REDUCE, DELETE, EXECUTE = (
+    int(EventKind.ADD),
+    int(EventKind.REDUCE),
+    int(EventKind.DELETE),
+    int(EventKind.EXECUTE),
+)
+TRADE, LEVEL, HIDE, CLEAR = (
+    int(EventKind.TRADE),
+    int(EventKind.LEVEL),
+    int(EventKind.HIDE),
+    int(EventKind.CLEAR),
+)
+F_SEED, F_AUCTION = int(EventFlag.SEED), int(EventFlag.AUCTION)
+OK, BAD_KIND, BAD_PRICE, BAD_ORDER, BAD_QTY = (
+    0,
+    int(Status.BAD_KIND),
+    int(Status.BAD_PRICE),
+    int(Status.BAD_ORDER),
+    int(Status.BAD_QTY),
+)
+
+
+@inline_kernel
+def at_own_price(st, side, px):
+    """Return 1 if `px` lies within the prices of our resting orders on `side` (or beyond the best)."""
+    if side > 0:
+        return st[S_BID_LO] <= px and px <= st[S_BID_HI]
+    return st[S_ASK_LO] <= px and px <= st[S_ASK_HI]
+
+
+@inline_kernel
+def trade_reaches_own(st, side, px):
+    """Return 1 if a trade at `px` against resting orders on `side` can concern an own order."""
+    if side > 0:
+        return px <= st[S_BID_HI]
+    return px >= st[S_ASK_LO]
+
+
+@inline_kernel
+def quote_reaches_own(st, side, px):
+    """Return 1 if a new quote on `side` at `px` touches or crosses an own order of the other side."""
+    if side > 0:
+        return px >= st[S_ASK_LO]
+    return px <= st[S_BID_HI]
+
+
+@inline_kernel
+def note_trade(st, aggressor, px, qty):
+    """Count a trade for the next observation."""
+    if aggressor > 0:
+        st[S_BUYQ] += qty
+        st[S_BUYN] += px * qty
+    elif aggressor < 0:
+        st[S_SELLQ] += qty
+        st[S_SELLN] += px * qty
+    st[S_NTRADE] += 1
+    st[S_LASTPX] = px
+
+
+@kernel
+def apply_event(e, cur, lad, ords, st, own, fills, ack):
+    """Apply event record `e` (row `cur`); return 0 or a negative `Status`."""
+    kind = e.kind
+    px = np.int64(e.px)
+    side = np.int64(e.side)
+    qty = np.int64(e.qty)
+    ix = px - st[S_BASE]
+    if qty < 0:
+        return BAD_QTY
+    if kind == CLEAR:
+        clear_book(lad, st)
+        return OK
+    if ix < 0 or ix >= lad.shape[1]:
+        return BAD_PRICE
+    row = 0 if side > 0 else 1
+    live = st[S_NLIVE] > 0
+    if kind == LEVEL:
+        if live:
+            if at_own_price(st, side, px):
+                own_level(st, own, side, px, lad[row, ix], qty)
+            if qty > 0 and quote_reaches_own(st, side, px):
+                own_cross(st, own, fills, ack, e.ts, -side, px, -1)
+        set_level(lad, st, row, ix, qty)
+        note_mid(st)
+        return OK
+    if kind == TRADE:
+        if e.flags & F_AUCTION:
+            note_trade(st, side, px, qty)
+            return OK
+        if live:
+            rest = -side
+            if side == 0:  # unknown aggressor: the side of the mid on which it printed
+                gap = 2 * px - st[S_MID2]
+                rest = 1 if gap < 0 else (-1 if gap > 0 else 0)
+            if rest != 0 and trade_reaches_own(st, rest, px):
+                own_trade(st, own, fills, ack, e.ts, rest, px, qty, -1, st[S_L3])
+        note_trade(st, side, px, qty)
+        return OK
+    if kind == HIDE:
+        if live and at_own_price(st, side, px):
+            own_hide(st, own, side, px)
+        set_level(lad, st, row, ix, 0)
+        note_mid(st)
+        return OK
+    if kind < ADD or kind > EXECUTE:
+        return BAD_KIND
+    oid = e.oid
+    if oid >= ords.shape[0]:
+        return BAD_ORDER
+    if kind == ADD:
+        if live and quote_reaches_own(st, side, px) and not e.flags & F_AUCTION:
+            own_cross(st, own, fills, ack, e.ts, -side, px, qty)
+        ords[oid, ORDER_PX] = px
+        ords[oid, ORDER_QTY] = qty
+        ords[oid, ORDER_SEQ] = 0 if e.flags & F_SEED else 2 * (cur + 1)
+        set_level(lad, st, row, ix, lad[row, ix] + qty)
+        if live and e.flags & F_SEED and at_own_price(st, side, px):
+            own_seed(st, own, side, px, lad[row, ix])
+        note_mid(st)
+        return OK
+    if ords[oid, ORDER_PX] != px or ords[oid, ORDER_QTY] < qty:
+        return BAD_ORDER
+    seq = ords[oid, ORDER_SEQ]
+    if kind == EXECUTE:
+        auction = e.flags & F_AUCTION
+        if live and trade_reaches_own(st, side, px) and not auction:
+            own_trade(st, own, fills, ack, e.ts, side, px, qty, seq, 1)
+        note_trade(st, 0 if auction else -side, px, qty)
+        ords[oid, ORDER_QTY] -= qty
+        seq = -1
+    elif kind == REDUCE:
+        ords[oid, ORDER_QTY] -= qty
+    else:
+        qty = ords[oid, ORDER_QTY]
+        ords[oid, ORDER_QTY] = 0
+    after = lad[row, ix] - qty
+    if after < 0:
+        return BAD_QTY
+    if live and at_own_price(st, side, px):
+        own_order_left(st, own, side, px, qty, seq, after)
+    set_level(lad, st, row, ix, after)
+    note_mid(st)
+    return OK
