@@ -1,245 +1,21 @@
-"""Shared parts of the order-by-order converters: exact text tables, zip members, and the replay check.
+"""The replay check of the order-by-order converters.
 
-The check knows nothing of a converter: it replays finished EVENT rows in a plain book (slots and level
-totals) and compares what that book shows with the books that came with the data.
+It knows nothing of a converter: it replays finished EVENT rows in a plain book (order slots and level totals)
+and compares what that book shows with the books that came with the data. All kernels that call one another
+stand in this file, so that an edit recompiles them together.
 """
 
 from __future__ import annotations
 
-import re
-import zipfile
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsim._jit import kernel
-from mmsim.data.conversion import INT32_MAX, Ints
-from mmsim.errors import ConfigError, DataError
-from mmsim.types import EventFlag, EventKind, Instrument
-
-ADD, REDUCE, DELETE, EXECUTE = (
-    int(EventKind.ADD),
-    int(EventKind.REDUCE),
-    int(EventKind.DELETE),
-    int(EventKind.EXECUTE),
-)
-TRADE, HIDE = int(EventKind.TRADE), int(EventKind.HIDE)
-LAST, SEED, AUCTION = int(EventFlag.LAST), int(EventFlag.SEED), int(EventFlag.AUCTION)
-
-_NO_NUMBER, _FEW_FIELDS, _MANY_FIELDS, _NO_INTEGER, _TOO_LARGE = 1, 2, 3, 4, 5
-_EXPECTED = {
-    _NO_NUMBER: "a decimal number",
-    _NO_INTEGER: "a whole number",
-    _TOO_LARGE: "a number of at most 18 digits",
-}
-
-
-@dataclass(frozen=True)
-class SourceText:
-    """Bytes of one text file and the name by which messages call it."""
-
-    name: str
-    data: bytes
-
-
-def read_texts(path: Path, suffix: str) -> list[SourceText]:
-    """Return the file at `path`, or every member of that zip whose name ends in `suffix`.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, the zip is cut short or damaged, or it holds no such member.
-    """
-    try:
-        if path.suffix.lower() != ".zip":
-            return [SourceText(path.name, path.read_bytes())]
-        with zipfile.ZipFile(path) as archive:
-            names = [n for n in archive.namelist() if n.lower().endswith(suffix)]
-            texts = [SourceText(f"{path.name}:{n}", archive.read(n)) for n in names]
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as exc:
-        raise DataError(f"expected a whole, readable file, was: {exc}; fetch it again", source=str(path)) from exc
-    if not texts:
-        raise DataError(f"expected a member named *{suffix} in the zip, was none", source=str(path))
-    return texts
-
-
-def units_per_step(step: Any, decimals: int, what: str) -> int:
-    """Return how many of the feed's integer units (10 ** -`decimals`) one tick or lot is.
-
-    >>> from decimal import Decimal
-    >>> units_per_step(Decimal("0.01"), 4, "tick_size")
-    100
-    """
-    units = step * 10**decimals
-    if units != int(units) or units < 1:
-        raise ConfigError(f"{what}: expected a multiple of {10**-decimals:.{decimals}f}, was {step}")
-    return int(units)
-
-
-def source_date(names: Sequence[str], option: str | None) -> str:
-    """Return the trading day ``YYYYMMDD`` from the option ``date``, else from one of the file names.
-
-    Raises
-    ------
-    ConfigError
-        If the option is no date.
-    DataError
-        If neither tells the day.
-    """
-    if option is not None:
-        day = str(option).replace("-", "")
-        if not re.fullmatch(r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", day):
-            raise ConfigError(f"option 'date': expected YYYY-MM-DD, was {option!r}")
-        return day
-    for name in names:
-        found = re.search(r"(?<!\d)((?:19|20)\d{2})-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)", name)
-        if found:
-            return "".join(found.groups())
-    raise DataError(
-        "expected the trading day in the file name, was none; pass the option date=YYYY-MM-DD", source=names[0]
-    )
-
-
-@kernel
-def _parse(buf: Any, out: Any, decimals: Any) -> tuple[int, int, int, int, int]:
-    # returns (rows, numbers rounded, problem, row, column)
-    n_cols = out.shape[1]
-    row, col, rounded, pos, size = 0, 0, 0, 0, buf.shape[0]
-    while pos < size:
-        if buf[pos] == 10 or (buf[pos] == 13 and pos + 1 < size and buf[pos + 1] == 10):
-            # an empty line is fine at the end of the file only
-            rest = pos
-            while rest < size and (buf[rest] == 10 or buf[rest] == 13):
-                rest += 1
-            return (row, rounded, 0, 0, 0) if rest == size else (row, rounded, 1, row, 0)
-        for col in range(n_cols):
-            negative = False
-            if pos < size and (buf[pos] == 45 or buf[pos] == 43):
-                negative = buf[pos] == 45
-                pos += 1
-            value, digits, places, extra, up, seen_dot = 0, 0, 0, False, False, False
-            while pos < size:
-                c = buf[pos]
-                if 48 <= c <= 57:
-                    if not seen_dot or places < decimals[col]:
-                        value = value * 10 + (c - 48)
-                        places += 1 if seen_dot else 0
-                    else:  # digits beyond the resolution: round half up, and say so
-                        if not extra:
-                            up = c >= 53
-                        extra = extra or c > 48 or up
-                    digits += 1
-                    if value > 10**18:
-                        return row, rounded, 5, row, col
-                elif c == 46 and not seen_dot:
-                    if decimals[col] == 0:
-                        return row, rounded, 4, row, col
-                    seen_dot = True
-                else:
-                    break
-                pos += 1
-            if digits == 0:
-                return row, rounded, 1, row, col
-            for _ in range(decimals[col] - places):
-                value *= 10
-                if value > 10**18:
-                    return row, rounded, 5, row, col
-            if up:
-                value += 1
-            rounded += 1 if extra else 0
-            out[row, col] = -value if negative else value
-            end = pos >= size or buf[pos] == 10 or buf[pos] == 13
-            if col < n_cols - 1:
-                if end:
-                    return row, rounded, 2, row, col + 1
-                if buf[pos] != 44:
-                    return row, rounded, 1, row, col
-                pos += 1
-            elif not end:
-                return row, rounded, 3 if buf[pos] == 44 else 1, row, col
-        while pos < size and buf[pos] == 13:
-            pos += 1
-        if pos < size:
-            if buf[pos] != 10:
-                return row, rounded, 1, row, n_cols - 1
-            pos += 1
-        row += 1
-    return row, rounded, 0, 0, 0
-
-
-def parse_csv(text: SourceText, fields: Sequence[str], decimals: Sequence[int]) -> tuple[Ints, int]:
-    """Parse a csv of plain decimal numbers without a header, exactly.
-
-    Parameters
-    ----------
-    text : SourceText
-        File content; LF or CRLF lines.
-    fields : sequence of str
-        Column names, for messages.
-    decimals : sequence of int
-        Decimal places that each column is scaled by (0: only whole numbers are accepted).
-
-    Returns
-    -------
-    values : (n, len(fields)) int64 array
-        Value x 10 ** decimals.
-    rounded : int
-        How many numbers had further nonzero digits (rounded half up).
-
-    Raises
-    ------
-    DataError
-        Naming row and field, for anything else than such numbers.
-    """
-    buf = np.frombuffer(text.data, dtype=np.uint8)
-    out = np.zeros((int(np.count_nonzero(buf == 10)) + 1, len(fields)), dtype=np.int64)
-    rows, rounded, problem, row, col = _parse(buf, out, np.asarray(decimals, dtype=np.int64))
-    if problem:
-        line = text.data.split(b"\n", row + 1)[row].decode("utf-8", "replace").rstrip("\r")
-        cells = line.split(",")
-        if problem in (_FEW_FIELDS, _MANY_FIELDS):
-            message = f"expected {len(fields)} fields, was {len(cells)}"
-        else:
-            message = f"expected {_EXPECTED[problem]}, was {cells[col] if col < len(cells) else ''!r}"
-        raise DataError(message, source=text.name, row=row + 1, field=fields[col])
-    if rows == 0:
-        raise DataError("expected at least one row, was an empty file", source=text.name)
-    return out[:rows], rounded
-
-
-def refuse(
-    bad: npt.NDArray[np.bool_],
-    values: npt.NDArray[Any],
-    expected: str,
-    *,
-    source: str,
-    field: str,
-    rows: npt.NDArray[Any] | None = None,
-) -> None:
-    """Raise `DataError` for the first row where `bad` holds (`rows`: its one-based number in the file)."""
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise DataError(
-            f"expected {expected}, was {values[at]}",
-            source=source,
-            row=int(rows[at]) if rows is not None else at + 1,
-            field=field,
-        )
-
-
-def to_steps(
-    values: Ints, unit: int, what: str, *, source: str, field: str, rows: npt.NDArray[Any] | None = None
-) -> Ints:
-    """Divide integers by `unit`, refusing remainders and results beyond 32 bits."""
-    steps = values // unit
-    refuse(steps * unit != values, values, f"a multiple of {unit} ({what})", source=source, field=field, rows=rows)
-    refuse(steps > INT32_MAX, values, f"at most {INT32_MAX} x {unit}", source=source, field=field, rows=rows)
-    return steps
+from mmsim.data.conversion import Ints
+from mmsim.errors import DataError
 
 
 @kernel
@@ -362,9 +138,115 @@ def compare_books(
     return equal
 
 
-def instrument_units(instrument: Instrument, px_decimals: int, qty_decimals: int) -> tuple[int, int]:
-    """Return the feed's integer units in one tick and in one lot of `instrument`."""
-    return (
-        units_per_step(instrument.tick_size, px_decimals, "tick_size"),
-        units_per_step(instrument.lot_size, qty_decimals, "lot_size"),
-    )
+@dataclass(frozen=True)
+class Snapshots:
+    """Books that came with the data at times of their own.
+
+    Parameters
+    ----------
+    ts : (m,) int64 array
+        ns since the epoch, non-decreasing, as coarse as the feed gives it.
+    px, qty : (m, 2, depth) int64 arrays
+        Bids ([:, 0]) and asks, best first, ticks and lots; quantity 0: no such level.
+    trades, volume : (m,) int64 arrays
+        Trades and lots traded so far that day.
+    """
+
+    ts: Ints
+    px: Ints
+    qty: Ints
+    trades: Ints
+    volume: Ints
+
+
+@kernel
+def _indicates(total: Any, best: Any, prices: Any, px: Any, qty: Any) -> bool:
+    # call auction: level 1 of both sides is the indicative price with the quantity that would match there,
+    # level 2 holds what would be left on one side
+    buy, sell = 0, 0
+    for at in range(best[0], -1, -1):
+        if prices[at] < px[0, 0]:
+            break
+        buy += total[0, at]
+    for at in range(best[1], prices.shape[0]):
+        if prices[at] > px[0, 0]:
+            break
+        sell += total[1, at]
+    match = min(buy, sell)
+    return qty[0, 0] == match and qty[1, 0] == match and qty[0, 1] == buy - match and qty[1, 1] == sell - match
+
+
+@kernel
+def _match(
+    ts: Any, kind: Any, px: Any, qty: Any, oid: Any, side: Any, flags: Any, prices: Any, n_slots: int,
+    s_ts: Any, s_px: Any, s_qty: Any, s_trades: Any, s_volume: Any, before: int, after: int, found: Any, tally: Any,
+) -> tuple[int, int]:  # fmt: skip
+    # found[j]: row whose state equals snapshot j (else -1); tally: states, crossed states, trades, volume
+    # returns (1, row) if a row cannot be applied, (2, row) at the first crossed state
+    total = np.zeros((2, prices.shape[0]), np.int64)
+    best = np.array([-1, prices.shape[0]])
+    o_px, o_qty, o_side = np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64)
+    n, m = ts.shape[0], s_ts.shape[0]
+    low, crossed = 0, -1
+    for row in range(n):
+        if _apply(kind[row], px[row], qty[row], oid[row], side[row], total, best, o_px, o_qty, o_side) != 0:
+            return 1, row
+        if kind[row] == 4 and (flags[row] & 16 == 0 or side[row] > 0):  # an auction trade executes two orders
+            tally[2] += 1
+            tally[3] += qty[row]
+        if flags[row] & 1 == 0:
+            continue
+        tally[0] += 1
+        if flags[row] & 16 == 0 and best[0] >= best[1]:
+            tally[1] += 1
+            crossed = row if crossed < 0 else crossed
+        while low < m and s_ts[low] + after < ts[row]:
+            low += 1
+        for j in range(low, m):
+            if row + 1 < n and s_ts[j] - before > ts[row + 1]:
+                break
+            if found[j] >= 0 or s_trades[j] != tally[2] or s_volume[j] != tally[3]:
+                continue
+            if s_qty[j, 0, 0] > 0 and s_px[j, 0, 0] == s_px[j, 1, 0]:
+                same = _indicates(total, best, prices, s_px[j], s_qty[j])
+            else:
+                same = _shows(total, best, prices, s_px[j], s_qty[j], False)
+            if same:
+                found[j] = row
+    return (2, crossed) if crossed >= 0 else (0, 0)
+
+
+def match_snapshots(
+    events: npt.NDArray[np.void], n_slots: int, snapshots: Snapshots, *, before: int, after: int, source: str
+) -> tuple[Ints, dict[str, int]]:
+    """Replay `events` and look for the state that each snapshot shows.
+
+    A snapshot fits a state that was current at some time from `before` ns before to `after` ns after the
+    snapshot's own time, with the same number of trades, volume, and all levels that the snapshot lists
+    (in a call auction: the quantities that match and that are left over at the indicative price).
+
+    Returns
+    -------
+    found : (m,) int64 array
+        Event after which the state was first equal, -1: none.
+    tally : dict
+        ``states``, ``crossed_books`` (in continuous trading), ``traded_count``, ``traded_qty`` of the rows.
+
+    Raises
+    ------
+    DataError
+        If a row cannot be applied.
+    """
+    prices, index = np.unique(events["px"], return_inverse=True)
+    found = np.full(len(snapshots.ts), -1, dtype=np.int64)
+    tally = np.zeros(4, dtype=np.int64)
+    column = {name: events[name].astype(np.int64) for name in ("ts", "kind", "qty", "oid", "side", "flags")}
+    problem, row = _match(
+        column["ts"], column["kind"], index.astype(np.int64), column["qty"], column["oid"], column["side"],
+        column["flags"], prices.astype(np.int64), max(n_slots, 1), snapshots.ts, snapshots.px, snapshots.qty,
+        snapshots.trades, snapshots.volume, before, after, found, tally,
+    )  # fmt: skip
+    if problem == 1:
+        raise DataError(f"expected an event that the book allows, was {events[row]}", source=source, row=row + 1)
+    names = ("states", "crossed_books", "traded_count", "traded_qty")
+    return found, {name: int(value) for name, value in zip(names, tally, strict=True)}

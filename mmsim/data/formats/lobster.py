@@ -28,10 +28,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim._jit import kernel
-from mmsim.data.conversion import INT32_MAX, NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
-from mmsim.data.formats._l3 import (
+from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
+from mmsim.data.formats._l3 import compare_books
+from mmsim.data.formats._text import (
     SourceText,
-    compare_books,
     instrument_units,
     parse_csv,
     read_texts,
