@@ -1,1 +1,1 @@
-
+"""Simulated order flow through our own matching engine."""
