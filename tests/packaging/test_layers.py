@@ -19,14 +19,14 @@ LAYERS: dict[str, set[str]] = {
     "agent": {"errors", "types"},
     "registry": {"agent", "errors"},
     "book": {"errors", "types", "_jit"},
-    "sim": BASE | {"book"},
+    "sim": BASE | {"book", "metrics"},  # the session returns metrics.episode.EpisodeResult
     "flow": ENGINE,
     "features": {"errors", "types", "_jit", "agent"},
     "data": {"errors", "types", "config", "paths", "_jit", "book", "flow"},
     "metrics": {"errors", "types"},
     "report": {"errors", "types", "config", "paths", "metrics"},
-    "calibration": ENGINE | {"data"},
-    "runner": ENGINE | {"registry", "data", "metrics", "report", "calibration"},
+    "calibrate": ENGINE | {"data"},
+    "runner": ENGINE | {"registry", "data", "metrics", "report", "calibrate"},
     "env": ENGINE | {"features", "data", "metrics"},
 }
 EVERYTHING = set(LAYERS)
