@@ -274,7 +274,7 @@ def _format_version(name: str) -> str:
     for path in (here / "formats" / f"{name}.py", here / "conversion.py", here / "snapshots.py"):
         if path.is_file():
             digest.update(path.read_bytes())
-    for path in sorted((here / "formats").glob(f"_{name}*.py")):
+    for path in sorted((here / "formats").glob("_*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

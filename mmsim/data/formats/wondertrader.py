@@ -1,0 +1,197 @@
+"""WonderTrader ``.dsb`` tick blocks: a 20-byte head, then one zstd frame of packed 402-byte records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.data.conversion import Conversion, Ints, Progress, check_options, units_from_float
+from mmsim.data.snapshots import Snapshots, convert_days, snapshot_times, turnover_ticks
+from mmsim.errors import DataError
+from mmsim.types import Instrument
+
+OPTIONS = frozenset({"depth"})
+DEFAULTS: dict[str, Any] = {"level": "snapshot", "decision_ns": 0, "episode_s": 3600}
+HEAD = np.dtype([("flag", "S8"), ("type", "<u2"), ("version", "<u2"), ("size", "<u8")])
+HISTORIC_TICKS, ZSTD_OLD_STRUCT = 24, 2
+MAX_LEVELS = 10
+TICK = np.dtype(
+    [
+        ("exchange", "S10"),
+        ("code", "S32"),
+        ("price", "<f8"),
+        ("open", "<f8"),
+        ("high", "<f8"),
+        ("low", "<f8"),
+        ("settle_price", "<f8"),
+        ("upper_limit", "<f8"),
+        ("lower_limit", "<f8"),
+        ("total_volume", "<u4"),
+        ("volume", "<u4"),
+        ("total_turnover", "<f8"),
+        ("turn_over", "<f8"),
+        ("open_interest", "<u4"),
+        ("diff_interest", "<i4"),
+        ("trading_date", "<u4"),
+        ("action_date", "<u4"),
+        ("action_time", "<u4"),
+        ("pre_close", "<f8"),
+        ("pre_settle", "<f8"),
+        ("pre_interest", "<i4"),
+        ("bid_prices", "<f8", (MAX_LEVELS,)),
+        ("ask_prices", "<f8", (MAX_LEVELS,)),
+        ("bid_qty", "<u4", (MAX_LEVELS,)),
+        ("ask_qty", "<u4", (MAX_LEVELS,)),
+    ]
+)  # packed: WTSTickStructOld, 402 bytes
+MAX_BYTES = 4 << 30  # of one file, unpacked
+
+
+def read(path: Path) -> npt.NDArray[np.void]:
+    """Return the records of one ``.dsb`` file, an array of `TICK`.
+
+    Raises
+    ------
+    DataError
+        If the head is not a known one or the frame is cut or broken.
+    """
+    import zstandard
+
+    source = str(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as err:
+        raise DataError(f"cannot read: {err.strerror or err}", source=source) from None
+    if len(raw) < HEAD.itemsize:
+        raise DataError(f"expected a head of {HEAD.itemsize} bytes, was {len(raw)}", source=source, field="head")
+    head = np.frombuffer(raw, HEAD, 1)[0]
+    if (int(head["type"]), int(head["version"])) != (HISTORIC_TICKS, ZSTD_OLD_STRUCT):
+        raise DataError(
+            f"expected block type {HISTORIC_TICKS} version {ZSTD_OLD_STRUCT} (historic ticks, zstd), "
+            f"was type {head['type']} version {head['version']}",
+            source=source,
+            field="type",
+        )
+    payload = raw[HEAD.itemsize :]
+    if len(payload) != int(head["size"]):
+        raise DataError(
+            f"expected {int(head['size'])} bytes after the head, was {len(payload)}: the file is cut short or padded",
+            source=source,
+            field="size",
+        )
+    try:
+        data = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompress(payload, max_output_size=MAX_BYTES)
+    except zstandard.ZstdError as err:
+        raise DataError(f"expected one whole zstd frame: {err}", source=source, field="payload") from None
+    if len(data) % TICK.itemsize or not data:
+        raise DataError(
+            f"expected records of {TICK.itemsize} bytes, was {len(data)} bytes in all", source=source, field="payload"
+        )
+    return np.frombuffer(data, TICK)
+
+
+def convert(
+    paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress
+) -> Conversion:
+    """Convert ``.dsb`` files, one contract and trading day each, to snapshot events, one segment a day.
+
+    Options: ``depth``, the number of levels to use (default: as many as are ever quoted).
+
+    Raises
+    ------
+    DataError
+        For a broken file, a price off the tick grid, a NaN, a crossed book, time or volume running backwards.
+    """
+    check_options(options, OPTIONS, "wondertrader")
+    days: list[Snapshots] = []
+    depth = 1
+    for i, path in enumerate(paths):
+        progress(path.name, 0.5 * i / len(paths))
+        ticks = read(path)
+        depth = max(depth, _quoted_depth(ticks))
+        days += _days(path, ticks, instrument)
+    if options.get("depth"):
+        depth = min(depth, int(options["depth"]))
+    days.sort(key=lambda d: (d.label, int(d.ts[0])))
+    return convert_days(days, instrument, depth, lambda stage, done: progress(stage, 0.5 + 0.5 * done))
+
+
+def _quoted_depth(ticks: npt.NDArray[np.void]) -> int:
+    used = (ticks["bid_qty"] > 0).any(axis=0) | (ticks["ask_qty"] > 0).any(axis=0)
+    return int(np.max(np.flatnonzero(used), initial=0)) + 1
+
+
+def _days(path: Path, ticks: npt.NDArray[np.void], instrument: Instrument) -> list[Snapshots]:
+    source = str(path)
+    rows = np.arange(1, len(ticks) + 1)
+    contracts = np.unique(ticks["code"])
+    if len(contracts) != 1:
+        at = int(np.argmax(ticks["code"] != ticks["code"][0]))
+        raise DataError(
+            f"expected one contract a file, was {ticks['code'][at]!r} after {ticks['code'][0]!r}",
+            source=source,
+            row=at + 1,
+            field="code",
+        )
+    ts = snapshot_times(
+        ticks["trading_date"].astype(np.int64),
+        ticks["action_date"].astype(np.int64),
+        ticks["action_time"].astype(np.int64),
+        instrument,
+        source=source,
+        rows=rows,
+        fields=("trading_date", "action_date", "action_time"),
+    )
+    px = {name: _prices(ticks, name, instrument, source, rows) for name in ("bid_prices", "ask_prices")}
+    last = units_from_float(ticks["price"], instrument.tick_size, source=source, field="price", rows=rows)
+    turnover = turnover_ticks(
+        ticks["total_turnover"], instrument, source=source, field="total_turnover", rows=rows
+    )
+    out = []
+    for date in np.unique(ticks["trading_date"]).tolist():
+        at = ticks["trading_date"] == date
+        text = str(date)
+        out.append(
+            Snapshots(
+                label=f"{text[:4]}-{text[4:6]}-{text[6:]}",
+                source=source,
+                row=rows[at],
+                ts=ts[at],
+                bid_px=px["bid_prices"][at],
+                bid_qty=ticks["bid_qty"][at].astype(np.int64),
+                ask_px=px["ask_prices"][at],
+                ask_qty=ticks["ask_qty"][at].astype(np.int64),
+                last_px=last[at],
+                volume=ticks["total_volume"][at].astype(np.int64),
+                turnover=turnover[at],
+                fields=("bid_prices", "ask_prices", "total_volume"),
+            )
+        )
+    return out
+
+
+def _prices(
+    ticks: npt.NDArray[np.void], name: str, instrument: Instrument, source: str, rows: npt.NDArray[Any]
+) -> Ints:
+    # an unquoted level (quantity 0) may hold any price; a quoted one must be on the grid
+    qty = ticks[name.replace("prices", "qty")]
+    values = ticks[name]
+    out = np.zeros(values.shape, dtype=np.int64)
+    for level in range(values.shape[1]):
+        quoted = qty[:, level] > 0
+        column = values[quoted, level]
+        field = f"{name}[{level}]"
+        bad = ~(np.isfinite(values[:, level]))
+        if bad.any():
+            at = int(np.argmax(bad))
+            raise DataError(
+                f"expected a finite price, was {values[at, level]}", source=source, row=int(rows[at]), field=field
+            )
+        out[quoted, level] = units_from_float(
+            column, instrument.tick_size, source=source, field=field, rows=rows[quoted]
+        )
+    return out

@@ -1,0 +1,452 @@
+"""Snapshots with cumulative volume -> level changes and implied trades. Shared by the snapshot formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim._jit import kernel
+from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, midnight_ns
+from mmsim.data.splits import session_spans
+from mmsim.errors import DataError
+from mmsim.types import BUY, EVENT, SELL, EventFlag, EventKind, Instrument, Segment
+
+CLOSE_GRACE_NS = 1 * NS  # the last snapshot of a session is published just after its end
+AUCTION_NS = 3600 * NS  # a session's opening auction lies within this time before it,
+AUCTION_BREAK_NS = 2 * 3600 * NS  # if the market was closed for longer than this before
+NIGHT_NS = 18 * 3600 * NS  # a session that starts later belongs to the next trading day
+RESET_GAP_NS = 1800 * NS  # cumulative volume may start again only after a break of this length
+
+_LEVEL, _HIDE, _TRADE = int(EventKind.LEVEL), int(EventKind.HIDE), int(EventKind.TRADE)
+_LAST, _SNAPSHOT, _IMPLIED = int(EventFlag.LAST), int(EventFlag.SNAPSHOT), int(EventFlag.IMPLIED)
+_MAX_WIDTH = 1 << 24  # ticks between the extreme prices of one day: more is a broken price
+
+
+@dataclass
+class Snapshots:
+    """Rows of one contract and trading day, in file order. Prices in ticks, quantities in lots.
+
+    ``bid_px`` ... are ``(n, depth)``, best first; quantity 0 means no quote. ``volume`` is cumulative lots;
+    ``turnover`` cumulative tick-lots (price in ticks times lots), -1 where not known; ``row`` the one-based row
+    of each in file `source`, ``fields`` the names of the bid and ask price and of the volume columns there.
+    """
+
+    label: str
+    source: str
+    row: Ints
+    ts: Ints
+    bid_px: Ints
+    bid_qty: Ints
+    ask_px: Ints
+    ask_qty: Ints
+    last_px: Ints
+    volume: Ints
+    turnover: Ints
+    fields: tuple[str, str, str] = ("bid_price_1", "ask_price_1", "total_volume")
+
+    def take(self, keep: npt.NDArray[np.bool_]) -> Snapshots:
+        """Return the rows where `keep`."""
+        columns = {
+            name: getattr(self, name)[keep]
+            for name in (
+                *("row", "ts", "bid_px", "bid_qty", "ask_px", "ask_qty"),
+                *("last_px", "volume", "turnover"),
+            )
+        }
+        return Snapshots(self.label, self.source, fields=self.fields, **columns)
+
+
+def turnover_ticks(
+    turnover: npt.NDArray[np.float64], instrument: Instrument, *, source: str, field: str, rows: Ints
+) -> Ints:
+    """Turn cumulative turnover in currency into tick-lots, rounded (vendors round it to whole currency).
+
+    Raises
+    ------
+    DataError
+        For NaN, infinity or a negative value.
+    """
+    bad = ~np.isfinite(turnover) | (turnover < 0)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(
+            f"expected a turnover >= 0, was {float(turnover[at])!r}", source=source, row=int(rows[at]), field=field
+        )
+    value = float(instrument.tick_size * instrument.multiplier * instrument.lot_size)
+    return np.rint(turnover / value).astype(np.int64)
+
+
+def convert_days(days: Sequence[Snapshots], instrument: Instrument, depth: int, progress: Progress) -> Conversion:
+    """Convert trading days of snapshots into events, one segment a day.
+
+    Per snapshot: first the trades implied by the change of cumulative volume and turnover, priced at the
+    *previous* snapshot's best quotes by the two-price method (see `two_price`), then the changed levels, at
+    least one row. Counted and left out: call auctions, rows outside the sessions, repeats after the close, and
+    the volume of the first snapshot of a day (it has no quotes before it).
+
+    Raises
+    ------
+    DataError
+        For a crossed book, levels out of order, time or cumulative volume that runs backwards.
+    """
+    counts = dict.fromkeys(
+        (
+            *("rows_read", "rows_used", "dropped_auction", "dropped_outside_session"),
+            *("dropped_after_close_repeat", "lots_traded", "lots_implied", "lots_not_replayed"),
+            "lots_before_first_row",
+            *("volume_resets", "snapshots_one_sided", "volume_without_turnover"),
+        ),
+        0,
+    )
+    parts: list[npt.NDArray[np.void]] = []
+    segments: list[Segment] = []
+    at = 0
+    for i, day in enumerate(days):
+        progress(day.label, i / len(days))
+        events = _convert_day(day, instrument, depth, counts)
+        if len(events) == 0:
+            continue
+        parts.append(events)
+        segments.append(Segment(at, at + len(events), day.label))
+        at += len(events)
+    progress("done", 1.0)
+    events = np.concatenate(parts) if parts else np.zeros(0, EVENT)
+    return Conversion(
+        events, tuple(segments), "snapshot", depth, counts=counts, checks={"crossed_books": 0}
+    )
+
+
+def _convert_day(
+    day: Snapshots, instrument: Instrument, depth: int, counts: dict[str, int]
+) -> npt.NDArray[np.void]:
+    counts["rows_read"] += len(day.ts)
+    rank = classify_rows(day, instrument)
+    counts["dropped_auction"] += int(np.sum(rank == 1))
+    counts["dropped_outside_session"] += int(np.sum(rank == 2))
+    counts["dropped_after_close_repeat"] += int(np.sum(rank == 3))
+    keep = rank == 0
+    if not keep.any():
+        return np.zeros(0, EVENT)
+    lots, value = _changes(day, rank, counts)
+    # the volume of left-out rows counts for the next used one, an auction's for none
+    lots[rank == 1], value[rank == 1] = 0, 0
+    lots = np.diff(np.cumsum(lots)[keep], prepend=0)
+    value = np.diff(np.cumsum(value)[keep], prepend=0)
+    lots[0], value[0] = 0, 0  # no quotes before it
+    quotes = day.take(keep)
+    _check_quotes(quotes)
+    counts["rows_used"] += len(quotes.ts)
+    counts["snapshots_one_sided"] += int(np.sum((quotes.bid_qty[:, 0] == 0) | (quotes.ask_qty[:, 0] == 0)))
+    trades = implied_trades(quotes, lots, value)
+    counts["lots_implied"] += int(trades[:, [1, 4]].sum())
+    counts["lots_not_replayed"] = counts["lots_traded"] - counts["lots_implied"]
+    return _encode(quotes, trades, depth)
+
+
+def classify_rows(day: Snapshots, instrument: Instrument) -> npt.NDArray[np.int8]:
+    """Return 0 for rows to use, 1 call auction, 2 outside the sessions, 3 repeats after the last close."""
+    rank = np.full(len(day.ts), 2, dtype=np.int8)
+    if not instrument.sessions:
+        return np.zeros(len(day.ts), dtype=np.int8)
+    spans = sorted(session_spans(instrument))
+    first = int(day.ts.min())
+    dates = {
+        int(d) for d in np.unique((day.ts + _utc_offset_ns(first, instrument)) // (86_400 * NS)) for d in (d - 1, d)
+    }
+    last_close = max(b for a, b in spans if a < NIGHT_NS or len(spans) == 1)
+    for d in dates:
+        midnight = midnight_ns(str(np.datetime64(d, "D")), instrument.timezone)
+        for j, (a, b) in enumerate(spans):
+            before = spans[j - 1][1] if j else spans[-1][1] - 86_400 * NS
+            if a - before > AUCTION_BREAK_NS:
+                rank[(rank == 2) & (day.ts >= midnight + a - AUCTION_NS) & (day.ts < midnight + a)] = 1
+            inside = (day.ts >= midnight + a) & (day.ts <= midnight + b + CLOSE_GRACE_NS)
+            rank[inside] = 0
+    # what repeats the closing state: no new volume, after (or micro-seconds behind) the last row of the close
+    fresh = np.diff(day.volume, prepend=-1) != 0
+    offset = (day.ts + _utc_offset_ns(first, instrument)) % (86_400 * NS)
+    rank[(rank == 2) & ~fresh & (offset > last_close)] = 3
+    odd = (day.ts % 1_000_000 != 0) & (offset >= last_close - CLOSE_GRACE_NS) & ~fresh
+    rank[odd & (rank == 0)] = 3
+    return rank
+
+
+def _utc_offset_ns(ts: int, instrument: Instrument) -> int:
+    from datetime import UTC, datetime
+    from zoneinfo import ZoneInfo
+
+    delta = datetime.fromtimestamp(ts // NS, UTC).astimezone(ZoneInfo(instrument.timezone)).utcoffset()
+    return int(delta.total_seconds()) * NS if delta else 0
+
+
+def _changes(day: Snapshots, rank: npt.NDArray[np.int8], counts: dict[str, int]) -> tuple[Ints, Ints]:
+    # lots and tick-lots of every row since the row before; 0 for the first, whose base is not in the data
+    lots = np.diff(day.volume, prepend=day.volume[:1])
+    value = np.diff(day.turnover, prepend=day.turnover[:1])
+    for i in np.flatnonzero(lots < 0).tolist():
+        if rank[i - 1] == 0 and day.ts[i] - day.ts[i - 1] < RESET_GAP_NS:
+            raise DataError(
+                f"expected cumulative volume not below {day.volume[i - 1]}, was {day.volume[i]}",
+                source=day.source,
+                row=int(day.row[i]),
+                field=day.fields[2],
+            )
+        counts["volume_resets"] += 1
+        lots[i], value[i] = day.volume[i], day.turnover[i]
+    unknown = (lots > 0) & ((value <= 0) | (day.turnover < 0))
+    counts["volume_without_turnover"] += int(unknown.sum())
+    value[unknown] = lots[unknown] * day.last_px[unknown]
+    value[lots == 0] = 0
+    counts["lots_before_first_row"] += int(day.volume[0])
+    counts["lots_traded"] += int(day.volume[0] + lots.sum())
+    return lots, value
+
+
+def _check_quotes(q: Snapshots) -> None:
+    back = np.flatnonzero(np.diff(q.ts) < 0)
+    if len(back):
+        i = int(back[0]) + 1
+        raise DataError(
+            f"expected non-decreasing time, was {int(q.ts[i] - q.ts[i - 1]) / NS:.3f} s after the row before",
+            source=q.source,
+            row=int(q.row[i]),
+            field="time",
+        )
+    crossed = (q.bid_qty[:, 0] > 0) & (q.ask_qty[:, 0] > 0) & (q.bid_px[:, 0] >= q.ask_px[:, 0])
+    if crossed.any():
+        i = int(np.argmax(crossed))
+        raise DataError(
+            f"expected best bid below best ask, was a crossed book: bid {q.bid_px[i, 0]} ask {q.ask_px[i, 0]} ticks",
+            source=q.source,
+            row=int(q.row[i]),
+            field=q.fields[1],
+        )
+    for px, qty, sign, name in ((q.bid_px, q.bid_qty, -1, q.fields[0]), (q.ask_px, q.ask_qty, 1, q.fields[1])):
+        if px.shape[1] == 1:
+            continue
+        here, there = qty[:, :-1] > 0, qty[:, 1:] > 0
+        bad = there & (~here | (sign * (px[:, 1:] - px[:, :-1]) <= 0))
+        if bad.any():
+            i, j = (int(v[0]) for v in np.nonzero(bad))
+            raise DataError(
+                f"expected level {j + 2} behind level {j + 1}, was {px[i, j + 1]} after {px[i, j]} ticks",
+                source=q.source,
+                row=int(q.row[i]),
+                field=name,
+            )
+
+
+def implied_trades(quotes: Snapshots, lots: Ints, value: Ints) -> Ints:
+    """Return ``(n, 6)``: px, lots and side of two trades a snapshot, the buys' and the sells'.
+
+    Two-price method with the previous snapshot's best quotes: the mean price of the interval splits the lots
+    into buys at the ask and sells at the bid; a mean outside the quotes is one trade at the rounded mean, on the
+    side it lies. Lots are conserved exactly. Without both quotes the side is unknown (0) unless the mean lies at
+    or beyond the one quote there is.
+
+    Source: Spooner et al. 2018's two-price method, as in mmsim's design notes.
+    """
+    n = len(lots)
+    out = np.zeros((n, 6), dtype=np.int64)
+    active = lots > 0
+    active[0] = False
+    bid = np.concatenate([quotes.bid_px[:1, 0], quotes.bid_px[:-1, 0]])
+    ask = np.concatenate([quotes.ask_px[:1, 0], quotes.ask_px[:-1, 0]])
+    has_bid = np.concatenate([[False], quotes.bid_qty[:-1, 0] > 0])
+    has_ask = np.concatenate([[False], quotes.ask_qty[:-1, 0] > 0])
+    vwap = np.rint(value / np.maximum(lots, 1)).astype(np.int64)
+    above = has_ask & (value >= lots * ask)
+    below = has_bid & (value <= lots * bid)
+    inside = active & has_bid & has_ask & ~above & ~below
+    spread = np.where(inside, ask - bid, 1)
+    buys = np.where(inside, np.rint((value - lots * bid) / spread).astype(np.int64), 0)
+    out[:, 0], out[:, 1], out[:, 2] = ask, np.where(inside, buys, 0), BUY
+    out[:, 3], out[:, 4], out[:, 5] = bid, np.where(inside, lots - buys, 0), SELL
+    single = active & ~inside
+    side = np.where(above, BUY, np.where(below, SELL, 0))
+    out[single, 0], out[single, 1], out[single, 2] = vwap[single], lots[single], side[single]
+    out[single, 4] = 0
+    return out
+
+
+def _encode(q: Snapshots, trades: Ints, depth: int) -> npt.NDArray[np.void]:
+    arrays = [np.ascontiguousarray(a[:, :depth]) for a in (q.bid_px, q.bid_qty, q.ask_px, q.ask_qty)]
+    shown_px = np.concatenate([arrays[0][arrays[1] > 0], arrays[2][arrays[3] > 0]])
+    if len(shown_px) == 0:
+        return np.zeros(0, EVENT)
+    low, high = int(shown_px.min()), int(shown_px.max())
+    if high - low > _MAX_WIDTH:
+        raise DataError(
+            f"expected prices of one day within {_MAX_WIDTH} ticks, was {low} to {high}", source=q.source
+        )
+    size = len(q.ts) * (6 * depth + 3) + 16
+    rows = np.empty((size, 6), dtype=np.int64)
+    state = np.zeros((2, high - low + 1), dtype=np.int64)
+    n = encode_levels(*arrays, np.ascontiguousarray(trades), low, state, rows)
+    rows = rows[:n]
+    return build_events(
+        ts=q.ts[rows[:, 0]],
+        kind=rows[:, 1],
+        side=rows[:, 2],
+        px=rows[:, 3],
+        qty=rows[:, 4],
+        flags=rows[:, 5],
+        source=q.source,
+    )
+
+
+@kernel
+def encode_levels(
+    bid_px: Ints,
+    bid_qty: Ints,
+    ask_px: Ints,
+    ask_qty: Ints,
+    trades: Ints,
+    low: int,
+    state: Ints,
+    rows: Ints,
+) -> int:
+    """Write event rows (snapshot, kind, side, px, qty, flags) and return how many.
+
+    ``state[side, px - low]`` is the quantity last shown, -1 for a hidden level, 0 for an empty or unknown
+    one. `rows` must hold ``6 * depth + 3`` rows a snapshot: each shown level causes at most one LEVEL, one HIDE
+    and one later LEVEL 0.
+    """
+    n = 0
+    depth = bid_px.shape[1]
+    width = state.shape[1]
+    near = np.array([-1, width])  # best price index of each side with state != 0
+    far = np.array([width, -1])  # worst one
+    for i in range(bid_px.shape[0]):
+        for j in range(2):
+            if trades[i, 3 * j + 1] > 0:
+                rows[n, 0], rows[n, 1], rows[n, 2] = i, _TRADE, trades[i, 3 * j + 2]
+                rows[n, 3], rows[n, 4], rows[n, 5] = trades[i, 3 * j], trades[i, 3 * j + 1], _IMPLIED
+                n += 1
+        start = n
+        for s in range(2):
+            sign = 1 if s == 0 else -1
+            px = bid_px if s == 0 else ask_px
+            qty = bid_qty if s == 0 else ask_qty
+            shown = 0
+            while shown < depth and qty[i, shown] > 0:
+                shown += 1
+            # known prices down to the last shown one (all of them if the side shows less than it could)
+            if near[s] >= 0 and near[s] < width:
+                stop = far[s]
+                if shown == depth:
+                    last = px[i, shown - 1] - low
+                    if (last - stop) * sign > 0:
+                        stop = last
+                at = near[s]
+                k = 0
+                while (at - stop) * sign >= 0:
+                    while k < shown and (px[i, k] - low - at) * sign > 0:
+                        k += 1
+                    listed = k < shown and px[i, k] - low == at
+                    if state[s, at] != 0 and not listed:
+                        rows[n, 0], rows[n, 1], rows[n, 2] = i, _LEVEL, sign
+                        rows[n, 3], rows[n, 4], rows[n, 5] = at + low, 0, _SNAPSHOT
+                        n += 1
+                        state[s, at] = 0
+                    at -= sign
+                # levels of the snapshot before that lie beyond the last shown one
+                if i > 0 and shown == depth:
+                    for k in range(depth):
+                        if qty[i - 1, k] > 0 and (px[i, shown - 1] - px[i - 1, k]) * sign > 0:
+                            rows[n, 0], rows[n, 1], rows[n, 2] = i, _HIDE, sign
+                            rows[n, 3], rows[n, 4], rows[n, 5] = px[i - 1, k], 0, _SNAPSHOT
+                            n += 1
+                            state[s, px[i - 1, k] - low] = -1
+        # what is new comes after all that is gone: the book is never crossed half-way
+        for s in range(2):
+            sign = 1 if s == 0 else -1
+            px = bid_px if s == 0 else ask_px
+            qty = bid_qty if s == 0 else ask_qty
+            shown = 0
+            while shown < depth and qty[i, shown] > 0:
+                shown += 1
+            for k in range(shown):
+                at = px[i, k] - low
+                if state[s, at] != qty[i, k]:
+                    rows[n, 0], rows[n, 1], rows[n, 2] = i, _LEVEL, sign
+                    rows[n, 3], rows[n, 4], rows[n, 5] = px[i, k], qty[i, k], _SNAPSHOT
+                    n += 1
+                    state[s, at] = qty[i, k]
+            if shown == 0:
+                near[s], far[s] = (-1, width) if s == 0 else (width, -1)
+            else:
+                near[s] = px[i, 0] - low
+                last = px[i, shown - 1] - low
+                if shown < depth or (last - far[s]) * sign < 0:
+                    far[s] = last
+        if n == start:  # nothing changed: repeat a best level so that the snapshot is still seen
+            s = 0 if bid_qty[i, 0] > 0 else 1
+            px, qty = (bid_px, bid_qty) if s == 0 else (ask_px, ask_qty)
+            rows[n, 0], rows[n, 1], rows[n, 2] = i, _LEVEL, 1 if s == 0 else -1
+            rows[n, 3] = px[i, 0] if qty[i, 0] > 0 else low  # an empty book says "empty" once more
+            rows[n, 4], rows[n, 5] = qty[i, 0], _SNAPSHOT
+            n += 1
+        rows[n - 1, 5] |= _LAST
+    return n
+
+
+def snapshot_times(
+    trading_day: Ints,
+    action_day: Ints,
+    clock: Ints,
+    instrument: Instrument,
+    *,
+    source: str,
+    rows: Ints,
+    fields: tuple[str, str, str],
+) -> Ints:
+    """Return ns since the epoch from dates ``YYYYMMDD`` and a clock ``HHMMSSmmm``.
+
+    A night row whose action day is its trading day (some exchanges write that) happened on the evening of the
+    working day before, or in the small hours that follow it.
+
+    Raises
+    ------
+    DataError
+        For what is no date or no time of day.
+    """
+    hours, minutes = clock // 10_000_000, clock // 100_000 % 100
+    seconds, millis = clock // 1000 % 100, clock % 1000
+    bad = (clock < 0) | (hours > 23) | (minutes > 59) | (seconds > 59)
+    _refuse(bad, "a time HHMMSSmmm", clock, source, rows, fields[2])
+    ns = ((hours * 60 + minutes) * 60 + seconds) * NS + millis * 1_000_000
+    night = (ns >= NIGHT_NS) & (action_day == trading_day)
+    early = (hours < 6) & (action_day == trading_day)
+    out = np.zeros(len(clock), dtype=np.int64)
+    for date in np.unique(action_day).tolist():
+        at = action_day == date
+        day = _day(date, source, int(rows[np.argmax(at)]), fields[1])
+        before = np.busday_offset(day, -1, roll="forward")
+        out[at] = midnight_ns(str(day), instrument.timezone)
+        out[at & night] = midnight_ns(str(before), instrument.timezone)
+        out[at & early] = midnight_ns(str(before + 1), instrument.timezone)
+    for date in np.unique(trading_day).tolist():
+        _day(date, source, int(rows[np.argmax(trading_day == date)]), fields[0])
+    return out + ns
+
+
+def _day(date: int, source: str, row: int, field: str) -> np.datetime64:
+    text = str(date)
+    try:
+        if len(text) != 8:
+            raise ValueError
+        return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}", "D")
+    except ValueError:
+        raise DataError(f"expected a date YYYYMMDD, was {date}", source=source, row=row, field=field) from None
+
+
+def _refuse(
+    bad: npt.NDArray[np.bool_], expected: str, values: Ints, source: str, rows: Ints, field: str
+) -> None:
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(f"expected {expected}, was {values[at]}", source=source, row=int(rows[at]), field=field)
