@@ -20,13 +20,15 @@ LAYERS: dict[str, set[str]] = {
     "registry": {"agent", "errors"},
     "book": {"errors", "types", "_jit"},
     "sim": BASE | {"book", "metrics"},  # the session returns metrics.episode.EpisodeResult
-    "flow": ENGINE,
+    "flow": ENGINE
+    | {"data"},  # a generated market is one more source of a conversion; data finds it by string
     "features": {"errors", "types", "_jit", "agent"},
-    "data": {"errors", "types", "config", "paths", "_jit", "book", "flow"},
+    "data": {"errors", "types", "config", "paths", "_jit", "book"},
     "metrics": {"errors", "types"},
     "report": {"errors", "types", "config", "paths", "metrics"},
     "calibrate": ENGINE | {"data"},
-    "runner": ENGINE | {"registry", "data", "metrics", "report", "calibrate"},
+    "calibration_store": {"errors", "types", "config", "paths", "calibrate"},
+    "runner": ENGINE | {"registry", "data", "metrics", "report", "calibrate", "calibration_store", "paths"},
     "env": ENGINE | {"features", "data", "metrics"},
 }
 EVERYTHING = set(LAYERS)
