@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.agent import OBS_SIZE
 from mmsim.features import STATE_SIZE
 from mmsim_agents.cmm.forward import I_REGIME, I_SIZE, PATCH, V_SIZE, WINDOW, decide
 from mmsim_agents.cmm.hajek import TaskFusion
@@ -100,6 +101,7 @@ class Brain:
             self._fused,
         )
         self._unit = float(unit)
+        self._raw = np.zeros(OBS_SIZE, np.int64)  # a copy of our own: one type, so one compilation
 
     @property
     def regime(self) -> int:
@@ -119,7 +121,8 @@ class Brain:
         (dm, s, v) or None
             Predictions in ticks, ticks and log1p(lots / unit); None until `WINDOW` decisions were seen.
         """
-        if not decide(raw, self._unit, *self._tail):
+        self._raw[:] = raw
+        if not decide(self._raw, self._unit, *self._tail):
             return None
         dm, s, v = self._fused.tolist()
         return dm, s, v

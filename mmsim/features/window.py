@@ -53,7 +53,7 @@ class FeatureWindow:
     (False, True)
     """
 
-    __slots__ = ("_pos", "_ring", "_state", "_unit", "_width", "count")
+    __slots__ = ("_pos", "_raw", "_ring", "_state", "_unit", "_width", "count")
 
     def __init__(self, unit: int = 1, window: int = WINDOW) -> None:
         if unit < 1 or window < 1:
@@ -61,6 +61,7 @@ class FeatureWindow:
         self._unit, self._width = float(unit), window
         self._ring = np.zeros((2 * window, N_FEATURES), np.float32)
         self._state = np.zeros(STATE_SIZE)
+        self._raw = np.zeros(OBS_SIZE, np.int64)
         self._pos = 0
         self.count = 0  # decisions pushed since the reset
 
@@ -72,7 +73,8 @@ class FeatureWindow:
 
     def push(self, raw: npt.NDArray[np.int64]) -> None:
         """Take in the observation vector ``(OBS_SIZE,)`` of the newest decision."""
-        self._pos = push_window(raw, self._unit, self._state, self._ring, self._pos)
+        self._raw[:] = raw  # a copy of our own: one type, so one compilation
+        self._pos = push_window(self._raw, self._unit, self._state, self._ring, self._pos)
         self.count += 1
 
     @property
