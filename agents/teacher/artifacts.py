@@ -37,7 +37,7 @@ class SampleSet:
         Hidden states, standardised with the TRAIN ``mu`` and ``sigma`` of `TeacherArtifacts`
         (zero where a dimension is constant on TRAIN, e.g. the whole of layer 0 with last-token pooling).
     target : (n, 3) float64
-        Realised dm (ticks), s (ticks), v (log1p of lots), see ``mmsim_agents.distill.targets``.
+        Realised dm (ticks), s (ticks), v (log1p of units), see ``mmsim_agents.distill.targets``.
     predict : (n, 3) float64
         The teacher's prediction of them, same units. On TRAIN they are cross-fitted (each time fold is
         predicted by heads that did not see it), so they do not leak the labels.
