@@ -29,7 +29,8 @@ LAYERS: dict[str, set[str]] = {
     "calibrate": ENGINE | {"data"},
     "calibration_store": {"errors", "types", "config", "paths", "calibrate"},
     "runner": ENGINE | {"registry", "data", "metrics", "report", "calibrate", "calibration_store", "paths"},
-    "env": ENGINE | {"features", "data", "metrics"},
+    "quoting": {"errors", "agent", "features"},
+    "env": ENGINE | {"features", "data", "metrics", "quoting"},
 }
 EVERYTHING = set(LAYERS)
 LAYERS["testing"] = EVERYTHING
