@@ -183,7 +183,7 @@ def split_decimal(text: str) -> Decimal:
 
 
 def units_from_text(
-    texts: Sequence[str] | npt.NDArray[Any],
+    texts: Sequence[str] | Sequence[bytes] | npt.NDArray[Any],
     step: Decimal,
     *,
     source: str = "",
@@ -195,7 +195,7 @@ def units_from_text(
 
     Parameters
     ----------
-    texts : sequence of str
+    texts : sequence of str or ASCII bytes
         ``"100.20"``; repeated texts are parsed once.
     step : Decimal
         Tick size or lot size.
@@ -218,8 +218,9 @@ def units_from_text(
     table = np.zeros(len(uniques), dtype=np.int64)
     for i, text in enumerate(uniques):
         problem = ""
+        text = text.decode("ascii", "replace") if isinstance(text, bytes) else str(text)
         try:
-            quotient = split_decimal(str(text)) / step
+            quotient = split_decimal(text) / step
             if quotient == quotient.to_integral_value():
                 table[i] = int(quotient)
             else:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from mmsim.errors import DataError
 
+_BLOCK = 1 << 22
+
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield ``(one-based row, line)`` of a text file, plain or ``.gz``, without line ends.
@@ -19,13 +21,19 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     DataError
         If it cannot be read to its end: missing, cut short, a wrong checksum.
     """
-    row = 0
+    row, tail = 0, b""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as fh:
-            for row, line in enumerate(fh, 1):
-                yield row, line.rstrip(b"\r\n")
+            while block := fh.read(_BLOCK):
+                lines = (tail + block).split(b"\n")
+                tail = lines.pop()
+                for line in lines:
+                    row += 1
+                    yield row, line
     except (OSError, EOFError, zlib.error) as err:
         raise DataError(f"expected a complete file: {_say(err)}", source=str(path), row=row + 1) from None
+    if tail:
+        yield row + 1, tail
 
 
 def read_members(path: Path) -> Iterator[tuple[str, bytes]]:

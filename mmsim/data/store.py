@@ -270,12 +270,11 @@ def events_sha256(events: npt.NDArray[np.void]) -> str:
 def _format_version(name: str) -> str:
     # the source of the format and of what it shares decides: an edited converter never meets an old cache
     here = Path(__file__).resolve().parent
-    digest = hashlib.sha256()
-    for path in (here / "formats" / f"{name}.py", here / "conversion.py", here / "snapshots.py"):
-        if path.is_file():
+    own = (here / "formats" / f"{name}.py").read_bytes()
+    digest = hashlib.sha256(own + (here / "conversion.py").read_bytes())
+    for path in sorted([here / "snapshots.py", *(here / "formats").glob("_[a-z]*.py")]):
+        if path.stem.encode() in own:
             digest.update(path.read_bytes())
-    for path in sorted((here / "formats").glob("_*.py")):
-        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -8,6 +8,7 @@ took). ``bookTicker`` messages are not replayed: they check the book after every
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,11 @@ OPTIONS = frozenset({"symbol"})
 DEFAULTS: dict[str, Any] = {"level": "L2", "decision_ns": 100_000_000, "episode_s": 60}
 UNUSED = {"markPriceUpdate", "aggTrade", "forceOrder", "kline", "24hrTicker", "24hrMiniTicker"}
 MS = 1_000_000
+UNITS = {19: 1, 16: 1_000, 13: 1_000_000}  # digits of a receive time -> ns
+# most lines of a file are of this kind: read them without the JSON parser
+_TICKER = re.compile(
+    rb'"e":"bookTicker","u":(\d+),"s":"([^"]+)","b":"([^"]+)","B":"([^"]+)","a":"([^"]+)","A":"([^"]+)"'
+)
 
 
 @dataclass
@@ -44,8 +50,9 @@ class _Depth:
     first: int  # U
     last: int  # u
     prev: int  # pu
-    bids: list[list[str]]
-    asks: list[list[str]]
+    px: list[str]  # of the bid levels, then of the ask levels
+    qty: list[str]
+    n_bid: int
 
 
 @dataclass
@@ -53,7 +60,7 @@ class _Stretch:
     # one chain of differences: the messages of one or more consecutive files
     depth: list[_Depth] = field(default_factory=list)
     trades: list[tuple[int, int, int, int, int, str, str, bool]] = field(default_factory=list)
-    tickers: list[tuple[int, str, str, str, str]] = field(default_factory=list)
+    tickers: list[tuple[Any, ...]] = field(default_factory=list)  # u, bid px and qty, ask px and qty
     snapshot: _Depth | None = None
 
 
@@ -128,14 +135,8 @@ def _in_order(paths: list[Path]) -> list[int]:
 
 
 def _local_ns(text: bytes, source: str, row: int) -> int:
-    # ns, us or ms since the epoch, told apart by size (all dates from 2001 to 2286)
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    for unit in (1, 1_000, 1_000_000):
-        if 10**18 <= value * unit < 10**19:
-            return value * unit
+    if len(text) in UNITS and text.isdigit():
+        return int(text) * UNITS[len(text)]
     raise DataError(
         f"expected a receive time in ns, us or ms since the epoch, was {text[:40].decode(errors='replace')!r}",
         source=source,
@@ -148,42 +149,52 @@ def _read(
     order: list[int], paths: list[Path], symbol: str | None, counts: dict[str, int], progress: Progress
 ) -> list[_Stretch]:
     out: list[_Stretch] = []
+    first_symbol = symbol or ""
     for n, where in enumerate(order):
-        path = paths[where]
-        progress(path.name, 0.7 * n / len(order))
+        source = str(paths[where])
+        progress(paths[where].name, 0.7 * n / len(order))
         part = _Stretch()
-        seen = symbol
-        for row, line in read_lines(path):
-            counts["rows_read"] += 1
+        rows = 0
+        for row, line in read_lines(paths[where]):
+            rows = row
             text, _, body = line.partition(b" ")
-            recv = _local_ns(text, str(path), row)
+            recv = _local_ns(text, source, row)
+            ticker = _TICKER.search(body)
             try:
-                message = json.loads(body)
-                data = message.get("data", message)
-                if "lastUpdateId" in data:
-                    counts["rows_snapshot"] += 1
-                    part = _take_snapshot(data, where, row, recv, part, out)
-                    continue
-                kind = data["e"]
-                if seen is None:
-                    seen = data["s"]
-                if data["s"] != seen:
+                if ticker is not None:
+                    name = ticker[2].decode()
+                else:
+                    data = json.loads(body.decode())
+                    data = data.get("data", data)
+                    if "lastUpdateId" in data:
+                        counts["rows_snapshot"] += 1
+                        part = _take_snapshot(data, where, row, recv, part, out)
+                        continue
+                    name = data["s"]
+                first_symbol = first_symbol or name
+                if name != first_symbol:
                     if symbol is None:
                         raise DataError(
-                            f"expected one symbol, was {data['s']} after {seen}: choose one with the option symbol",
-                            source=str(path),
+                            f"expected one symbol, was {name} after {first_symbol}: choose with the option symbol",
+                            source=source,
                             row=row,
                             field="s",
                         )
                     counts["dropped_other_symbol"] += 1
-                    continue
-                _take(kind, data, where, row, recv, part, counts, str(path))
+                elif ticker is not None:
+                    part.tickers.append((int(ticker[1]), *ticker.groups()[2:]))
+                else:
+                    _take(data["e"], data, where, row, recv, part, counts, source)
+            except DataError:
+                raise
             except KeyError as err:
-                raise DataError("expected this key, was missing", source=str(path), row=row, field=str(err.args[0])) from None
-            except (ValueError, AttributeError, TypeError) as err:
-                if isinstance(err, DataError):
-                    raise
-                raise DataError(f"expected a JSON message: {err}", source=str(path), row=row) from None
+                raise DataError(
+                    "expected this key, was missing", source=source, row=row, field=str(err.args[0])
+                ) from None
+            except (ValueError, AttributeError, TypeError, IndexError) as err:
+                raise DataError(f"expected a JSON message: {err}", source=source, row=row) from None
+        counts["rows_read"] += rows
+        counts["rows_book_ticker"] += len(part.tickers)
         if part.snapshot is None and out:
             last = out[-1]
             last.depth += part.depth
@@ -198,7 +209,9 @@ def _take_snapshot(
     data: dict[str, Any], where: int, row: int, recv: int, part: _Stretch, out: list[_Stretch]
 ) -> _Stretch:
     update = int(data["lastUpdateId"])
-    snap = _Depth(where, row, recv, int(data.get("T", 0)) * MS, update, update, update, data["bids"], data["asks"])
+    snap = _Depth(
+        where, row, recv, int(data.get("T", 0)) * MS, update, update, update, *_flat(data["bids"], data["asks"])
+    )
     if part.snapshot is not None:
         # a later snapshot: what comes after it may chain to it if the first chain has a gap
         out.append(part)
@@ -223,7 +236,7 @@ def _take(
         part.depth.append(
             _Depth(
                 *(where, row, recv, int(data.get("T", data["E"])) * MS),
-                *(first, int(data["u"]), int(data.get("pu", first - 1)), data["b"], data["a"]),
+                *(first, int(data["u"]), int(data.get("pu", first - 1)), *_flat(data["b"], data["a"])),
             )
         )
     elif kind == "trade":
@@ -235,8 +248,7 @@ def _take(
             (int(data["T"]) * MS, int(data["t"]), where, row, recv, data["p"], data["q"], bool(data["m"]))
         )
     elif kind == "bookTicker":
-        counts["rows_book_ticker"] += 1
-        part.tickers.append((int(data["u"]), data["b"], data["B"], data["a"], data["A"]))
+        part.tickers.append((int(data["u"]), *(str(data[k]).encode() for k in "bBaA")))
     elif kind in UNUSED:
         counts["dropped_not_used_event"] += 1
     else:
@@ -246,6 +258,12 @@ def _take(
             row=row,
             field="e",
         )
+
+
+def _flat(bids: list[list[str]], asks: list[list[str]]) -> tuple[list[str], list[str], int]:
+    # flat lists of text: a list a level would make the garbage collector walk over a million of them
+    levels = bids + asks
+    return [x[0] for x in levels], [x[1] for x in levels], len(bids)
 
 
 def _chain(stretch: _Stretch, paths: list[Path], counts: dict[str, int], notes: list[str]) -> list[_Depth]:
@@ -313,14 +331,10 @@ def _segment(
         )
     )
     # the snapshot opens the segment, trades of that very time come after it
-    snap_rows = int(np.sum(events["flags"] & EventFlag.SNAPSHOT > 0))
     merged = np.concatenate([prints, events])[order]
     times = np.concatenate([print_recv, recv])[order]
-    is_snap = merged["flags"] & EventFlag.SNAPSHOT > 0
-    front = np.argsort(~is_snap, kind="stable")
-    assert_rows = int(is_snap.sum())
+    front = np.argsort(merged["flags"] & EventFlag.SNAPSHOT == 0, kind="stable")
     merged, times = merged[front], times[front]
-    del snap_rows, assert_rows
     behind = int(np.min(times - merged["ts"]))
     if behind < 0:
         times = times - behind
@@ -335,19 +349,14 @@ def _segment(
 def _levels(
     messages: list[_Depth], paths: list[Path], instrument: Instrument
 ) -> tuple[npt.NDArray[np.void], Ints]:
-    pieces: list[npt.NDArray[np.void]] = []
-    texts: list[str] = []
-    sizes: list[str] = []
-    lengths, sides = [], []
-    for d in messages:
-        for side, rows in ((BUY, d.bids), (SELL, d.asks)):
-            texts += [r[0] for r in rows]
-            sizes += [r[1] for r in rows]
-            lengths.append(len(rows))
-            sides.append(side)
-    n = np.asarray(lengths).reshape(-1, 2)
-    owner = np.repeat(np.arange(len(messages)), n.sum(axis=1))
+    texts = [x for d in messages for x in d.px]
+    sizes = [x for d in messages for x in d.qty]
+    n = np.array([len(d.px) for d in messages], dtype=np.int64)
+    owner = np.repeat(np.arange(len(messages)), n)
     line = np.array([d.row for d in messages], dtype=np.int64)[owner]
+    ends = np.cumsum(n)
+    first_ask = np.array([d.n_bid for d in messages], dtype=np.int64) + ends - n
+    side = np.where(np.arange(len(texts)) < first_ask[owner], BUY, SELL)
     px = _units(texts, instrument.tick_size, "price", messages, owner, line, paths)
     qty = _units(sizes, instrument.lot_size, "quantity", messages, owner, line, paths)
     if (qty < 0).any():
@@ -359,23 +368,20 @@ def _levels(
             field="quantity",
         )
     flags = np.zeros(len(px), dtype=np.int64)
-    ends = np.cumsum(n.sum(axis=1)) - 1
-    flags[ends[n.sum(axis=1) > 0]] |= EventFlag.LAST
+    flags[ends[n > 0] - 1] |= EventFlag.LAST
     flags[owner == 0] |= EventFlag.SNAPSHOT
     ts = np.array([d.ts for d in messages], dtype=np.int64)[owner]
     recv = np.array([d.recv for d in messages], dtype=np.int64)[owner]
-    pieces.append(
-        build_events(
-            ts=ts,
-            kind=int(EventKind.LEVEL),
-            side=np.repeat(np.asarray(sides), np.asarray(lengths)),
-            px=px,
-            qty=qty,
-            flags=flags,
-            source=str(paths[messages[0].where]),
-        )
+    events = build_events(
+        ts=ts,
+        kind=int(EventKind.LEVEL),
+        side=side,
+        px=px,
+        qty=qty,
+        flags=flags,
+        source=str(paths[messages[0].where]),
     )
-    return np.concatenate(pieces), recv
+    return events, recv
 
 
 def _units(
@@ -435,7 +441,7 @@ def _check_book(
             f"expected prices within {1 << 26} ticks, was {width}", source=str(paths[messages[0].where]), field="price"
         )
     top = top_of_book(events, low, np.zeros((2, width), dtype=np.int64))
-    full = [d for d in messages if d.bids or d.asks]
+    full = [d for d in messages if d.px]
     crossed = (top[:, 1] > 0) & (top[:, 3] > 0) & (top[:, 0] >= top[:, 2])
     if crossed.any():
         at = int(np.argmax(crossed))
