@@ -20,7 +20,16 @@ from mmsim.errors import DataError
 
 @kernel
 def _apply(
-    kind: int, px: int, qty: int, oid: int, side: int, total: Any, best: Any, s_px: Any, s_qty: Any, s_side: Any
+    kind: int,
+    px: int,
+    qty: int,
+    oid: int,
+    side: int,
+    total: Any,
+    best: Any,
+    s_px: Any,
+    s_qty: Any,
+    s_side: Any,
 ) -> int:
     # one EVENT row into the checking book; 0, or 1 where the row is impossible. `px` is a price index;
     # total[0] holds bids, total[1] asks; best[b] is an index at or beyond the best occupied one
@@ -86,11 +95,18 @@ def _compare(
 ) -> int:  # fmt: skip
     total = np.zeros((2, prices.shape[0]), np.int64)
     best = np.array([-1, prices.shape[0]])
-    s_px, s_qty, s_side = np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64)
+    s_px, s_qty, s_side = (
+        np.zeros(n_slots, np.int64),
+        np.zeros(n_slots, np.int64),
+        np.zeros(n_slots, np.int64),
+    )
     row = 0
     for message in range(ends.shape[0]):
         while row < ends[message]:
-            if _apply(kind[row], px[row], qty[row], oid[row], side[row], total, best, s_px, s_qty, s_side) != 0:
+            if (
+                _apply(kind[row], px[row], qty[row], oid[row], side[row], total, best, s_px, s_qty, s_side)
+                != 0
+            ):
                 return row
             row += 1
         equal[message] = _shows(total, best, prices, want_px[message], want_qty[message], True)
@@ -100,8 +116,8 @@ def _compare(
 def compare_books(
     events: npt.NDArray[np.void],
     ends: Ints,
-    want_px: npt.NDArray[np.int32],
-    want_qty: npt.NDArray[np.int32],
+    want_px: Ints,
+    want_qty: Ints,
     n_slots: int,
     source: str,
 ) -> npt.NDArray[np.bool_]:
@@ -112,7 +128,7 @@ def compare_books(
     events : (m,) EVENT array
     ends : (n,) int64 array
         Number of events up to and with each message.
-    want_px, want_qty : (n, 2, depth) int32 array
+    want_px, want_qty : (n, 2, depth) int64 array
         Bids ([:, 0]) and asks ([:, 1]) after each message, best first; quantity 0: no such level.
     n_slots : int
         Order slots that `events` uses.
@@ -134,7 +150,9 @@ def compare_books(
         want_px, want_qty, max(n_slots, 1), equal,
     )  # fmt: skip
     if at >= 0:
-        raise DataError(f"expected an event that the book allows, was {events[at]}", source=source, row=at + 1)
+        raise DataError(
+            f"expected an event that the book allows, was {events[at]}", source=source, row=at + 1
+        )
     return equal
 
 
@@ -173,7 +191,9 @@ def _indicates(total: Any, best: Any, prices: Any, px: Any, qty: Any) -> bool:
             break
         sell += total[1, at]
     match = min(buy, sell)
-    return qty[0, 0] == match and qty[1, 0] == match and qty[0, 1] == buy - match and qty[1, 1] == sell - match
+    return bool(
+        qty[0, 0] == match and qty[1, 0] == match and qty[0, 1] == buy - match and qty[1, 1] == sell - match
+    )
 
 
 @kernel
@@ -182,10 +202,14 @@ def _match(
     s_ts: Any, s_px: Any, s_qty: Any, s_trades: Any, s_volume: Any, before: int, after: int, found: Any, tally: Any,
 ) -> tuple[int, int]:  # fmt: skip
     # found[j]: row whose state equals snapshot j (else -1); tally: states, crossed states, trades, volume
-    # returns (1, row) if a row cannot be applied, (2, row) at the first crossed state
+    # returns (problem, row): 1 a row cannot be applied, 2 the first crossed state
     total = np.zeros((2, prices.shape[0]), np.int64)
     best = np.array([-1, prices.shape[0]])
-    o_px, o_qty, o_side = np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64), np.zeros(n_slots, np.int64)
+    o_px, o_qty, o_side = (
+        np.zeros(n_slots, np.int64),
+        np.zeros(n_slots, np.int64),
+        np.zeros(n_slots, np.int64),
+    )
     n, m = ts.shape[0], s_ts.shape[0]
     low, crossed = 0, -1
     for row in range(n):
@@ -218,7 +242,7 @@ def _match(
 
 def match_snapshots(
     events: npt.NDArray[np.void], n_slots: int, snapshots: Snapshots, *, before: int, after: int, source: str
-) -> tuple[Ints, dict[str, int]]:
+) -> tuple[Ints, dict[str, int], int]:
     """Replay `events` and look for the state that each snapshot shows.
 
     A snapshot fits a state that was current at some time from `before` ns before to `after` ns after the
@@ -230,7 +254,10 @@ def match_snapshots(
     found : (m,) int64 array
         Event after which the state was first equal, -1: none.
     tally : dict
-        ``states``, ``crossed_books`` (in continuous trading), ``traded_count``, ``traded_qty`` of the rows.
+        Of the replay: ``states`` (messages), ``crossed_books`` (in continuous trading), ``traded_count``,
+        ``traded_qty`` (lots).
+    crossed : int
+        First event after which the book is crossed in continuous trading, -1: none.
 
     Raises
     ------
@@ -247,6 +274,12 @@ def match_snapshots(
         snapshots.trades, snapshots.volume, before, after, found, tally,
     )  # fmt: skip
     if problem == 1:
-        raise DataError(f"expected an event that the book allows, was {events[row]}", source=source, row=row + 1)
+        raise DataError(
+            f"expected an event that the book allows, was {events[row]}", source=source, row=row + 1
+        )
     names = ("states", "crossed_books", "traded_count", "traded_qty")
-    return found, {name: int(value) for name, value in zip(names, tally, strict=True)}
+    return (
+        found,
+        {name: int(value) for name, value in zip(names, tally, strict=True)},
+        row if problem == 2 else -1,
+    )

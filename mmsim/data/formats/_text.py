@@ -49,7 +49,9 @@ def read_texts(path: Path, suffix: str) -> list[SourceText]:
             names = [n for n in archive.namelist() if n.lower().endswith(suffix)]
             texts = [SourceText(f"{path.name}:{n}", archive.read(n)) for n in names]
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as exc:
-        raise DataError(f"expected a whole, readable file, was: {exc}; fetch it again", source=str(path)) from exc
+        raise DataError(
+            f"expected a whole, readable file, was: {exc}; fetch it again", source=str(path)
+        ) from exc
     if not texts:
         raise DataError(f"expected a member named *{suffix} in the zip, was none", source=str(path))
     return texts
@@ -88,7 +90,8 @@ def source_date(names: Sequence[str], option: str | None) -> str:
         if found:
             return "".join(found.groups())
     raise DataError(
-        "expected the trading day in the file name, was none; pass the option date=YYYY-MM-DD", source=names[0]
+        "expected the trading day in the file name, was none; pass the option date=YYYY-MM-DD",
+        source=names[0],
     )
 
 
@@ -224,7 +227,14 @@ def to_steps(
 ) -> Ints:
     """Divide integers by `unit`, refusing remainders and results beyond 32 bits."""
     steps = values // unit
-    refuse(steps * unit != values, values, f"a multiple of {unit} ({what})", source=source, field=field, rows=rows)
+    refuse(
+        steps * unit != values,
+        values,
+        f"a multiple of {unit} ({what})",
+        source=source,
+        field=field,
+        rows=rows,
+    )
     refuse(steps > INT32_MAX, values, f"at most {INT32_MAX} x {unit}", source=source, field=field, rows=rows)
     return steps
 

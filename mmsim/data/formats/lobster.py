@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import kernel
 from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
 from mmsim.data.formats._l3 import compare_books
+from mmsim.data.formats._lobster_kernel import COUNTERS, DUPLICATE, FULL, convert_messages
 from mmsim.data.formats._text import (
     SourceText,
     instrument_units,
@@ -49,240 +49,6 @@ _FIELDS = ("time", "type", "order_id", "size", "price", "direction")
 _EMPTY = 9_999_999_999  # price of a level that does not exist
 _NAME = re.compile(r"^(?P<stem>.*)_(?P<what>message|orderbook)(?P<level>_\d+)?\.csv$")
 
-# counters of the kernel
-_NAMES = (
-    "adds_out_of_view",  # new order beyond the last visible level: no rows
-    "unknown_order_messages",  # cancel or execution that hit a seed
-    "size_beyond_order",  # message took more than the order (and the seeds of its level) held
-    "price_of_order_differs",  # message names another price than the order's
-    "delete_size_differs",  # a deletion whose size is not what the order held
-    "levels_seeded",
-    "levels_hidden",
-    "corrected_level_up",  # level held more than the messages explain
-    "corrected_level_down",
-    "corrected_level_gone",  # level vanished within view
-    "corrected_level_new",  # level appeared within view
-    "messages_corrected",
-)
-_OUT_OF_VIEW, _UNKNOWN, _BEYOND, _PRICE, _DELETE, _SEEDED, _HIDDEN, _UP, _DOWN, _GONE, _NEW, _CORRECTED = range(12)
-_FULL, _DUPLICATE = 1, 2
-_FREE, _HIGH, _ROWS = 0, 1, 2  # places of `state`
-
-
-@kernel
-def _emit(out: Any, state: Any, kind: int, px: int, qty: int, oid: int, side: int, flags: int) -> None:
-    k = state[2]
-    if k < out.shape[0]:
-        out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4], out[k, 5] = kind, px, qty, oid, side, flags
-    state[2] = k + 1
-
-
-@kernel
-def _add(out: Any, state: Any, slots: Any, free: Any, px: int, qty: int, side: int, owner: int) -> int:
-    # slots columns: price, quantity (0 = free), side, order index (-1 = seed)
-    if state[0] > 0:
-        state[0] -= 1
-        slot = free[state[0]]
-    else:
-        slot = state[1]
-        state[1] += 1
-    slots[slot, 0], slots[slot, 1], slots[slot, 2], slots[slot, 3] = px, qty, side, owner
-    _emit(out, state, 1, px, qty, slot, side, 8 if owner < 0 else 0)
-    return slot
-
-
-@kernel
-def _release(state: Any, slots: Any, free: Any, slot_of: Any, slot: int) -> None:
-    owner = slots[slot, 3]
-    if owner >= 0:
-        slot_of[owner] = -1
-    slots[slot, 1] = 0
-    free[state[0]] = slot
-    state[0] += 1
-
-
-@kernel
-def _take(out: Any, state: Any, slots: Any, free: Any, slot_of: Any, slot: int, qty: int, kind: int) -> int:
-    # take up to `qty` from an order by a row of `kind` (DELETE needs the whole order); returns what was taken
-    have = slots[slot, 1]
-    part = min(have, qty)
-    if kind == 3 and part < have:
-        kind = 2
-    elif kind == 2 and part == have:
-        kind = 3
-    _emit(out, state, kind, slots[slot, 0], part, slot, slots[slot, 2], 0)
-    slots[slot, 1] = have - part
-    if part == have:
-        _release(state, slots, free, slot_of, slot)
-    return part
-
-
-@kernel
-def _take_at(
-    out: Any, state: Any, slots: Any, free: Any, slot_of: Any, px: int, side: int, qty: int, kind: int, seeds: bool
-) -> int:
-    # take up to `qty` from the seeds (or from known orders) at a level; returns what was taken
-    taken = 0
-    for slot in range(state[1]):
-        if taken < qty and slots[slot, 1] > 0 and slots[slot, 0] == px and slots[slot, 2] == side:
-            if (slots[slot, 3] < 0) == seeds:
-                taken += _take(out, state, slots, free, slot_of, slot, qty - taken, kind)
-    return taken
-
-
-@kernel
-def _change_level(lv_px: Any, lv_qty: Any, n_lv: Any, b: int, px: int, change: int) -> None:
-    # add `change` to the level `px` of the carried book, inserting or removing the level; best first
-    sign = 1 if b == 0 else -1
-    n = n_lv[b]
-    at = 0
-    while at < n and sign * lv_px[b, at] > sign * px:
-        at += 1
-    if at < n and lv_px[b, at] == px:
-        lv_qty[b, at] += change
-        if lv_qty[b, at] <= 0:
-            for j in range(at, n - 1):
-                lv_px[b, j], lv_qty[b, j] = lv_px[b, j + 1], lv_qty[b, j + 1]
-            n_lv[b] = n - 1
-    elif change > 0:
-        for j in range(n, at, -1):
-            lv_px[b, j], lv_qty[b, j] = lv_px[b, j - 1], lv_qty[b, j - 1]
-        lv_px[b, at], lv_qty[b, at] = px, change
-        n_lv[b] = n + 1
-
-
-@kernel
-def _load(book_px: Any, book_qty: Any, i: int, lv_px: Any, lv_qty: Any, n_lv: Any) -> None:
-    depth = book_px.shape[2]
-    for b in range(2):
-        n = 0
-        while n < depth and book_qty[i, b, n] > 0:
-            lv_px[b, n], lv_qty[b, n] = book_px[i, b, n], book_qty[i, b, n]
-            n += 1
-        n_lv[b] = n
-
-
-@kernel
-def _out_of_view(book_px: Any, book_qty: Any, i: int, b: int, px: int) -> bool:
-    last = book_px.shape[2] - 1
-    if book_qty[i, b, last] == 0:
-        return False
-    return px < book_px[i, b, last] if b == 0 else px > book_px[i, b, last]
-
-
-@kernel
-def _convert(
-    kinds: Any, owners: Any, sizes: Any, pxs: Any, sides: Any, book_px: Any, book_qty: Any, n_owners: int,
-    out: Any, ends: Any, clean: Any, counts: Any,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    # returns (problem, message, rows, slots)
-    depth = book_px.shape[2]
-    n = kinds.shape[0]
-    capacity = n + 4 * depth + 16
-    slots = np.zeros((capacity, 4), np.int64)
-    free = np.zeros(capacity, np.int64)
-    slot_of = np.full(n_owners + 1, -1, np.int64)
-    state = np.zeros(3, np.int64)
-    lv_px, lv_qty = np.zeros((2, depth + 2), np.int64), np.zeros((2, depth + 2), np.int64)
-    n_lv = np.zeros(2, np.int64)
-    for i in range(n):
-        kind, px, qty, side, owner = kinds[i], pxs[i], sizes[i], sides[i], owners[i]
-        b = 0 if side > 0 else 1
-        if i == 0:  # seed the book as it was before the first message
-            _load(book_px, book_qty, 0, lv_px, lv_qty, n_lv)
-            if kind <= 4 and not _out_of_view(book_px, book_qty, 0, b, px):
-                _change_level(lv_px, lv_qty, n_lv, b, px, -qty if kind == 1 else qty)
-            for c in range(2):
-                for j in range(n_lv[c]):
-                    _add(out, state, slots, free, lv_px[c, j], lv_qty[c, j], 1 - 2 * c, -1)
-        else:
-            _load(book_px, book_qty, i - 1, lv_px, lv_qty, n_lv)
-
-        if kind == 1:
-            if _out_of_view(book_px, book_qty, i, b, px):
-                counts[0] += 1
-            else:
-                if slot_of[owner] >= 0:
-                    return 2, i, 0, 0
-                slot_of[owner] = _add(out, state, slots, free, px, qty, side, owner)
-                _change_level(lv_px, lv_qty, n_lv, b, px, qty)
-        elif kind <= 4:
-            slot = slot_of[owner]
-            if slot >= 0:
-                if slots[slot, 0] != px or slots[slot, 2] != side:
-                    counts[3] += 1
-                    px, side = slots[slot, 0], slots[slot, 2]
-                    b = 0 if side > 0 else 1
-                if kind == 3 and slots[slot, 1] != qty:
-                    counts[4] += 1
-                    qty = slots[slot, 1]
-                taken = _take(out, state, slots, free, slot_of, slot, qty, kind)
-            else:
-                counts[1] += 1
-                taken = _take_at(out, state, slots, free, slot_of, px, side, qty, kind, True)
-            if taken > 0:
-                _change_level(lv_px, lv_qty, n_lv, b, px, -taken)
-            if taken < qty:
-                counts[2] += 1
-                if kind == 4:  # the print happened, whatever it hit
-                    _emit(out, state, 5, px, qty - taken, 0, -side, 0)
-        elif kind == 5:
-            _emit(out, state, 5, px, qty, 0, -side, 0)
-        elif kind == 6:
-            _emit(out, state, 5, px, qty, 0, 0, 16)
-
-        corrected = False
-        for b in range(2):
-            side = 1 - 2 * b
-            full = book_qty[i, b, depth - 1] > 0
-            at, j = 0, 0
-            while at < n_lv[b] or (j < depth and book_qty[i, b, j] > 0):
-                shown = j < depth and book_qty[i, b, j] > 0
-                if at < n_lv[b] and shown and lv_px[b, at] == book_px[i, b, j]:
-                    px, change = lv_px[b, at], book_qty[i, b, j] - lv_qty[b, at]
-                    if change > 0:
-                        _add(out, state, slots, free, px, change, side, -1)
-                        counts[7] += 1
-                        corrected = True
-                    elif change < 0:
-                        left = -change
-                        left -= _take_at(out, state, slots, free, slot_of, px, side, left, 2, True)
-                        _take_at(out, state, slots, free, slot_of, px, side, left, 2, False)
-                        counts[8] += 1
-                        corrected = True
-                    at += 1
-                    j += 1
-                elif at < n_lv[b] and (not shown or side * lv_px[b, at] > side * book_px[i, b, j]):
-                    px = lv_px[b, at]
-                    if not shown and full:  # beyond the last visible level
-                        counts[6] += 1
-                        _emit(out, state, 7, px, 0, 0, side, 0)
-                        for slot in range(state[1]):
-                            if slots[slot, 1] > 0 and slots[slot, 0] == px and slots[slot, 2] == side:
-                                _release(state, slots, free, slot_of, slot)
-                    else:
-                        _take_at(out, state, slots, free, slot_of, px, side, lv_qty[b, at], 3, True)
-                        _take_at(out, state, slots, free, slot_of, px, side, lv_qty[b, at], 3, False)
-                        counts[9] += 1
-                        corrected = True
-                    at += 1
-                else:
-                    _add(out, state, slots, free, book_px[i, b, j], book_qty[i, b, j], side, -1)
-                    if at < n_lv[b] or j != depth - 1:  # a level within view must come by message
-                        counts[10] += 1
-                        corrected = True
-                    else:
-                        counts[5] += 1
-                    j += 1
-        clean[i] = not corrected
-        counts[11] += corrected
-        ends[i] = state[2]
-        if state[2] > out.shape[0]:
-            return 1, i, state[2], state[1]
-        if state[2] > (ends[i - 1] if i > 0 else 0):
-            out[state[2] - 1, 5] |= 1
-    return 0, 0, state[2], state[1]
-
 
 def _pairs(paths: list[Path]) -> list[tuple[SourceText, SourceText]]:
     # message and orderbook files that belong together, in order of name (so of date)
@@ -292,7 +58,8 @@ def _pairs(paths: list[Path]) -> list[tuple[SourceText, SourceText]]:
             name = _NAME.match(text.name.rsplit("/", 1)[-1].rsplit(":", 1)[-1])
             if name is None:
                 raise DataError(
-                    "expected a file named *_message_N.csv or *_orderbook_N.csv, or a zip of both", source=text.name
+                    "expected a file named *_message_N.csv or *_orderbook_N.csv, or a zip of both",
+                    source=text.name,
                 )
             pair = found.setdefault(name["stem"] + (name["level"] or ""), {})
             if name["what"] in pair:
@@ -344,22 +111,33 @@ def _messages(text: SourceText, tick: int, lot: int, counts: dict[str, int]) -> 
     return {"ts": ts, "kind": kind, "owner": owner, "qty": qty, "px": px, "side": side}
 
 
-def _books(text: SourceText, tick: int, lot: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def _books(text: SourceText, tick: int, lot: int) -> tuple[Ints, Ints]:
     # (n, 2, depth) prices in ticks and quantities in lots, bids first; quantity 0 where there is no level
     columns = text.data.split(b"\n", 1)[0].count(b",") + 1
     if columns % 4:
         raise DataError(f"expected 4 columns a level, was {columns} columns", source=text.name, row=1)
     depth = columns // 4
-    fields = [f"{side}_{what}_{k + 1}" for k in range(depth) for side in ("ask", "bid") for what in ("price", "size")]
+    fields = [
+        f"{side}_{what}_{k + 1}"
+        for k in range(depth)
+        for side in ("ask", "bid")
+        for what in ("price", "size")
+    ]
     raw, _ = parse_csv(text, fields, (0,) * columns)
-    px = np.zeros((len(raw), 2, depth), dtype=np.int32)
+    px = np.zeros((len(raw), 2, depth), dtype=np.int64)
     qty = np.zeros_like(px)
     for k in range(depth):
         for b, side in ((0, "bid"), (1, "ask")):
             price, size = raw[:, 4 * k + 2 * (1 - b)], raw[:, 4 * k + 2 * (1 - b) + 1]
             names = (f"{side}_price_{k + 1}", f"{side}_size_{k + 1}")
             none = np.abs(price) >= _EMPTY
-            refuse(none & (size != 0), size, "size 0 where the price marks no level", source=text.name, field=names[1])
+            refuse(
+                none & (size != 0),
+                size,
+                "size 0 where the price marks no level",
+                source=text.name,
+                field=names[1],
+            )
             refuse(~none & (size <= 0), size, "a size above 0", source=text.name, field=names[1])
             refuse(~none & (price <= 0), price, "a price above 0", source=text.name, field=names[0])
             price = np.where(none, 0, price)
@@ -369,10 +147,16 @@ def _books(text: SourceText, tick: int, lot: int) -> tuple[npt.NDArray[np.int32]
                 sign = 1 if b == 0 else -1
                 gap = ~none & (qty[:, b, k - 1] == 0)
                 refuse(gap, price, "no level after an empty one", source=text.name, field=names[0])
-                wrong = ~none & (sign * (px[:, b, k - 1].astype(np.int64) - px[:, b, k]) <= 0)
+                wrong = ~none & (sign * (px[:, b, k - 1] - px[:, b, k]) <= 0)
                 refuse(wrong, price, "a level behind the one before", source=text.name, field=names[0])
     crossed = (qty[:, 0, 0] > 0) & (qty[:, 1, 0] > 0) & (px[:, 1, 0] <= px[:, 0, 0])
-    refuse(crossed, raw[:, 2], "a best bid below the best ask (crossed book)", source=text.name, field="bid_price_1")
+    refuse(
+        crossed,
+        raw[:, 2],
+        "a best bid below the best ask (crossed book)",
+        source=text.name,
+        field="bid_price_1",
+    )
     return px, qty
 
 
@@ -386,21 +170,23 @@ def _one_day(
     if len(book_px) != n:
         raise DataError(f"expected {n} rows, one a message, was {len(book_px)}", source=orderbook.name)
     if out.view_depth not in (0, depth):
-        raise DataError(f"expected {out.view_depth} levels as in the other files, was {depth}", source=orderbook.name)
+        raise DataError(
+            f"expected {out.view_depth} levels as in the other files, was {depth}", source=orderbook.name
+        )
     names, owner = np.unique(m["owner"], return_inverse=True)
     rows = 3 * n + 8 * depth + 16
-    ends, clean, counts = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(len(_NAMES), np.int64)
+    ends, clean, counts = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(len(COUNTERS), np.int64)
     while True:
         table = np.zeros((rows, 6), dtype=np.int64)
         counts[:] = 0
-        problem, at, need, n_slots = _convert(
-            m["kind"], owner.astype(np.int64), m["qty"], m["px"], m["side"], book_px, book_qty, len(names),
+        problem, at, need, n_slots = convert_messages(
+            m["kind"], owner.astype(np.int64), m["qty"], m["px"], m["side"], book_px, book_qty, len(names), np.arange(17),
             table, ends, clean, counts,
         )  # fmt: skip
-        if problem != _FULL:
+        if problem != FULL:
             break
         rows = max(2 * rows, need)
-    if problem == _DUPLICATE:
+    if problem == DUPLICATE:
         raise DataError(
             f"expected a new order id, was {m['owner'][at]}, which is still live",
             source=message.name, row=at + 1, field="order_id",
@@ -408,14 +194,27 @@ def _one_day(
     ts = np.repeat(m["ts"] + midnight_ns(day, instrument.timezone), np.diff(ends, prepend=0))
     t = table[:need]
     events = build_events(
-        ts=ts, kind=t[:, 0], px=t[:, 1], qty=t[:, 2], oid=t[:, 3], side=t[:, 4], flags=t[:, 5], source=message.name
+        ts=ts,
+        kind=t[:, 0],
+        px=t[:, 1],
+        qty=t[:, 2],
+        oid=t[:, 3],
+        side=t[:, 4],
+        flags=t[:, 5],
+        source=message.name,
     )
+    if 20 * counts[COUNTERS.index("messages_corrected")] > n:
+        raise DataError(
+            "expected books that follow from the messages, but more than 1 message in 20 needs a correction: "
+            "the two files do not belong together, or a stretch is missing",
+            source=orderbook.name, row=int(np.argmin(clean)) + 1,
+        )  # fmt: skip
     equal = compare_books(events, ends, book_px, book_qty, n_slots, message.name)
     found = {
         "states_compared": n,
         "states_equal": int(equal.sum()),
         "states_equal_without_correction": int((equal & clean).sum()),
-        **{name: int(c) for name, c in zip(_NAMES, counts, strict=True)},
+        **{name: int(c) for name, c in zip(COUNTERS, counts, strict=True)},
     }
     for name, value in found.items():
         out.checks[name] = out.checks.get(name, 0) + value
@@ -424,7 +223,9 @@ def _one_day(
     return events
 
 
-def convert(paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress) -> Conversion:
+def convert(
+    paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress
+) -> Conversion:
     """Convert LOBSTER files to order-by-order events.
 
     Parameters

@@ -17,6 +17,7 @@ into one sequence:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import kernel
 from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
 from mmsim.data.formats._l3 import Snapshots, match_snapshots
+from mmsim.data.formats._sse_kernel import PROBLEMS, convert_messages
 from mmsim.data.formats._text import SourceText, instrument_units, read_texts, refuse, source_date, to_steps
-from mmsim.errors import DataError
+from mmsim.errors import ConfigError, DataError
 from mmsim.types import EVENT, Instrument, Segment
 
 OPTIONS = frozenset({"date", "symbol", "opening", "closing"})
@@ -42,22 +43,12 @@ _ORDER, _TRADE, _SNAPSHOT = 192, 191, 111
 _KEYS = {
     _ORDER: ("BizIndex", "TransactTime", "OrderNo", "Price", "OrderQty", "OrdType", "Side"),
     _TRADE: ("BizIndex", "TransactTime", "BidApplSeqNum", "OfferApplSeqNum", "LastPx", "LastQty", "ExecType"),
-    _SNAPSHOT: ("DataTimeStamp", "NumTrades", "TotalVolumeTrade")
-    + tuple(f"{s}Level[{k}].{w}" for s in ("Bid", "Ask") for k in range(LEVELS) for w in ("Price", "Qty")),
+    _SNAPSHOT: (
+        *("DataTimeStamp", "NumTrades", "TotalVolumeTrade"),
+        *(f"{s}Level[{k}].{w}" for s in ("Bid", "Ask") for k in range(LEVELS) for w in ("Price", "Qty")),
+    ),
 }
 _A, _B, _D, _N, _S = (ord(c) for c in "ABDNS")
-
-# problems that the kernel reports
-_PROBLEMS = {
-    1: ("OrderNo", "a new order number, was one that is still live"),
-    2: ("OrderNo", "the number of a live order"),
-    3: ("OrderQty", "the quantity that the order still holds"),
-    4: ("Price", "the price and side of the order itself"),
-    5: ("BidApplSeqNum", "the number of a live buy order"),
-    6: ("OfferApplSeqNum", "the number of a live sell order"),
-    7: ("LastQty", "at most what the resting order holds"),
-    8: ("LastPx", "the price of the resting order"),
-}
 
 
 @dataclass
@@ -89,7 +80,9 @@ def _integers(pairs: Mapping[str, str], keys: tuple[str, ...], number: int, sour
     try:
         values = [pairs[k] for k in keys]
     except KeyError as exc:
-        raise DataError("expected the key, was not there", source=source, row=number, field=exc.args[0]) from None
+        raise DataError(
+            "expected the key, was not there", source=source, row=number, field=exc.args[0]
+        ) from None
     for key, value in zip(keys, values, strict=True):
         if not (value.isascii() and value.isdigit() and len(value) <= 18):
             raise DataError(f"expected a whole number, was {value!r}", source=source, row=number, field=key)
@@ -107,8 +100,10 @@ def _read(text: SourceText, symbol: str | None, progress: Progress) -> _Log:
     try:
         content = text.data.decode("ascii").splitlines()
     except UnicodeDecodeError as exc:
-        line = text.data.count(b"\n", 0, exc.start) + 1
-        raise DataError(f"expected ASCII text, was byte {text.data[exc.start]}", source=text.name, row=line) from None
+        at_line = text.data.count(b"\n", 0, exc.start) + 1
+        raise DataError(
+            f"expected ASCII text, was byte {text.data[exc.start]}", source=text.name, row=at_line
+        ) from None
     for number, line in enumerate(content, 1):
         if not line.strip():
             continue
@@ -116,10 +111,15 @@ def _read(text: SourceText, symbol: str | None, progress: Progress) -> _Log:
         (kind,) = _integers(pairs, ("MsgType",), number, text.name)
         if kind not in _KEYS:
             raise DataError(
-                f"expected message type {sorted(_KEYS)}, was {kind}", source=text.name, row=number, field="MsgType"
+                f"expected message type {sorted(_KEYS)}, was {kind}",
+                source=text.name,
+                row=number,
+                field="MsgType",
             )
         if "SecurityID" not in pairs:
-            raise DataError("expected the key, was not there", source=text.name, row=number, field="SecurityID")
+            raise DataError(
+                "expected the key, was not there", source=text.name, row=number, field="SecurityID"
+            )
         if wanted is None:
             wanted = pairs["SecurityID"]
         if pairs["SecurityID"] != wanted:
@@ -154,71 +154,6 @@ def _known(values: Ints, codes: tuple[int, ...], source: str, name: str, lines: 
     refuse(~np.isin(values, codes), values, f"one of {codes}", source=source, field=name, rows=lines)
 
 
-@kernel
-def _convert(
-    is_trade: Any, code: Any, side: Any, px: Any, qty: Any, buyer: Any, seller: Any, auction: Any, joined: Any,
-    n_owners: int, out: Any, ends: Any,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    # returns (problem, message, rows, slots); the order number of an order message stands in both
-    # `buyer` and `seller`. slots columns: price, quantity (0 = free), side
-    n = code.shape[0]
-    slots = np.zeros((n + 1, 3), np.int64)
-    free = np.zeros(n + 1, np.int64)
-    slot_of = np.full(n_owners + 1, -1, np.int64)
-    n_free, high, k = 0, 0, 0
-    for i in range(n):
-        flag = 16 if auction[i] else 0
-        if is_trade[i] == 0 and code[i] == 65:
-            if slot_of[buyer[i]] >= 0:
-                return 1, i, 0, 0
-            if n_free > 0:
-                n_free -= 1
-                slot = free[n_free]
-            else:
-                slot = high
-                high += 1
-            slot_of[buyer[i]] = slot
-            slots[slot, 0], slots[slot, 1], slots[slot, 2] = px[i], qty[i], side[i]
-            out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4], out[k, 5] = 1, px[i], qty[i], slot, side[i], flag
-            k += 1
-        else:
-            for b in range(2):
-                own = 1 - 2 * b
-                if is_trade[i] == 0:
-                    if own != side[i]:
-                        continue
-                elif (code[i] == 66 and own > 0) or (code[i] == 83 and own < 0):
-                    continue  # the aggressor of a continuous trade has no resting order
-                owner = buyer[i] if b == 0 else seller[i]
-                slot = slot_of[owner]
-                if slot < 0:
-                    return (2 if is_trade[i] == 0 else 5 + b), i, 0, 0
-                if is_trade[i] == 0:
-                    if slots[slot, 0] != px[i] or slots[slot, 2] != side[i]:
-                        return 4, i, 0, 0
-                    if slots[slot, 1] != qty[i]:
-                        return 3, i, 0, 0
-                else:
-                    if slots[slot, 2] != own:
-                        return 5 + b, i, 0, 0
-                    if slots[slot, 1] < qty[i]:
-                        return 7, i, 0, 0
-                    if code[i] != 78 and slots[slot, 0] != px[i]:
-                        return 8, i, 0, 0
-                out[k, 0], out[k, 1], out[k, 2] = (3 if is_trade[i] == 0 else 4), slots[slot, 0], qty[i]
-                out[k, 3], out[k, 4], out[k, 5] = slot, own, flag
-                k += 1
-                slots[slot, 1] -= qty[i]
-                if slots[slot, 1] == 0:
-                    slot_of[owner] = -1
-                    free[n_free] = slot
-                    n_free += 1
-        ends[i] = k
-        if not joined[i]:
-            out[k - 1, 5] |= 1
-    return 0, 0, k, high
-
-
 def _sequence(log: _Log, text: SourceText, tick: int, lot: int) -> dict[str, Ints]:
     # both streams in order of BizIndex, checked; times in ns after midnight
     src = text.name
@@ -229,7 +164,9 @@ def _sequence(log: _Log, text: SourceText, tick: int, lot: int) -> dict[str, Int
     for table, lines, names in ((o, ol, ("Price", "OrderQty")), (t, tl, ("LastPx", "LastQty"))):
         at = 3 if table is o else 4
         for column, name in ((at, names[0]), (at + 1, names[1])):
-            refuse(table[:, column] <= 0, table[:, column], "a value above 0", source=src, field=name, rows=lines)
+            refuse(
+                table[:, column] <= 0, table[:, column], "a value above 0", source=src, field=name, rows=lines
+            )
     cat = np.concatenate
     seq = {
         "biz": cat([o[:, 0], t[:, 0]]),
@@ -259,12 +196,12 @@ def _sequence(log: _Log, text: SourceText, tick: int, lot: int) -> dict[str, Int
     return seq
 
 
-def _hhmm(value: Any, default: str) -> int:
-    text = str(default if value is None else value)
-    hour, _, minute = text.partition(":")
-    if not (hour.isdigit() and minute.isdigit() and int(hour) < 24 and int(minute) < 60):
-        raise DataError(f"expected HH:MM, was {text!r}", field="opening or closing")
-    return (int(hour) * 60 + int(minute)) * 60 * NS
+def _hhmm(options: Mapping[str, Any], name: str, default: str) -> int:
+    text = str(options.get(name, default))
+    found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)
+    if found is None:
+        raise ConfigError(f"option {name!r}: expected HH:MM, was {text!r}")
+    return (int(found[1]) * 60 + int(found[2])) * 60 * NS
 
 
 def _snapshots(log: _Log, text: SourceText, tick: int, lot: int, midnight: int) -> Snapshots:
@@ -283,65 +220,92 @@ def _snapshots(log: _Log, text: SourceText, tick: int, lot: int, midnight: int) 
     return Snapshots(ts[order], px[order], qty[order], s[order, 1], volume[order])
 
 
-def _check(events: npt.NDArray[np.void], n_slots: int, snaps: Snapshots, out: Conversion, source: str) -> None:
-    # replay the rows, look for the snapshots, add up the checks
-    found, tally = match_snapshots(events, n_slots, snaps, before=_BEFORE_NS, after=_AFTER_NS, source=source)
+def _check(
+    events: npt.NDArray[np.void], n_slots: int, snaps: Snapshots, source: str
+) -> tuple[dict[str, int], int]:
+    # replay the rows and look for the snapshots; the checks, and the first crossed event (-1: none)
+    found, tally, crossed = match_snapshots(
+        events, n_slots, snaps, before=_BEFORE_NS, after=_AFTER_NS, source=source
+    )
+    own, _, _ = match_snapshots(events, n_slots, snaps, before=0, after=NS - 1, source=source)
     filled = (snaps.qty[:, :, 0] > 0).any(axis=1)
     indicative = filled & (snaps.qty[:, 0, 0] > 0) & (snaps.px[:, 0, 0] == snaps.px[:, 1, 0])
-    book = filled & ~indicative
-    equal = found >= 0
-    report = {
+    book, equal = filled & ~indicative, found >= 0
+    checks = {
         "states_compared": int(filled.sum()),
         "states_equal": int((filled & equal).sum()),
+        "states_equal_in_own_second": int((filled & (own >= 0)).sum()),
         "snapshots_book": int(book.sum()),
         "snapshots_book_equal": int((book & equal).sum()),
         "snapshots_auction": int(indicative.sum()),
         "snapshots_auction_equal": int((indicative & equal).sum()),
         "snapshots_empty": int((~filled).sum()),
+        "last_snapshot_qty": int(snaps.volume.max()) if len(snaps.volume) else 0,
         **tally,
     }
-    for name, value in report.items():
-        out.checks[name] = out.checks.get(name, 0) + value
+    return checks, crossed
+
+
+def _events(
+    seq: dict[str, Ints],
+    auction: npt.NDArray[np.bool_],
+    cross: npt.NDArray[np.bool_],
+    midnight: int,
+    source: str,
+) -> tuple[npt.NDArray[np.void], Ints, int]:
+    # EVENT rows, number of rows up to each message, slots used
+    n = len(cross)
+    joined = np.zeros(n, dtype=np.bool_)  # the next row belongs to the same message
+    joined[:-1] = cross[:-1] & cross[1:] & (seq["ts"][:-1] == seq["ts"][1:])
+    names, owner = np.unique(np.concatenate([seq["buyer"], seq["seller"]]), return_inverse=True)
+    table, ends = np.zeros((2 * n, 6), dtype=np.int64), np.zeros(n, dtype=np.int64)
+    problem, at, rows, n_slots = convert_messages(
+        seq["is_trade"], seq["code"], seq["side"], seq["px"], seq["qty"], owner[:n].astype(np.int64),
+        owner[n:].astype(np.int64), auction, joined, len(names), table, ends,
+    )  # fmt: skip
+    if problem:
+        field, column, expected = PROBLEMS[problem]
+        raise DataError(
+            f"expected {expected}, was {seq[column][at]} at BizIndex {seq['biz'][at]}",
+            source=source, row=int(seq["line"][at]), field=field,
+        )  # fmt: skip
+    t, ts = table[:rows], np.repeat(seq["ts"] + midnight, np.diff(ends, prepend=0))
+    events = build_events(
+        ts=ts, kind=t[:, 0], px=t[:, 1], qty=t[:, 2], oid=t[:, 3], side=t[:, 4], flags=t[:, 5], source=source
+    )
+    return events, ends, n_slots
 
 
 def _one_day(
-    text: SourceText, instrument: Instrument, options: Mapping[str, Any], day: str, out: Conversion, progress: Progress
+    text: SourceText,
+    instrument: Instrument,
+    options: Mapping[str, Any],
+    day: str,
+    out: Conversion,
+    progress: Progress,
 ) -> npt.NDArray[np.void]:
     tick, lot = instrument_units(instrument, 3, 3)
+    opening, closing = _hhmm(options, "opening", "09:30"), _hhmm(options, "closing", "14:57")
     symbol = options.get("symbol")
     log = _read(text, None if symbol is None else str(symbol), progress)
     if len(log.orders) == 0:
         raise DataError("expected order messages (type 192), was none", source=text.name)
     midnight = midnight_ns(day, instrument.timezone)
     seq = _sequence(log, text, tick, lot)
-    opening, closing = _hhmm(options.get("opening"), "09:30"), _hhmm(options.get("closing"), "14:57")
-    auction = (seq["ts"] < opening) | (seq["ts"] >= closing) | ((seq["is_trade"] == 1) & (seq["code"] == _N))
-    cross = (seq["is_trade"] == 1) & (seq["code"] == _N)
-    joined = np.zeros(len(cross), dtype=np.bool_)  # the next row belongs to the same message
-    joined[:-1] = cross[:-1] & cross[1:] & (seq["ts"][:-1] == seq["ts"][1:])
-    names, owner = np.unique(np.concatenate([seq["buyer"], seq["seller"]]), return_inverse=True)
-    n = len(cross)
-    table, ends = np.zeros((2 * n, 6), dtype=np.int64), np.zeros(n, dtype=np.int64)
-    problem, at, rows, n_slots = _convert(
-        seq["is_trade"], seq["code"], seq["side"], seq["px"], seq["qty"], owner[:n].astype(np.int64),
-        owner[n:].astype(np.int64), auction, joined, len(names), table, ends,
-    )  # fmt: skip
-    if problem:
-        name, expected = _PROBLEMS[problem]
-        what = {"OrderNo": "buyer", "BidApplSeqNum": "buyer", "OfferApplSeqNum": "seller", "Price": "px", "LastPx": "px"}
-        value = int(seq[what.get(name, "qty")][at])
-        raise DataError(
-            f"expected {expected}, was {value} at BizIndex {seq['biz'][at]}",
-            source=text.name, row=int(seq["line"][at]), field=name,
-        )  # fmt: skip
-    t = table[:rows]
-    ts = np.repeat(seq["ts"] + midnight, np.diff(ends, prepend=0))
-    events = build_events(
-        ts=ts, kind=t[:, 0], px=t[:, 1], qty=t[:, 2], oid=t[:, 3], side=t[:, 4], flags=t[:, 5], source=text.name
+    trades = seq["is_trade"] == 1
+    cross = trades & (seq["code"] == _N)
+    events, ends, n_slots = _events(
+        seq, cross | (seq["ts"] < opening) | (seq["ts"] >= closing), cross, midnight, text.name
     )
     progress(f"checking {text.name}", 0.8)
-    trades = seq["is_trade"] == 1
-    found = {
+    checks, crossed = _check(events, n_slots, _snapshots(log, text, tick, lot, midnight), text.name)
+    if crossed >= 0:
+        at = int(np.searchsorted(ends, crossed, side="right"))
+        raise DataError(
+            f"expected the best bid below the best ask after BizIndex {seq['biz'][at]}, was a crossed book",
+            source=text.name, row=int(seq["line"][at]), field="Price",
+        )  # fmt: skip
+    counts = {
         "rows_read": log.lines,
         "orders_added": int((~trades & (seq["code"] == _A)).sum()),
         "orders_deleted": int((~trades & (seq["code"] == _D)).sum()),
@@ -349,16 +313,24 @@ def _one_day(
         "auction_trades": int(cross.sum()),
         "snapshots": len(log.snapshots),
         "dropped_other_symbols": log.other_symbols,
-        "rows_out_of_sequence": int((np.diff(seq["line"]) < 0).sum()),
+        "rows_sorted_by_biz_index": int((np.diff(seq["line"]) < 0).sum()),
     }
-    for name, number in found.items():
-        out.counts[name] = out.counts.get(name, 0) + number
-    _check(events, n_slots, _snapshots(log, text, tick, lot, midnight), out, text.name)
+    for total, found in ((out.counts, counts), (out.checks, checks)):
+        for name, number in found.items():
+            total[name] = total.get(name, 0) + number
     out.n_slots = max(out.n_slots, n_slots)
+    out.notes.append(
+        f"{day}: {checks['states_equal']} of {checks['states_compared']} snapshots equal a state of the replayed book "
+        f"within {_BEFORE_NS // NS} s before and {_AFTER_NS // NS} s after their stamp, "
+        f"{checks['states_equal_in_own_second']} in the very second; traded {checks['traded_qty']} lots in "
+        f"{checks['traded_count']} trades, the last snapshot says {checks['last_snapshot_qty']} lots"
+    )
     return events
 
 
-def convert(paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress) -> Conversion:
+def convert(
+    paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress
+) -> Conversion:
     """Convert SSE level-2 text logs to order-by-order events.
 
     Parameters
