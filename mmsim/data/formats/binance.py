@@ -339,7 +339,7 @@ def _segment(
     if behind < 0:
         times = times - behind
         notes.append(
-            f"the local clock of the stretch at {np.datetime64(int(merged['ts'][0]), 'ms')} was behind the exchange: "
+            f"the local clock of the stretch at {np.datetime64(int(merged['ts'][0]), 'ns').astype('datetime64[s]')} was behind the exchange: "
             f"receive times moved by {-behind / 1e6:.3f} ms"
         )
         counts["recv_shift_max_us"] = max(counts.get("recv_shift_max_us", 0), -behind // 1000)
