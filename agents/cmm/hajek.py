@@ -39,8 +39,12 @@ def normalise(z: F64) -> F64:
 
 def pair_distances(z: F64) -> F64:
     """Return the Euclidean distances between experts, ``(..., M, M)`` from ``(..., M, d)``."""
-    diff = z[..., :, None, :] - z[..., None, :, :]
-    return np.sqrt((diff * diff).sum(-1))
+    square = (z * z).sum(-1)
+    gram = z @ np.swapaxes(z, -1, -2)
+    out = np.sqrt(np.maximum(square[..., :, None] + square[..., None, :] - 2.0 * gram, 0.0))
+    index = np.arange(z.shape[-2])
+    out[..., index, index] = 0.0
+    return out
 
 
 def softmax(x: F64) -> F64:

@@ -1,0 +1,62 @@
+"""What a checkpoint's card says about its origin."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import mmsim
+from mmsim.paths import package_root
+
+_LIBRARIES = ("numpy", "numba", "torch", "transformers", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, mmsim and the libraries that a training uses."""
+    out = {"python": platform.python_version(), "mmsim": mmsim.__version__}
+    for name in _LIBRARIES:
+        try:
+            out[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            out[name] = "absent"
+    return out
+
+
+def git_revision() -> str:
+    """Return the commit that the code is at, ``+changes`` if tracked files differ, "" outside git."""
+    root = package_root().parent
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    head = git("rev-parse", "HEAD")
+    if not head:
+        return ""
+    return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def recorded_sha256(raw: Sequence[npt.NDArray[np.int64]]) -> str:
+    """Return the sha256 of recorded episodes, lengths included."""
+    digest = hashlib.sha256()
+    for rows in raw:
+        digest.update(str(rows.shape).encode())
+        digest.update(np.ascontiguousarray(rows).tobytes())
+    return digest.hexdigest()
+
+
+def rounded(history: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
+    """Return the losses of every epoch with five decimals."""
+    return [{k: int(v) if k == "epoch" else round(v, 5) for k, v in row.items()} for row in history]

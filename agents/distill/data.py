@@ -1,0 +1,217 @@
+"""From recorded observations to training tables: features, targets, regimes, and what the teacher said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.errors import DataError
+from mmsim.features import feature_rows
+from mmsim_agents.cmm.brain import Normaliser
+from mmsim_agents.cmm.forward import CLIP, WINDOW
+from mmsim_agents.distill.regimes import regimes
+from mmsim_agents.distill.targets import HORIZON, N_TASKS, targets
+
+if TYPE_CHECKING:
+    from mmsim_agents.teacher.artifacts import SampleSet, TeacherArtifacts
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+N_GROUPS = N_REGIMES = 3
+N_EXPERTS = N_GROUPS * N_TASKS * N_REGIMES
+_STD_FLOOR = 1e-6
+
+
+def expert_grid() -> I64:
+    """Return (27, 3): layer group, task and regime of every student, in the order of the checkpoint."""
+    return np.stack(np.unravel_index(np.arange(N_EXPERTS), (N_GROUPS, N_TASKS, N_REGIMES)), axis=1)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Decisions of one split, its episodes one after the other; N decisions.
+
+    Attributes
+    ----------
+    x : (N, F) float32
+        Standardised features, bounded by ``CLIP``.
+    y : (N, 3) float32
+        Standardised targets; NaN where an episode ends.
+    target : (N, 3) float64
+        The same in their units.
+    regime : (N,) int8
+        0, 1, 2 = low, mid, high trailing volatility.
+    rows : (n,) int64
+        Decisions with a full window inside their episode and finite targets: the samples.
+    """
+
+    x: F32
+    y: F32
+    target: F64
+    regime: npt.NDArray[np.int8]
+    rows: I64
+
+    def windows(self, rows: I64) -> F32:
+        """Return the feature windows ``(len(rows), W, F)`` that end at `rows`."""
+        return self.x[rows[:, None] + np.arange(1 - WINDOW, 1)]
+
+
+def _stack(raw: Sequence[npt.NDArray[np.int64]], unit: int) -> tuple[F32, F64, I64]:
+    features = np.concatenate([feature_rows(r, unit) for r in raw])
+    target = np.concatenate([targets(r, unit) for r in raw])
+    offset = np.concatenate([np.arange(len(r)) for r in raw])
+    rows = np.flatnonzero((offset >= WINDOW - 1) & np.isfinite(target).all(1))
+    return features, target, rows
+
+
+def fit_normaliser(raw: Sequence[npt.NDArray[np.int64]], unit: int) -> Normaliser:
+    """Measure the units of features and targets on the TRAIN episodes.
+
+    Raises
+    ------
+    DataError
+        If no decision has a full window and a target.
+    """
+    if not raw:
+        raise DataError("training data: expected at least one train episode, was none")
+    features, target, rows = _stack(raw, unit)
+    if len(rows) == 0:
+        raise DataError(
+            f"training data: expected an episode of more than {WINDOW + HORIZON} decisions, "
+            f"the longest has {max(map(len, raw))}"
+        )
+    seen, wanted = features[rows].astype(np.float64), target[rows]
+    std = seen.std(0)
+    scale = wanted.std(0)
+    return Normaliser(
+        mean=seen.mean(0).astype(np.float32),
+        std=np.where(std > _STD_FLOOR, std, 1.0).astype(np.float32),
+        target=np.stack(
+            [wanted.mean(0), np.where(scale > _STD_FLOOR, scale, 1.0), wanted.min(0), wanted.max(0)]
+        ),
+    )
+
+
+def make_table(
+    raw: Sequence[npt.NDArray[np.int64]], norm: Normaliser, thresholds: F64, span: int, unit: int
+) -> Table:
+    """Build the table of one split from its recorded episodes."""
+    if not raw:
+        raise DataError("training data: expected at least one validation episode, was none")
+    features, target, rows = _stack(raw, unit)
+    x = np.clip((features - norm.mean) * (1.0 / norm.std).astype(np.float32), -CLIP, CLIP)
+    y = ((target - norm.target[0]) / norm.target[1]).astype(np.float32)
+    regime = np.concatenate(regimes(raw, thresholds, span))
+    return Table(x.astype(np.float32), y, target, regime, rows)
+
+
+def thin(rows: I64, limit: int, keep: I64 | None = None) -> I64:
+    """Return at most about `limit` of `rows`, evenly spaced, and all of `keep` beside them.
+
+    >>> thin(np.arange(10), 5).tolist(), thin(np.arange(10), 2, keep=np.array([3])).tolist()
+    ([0, 2, 4, 6, 8], [0, 3, 5])
+    """
+    if len(rows) > limit:
+        rows = rows[(np.arange(limit) * len(rows)) // limit]
+    if keep is not None:
+        rows = np.union1d(rows, keep)
+    return rows
+
+
+@dataclass(frozen=True)
+class Projection:
+    """PCA of a teacher feature, fitted on TRAIN: ``t = (h - mean) @ basis``, mean square 1."""
+
+    mean: F64  # (d_T,)
+    basis: F64  # (d_T, d), scaled by one common factor
+
+    def apply(self, h: npt.NDArray[np.floating]) -> F32:
+        """Project ``(n, d_T)`` to ``(n, d)``."""
+        return ((h - self.mean) @ self.basis).astype(np.float32)
+
+
+def fit_projection(h: npt.NDArray[np.floating], d: int) -> Projection:
+    """Fit a PCA to `d` dimensions; directions that the data lacks are 0.
+
+    One scalar brings the mean square to 1, so that the feature loss has the size of the others and the
+    components keep their relative weight. The sign of a component is fixed by its largest loading.
+    """
+    h64 = np.asarray(h, np.float64)
+    mean = h64.mean(0)
+    centred = h64 - mean
+    _, vectors = np.linalg.eigh(centred.T @ centred / max(len(h64), 1))
+    top = vectors[:, ::-1][:, :d]
+    largest = top[np.abs(top).argmax(0), np.arange(top.shape[1])]
+    basis = np.zeros((h64.shape[1], d))
+    basis[:, : top.shape[1]] = top * np.where(largest < 0, -1.0, 1.0)
+    power = float(np.mean((centred @ basis) ** 2))
+    return Projection(mean, basis / np.sqrt(power) if power > 0 else basis)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the teacher says about the sampled decisions of one split; n samples.
+
+    Attributes
+    ----------
+    rows : (n,) int64
+        Their rows in the split's `Table`.
+    feature : (M, n, d) float32
+        Target feature of every student.
+    predict : (n, 3) float32
+        The teacher's predictions, standardised as the targets.
+    """
+
+    rows: I64
+    feature: F32
+    predict: F32
+
+
+def _standard(samples: SampleSet, norm: Normaliser) -> F32:
+    return ((samples.predict - norm.target[0]) / norm.target[1]).astype(np.float32)
+
+
+def ensemble_lessons(artifacts: TeacherArtifacts, norm: Normaliser, d: int) -> tuple[Lesson, Lesson]:
+    """Return the lessons (train, validation) of the 27 students, each on its own feature target."""
+    train, val = artifacts.train, artifacts.validation
+    out = (np.empty((N_EXPERTS, len(train), d), np.float32), np.empty((N_EXPERTS, len(val), d), np.float32))
+    for m, (g, c, r) in enumerate(expert_grid().tolist()):
+        h = artifacts.group_target(train, g, c, r)
+        projection = fit_projection(h, d)
+        out[0][m] = projection.apply(h)
+        out[1][m] = projection.apply(artifacts.group_target(val, g, c, r))
+    return (
+        Lesson(train.index, out[0], _standard(train, norm)),
+        Lesson(val.index, out[1], _standard(val, norm)),
+    )
+
+
+def single_lessons(artifacts: TeacherArtifacts, norm: Normaliser, d: int) -> tuple[Lesson, Lesson]:
+    """Return the lessons of the single student: no decomposition, one mean over all layers.
+
+    Layers are weighted by the probe averaged over tasks and regimes.
+    """
+    weight = artifacts.nfp.mean((1, 2))
+
+    def pooled(samples: SampleSet) -> F64:
+        total = np.zeros((len(samples), samples.hidden.shape[2]))
+        for layer, w in enumerate((weight / weight.sum()).tolist()):
+            total += w * samples.hidden[:, layer].astype(np.float64)
+        return total
+
+    h = pooled(artifacts.train)
+    projection = fit_projection(h, d)
+    return (
+        Lesson(artifacts.train.index, projection.apply(h)[None], _standard(artifacts.train, norm)),
+        Lesson(
+            artifacts.validation.index,
+            projection.apply(pooled(artifacts.validation))[None],
+            _standard(artifacts.validation, norm),
+        ),
+    )

@@ -1,0 +1,264 @@
+"""`mmsim train cmm` and `mmsim train student`: from a market to checkpoints, in one resumable go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.config import SimConfig
+from mmsim.errors import DataError
+from mmsim.paths import cache_home
+from mmsim.sim.session import Session
+from mmsim.types import Episode, MarketData
+from mmsim_agents.cmm.agent import CMM
+from mmsim_agents.cmm.brain import Brain
+from mmsim_agents.cmm.checkpoint import Checkpoint, Fusion, half, write
+from mmsim_agents.distill import card as cards
+from mmsim_agents.distill.data import (
+    Lesson,
+    ensemble_lessons,
+    fit_normaliser,
+    make_table,
+    single_lessons,
+    thin,
+)
+from mmsim_agents.distill.fusion import fit_all, in_units, linear_baseline, merged, to_common_space
+from mmsim_agents.distill.train import TrainConfig, Trained, Trainer, outputs
+from mmsim_agents.distill.tune import measure_latency, predictions, tune_rule
+from mmsim_agents.students.agent import Student
+from mmsim_agents.students.shape import Shape
+from mmsim_agents.teacher.artifacts import Progress, TeacherArtifacts
+
+Raw = Sequence[npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much of everything a training takes."""
+
+    train: TrainConfig = field(default_factory=TrainConfig)
+    train_rows: int = 20_000  # decisions trained on, at most (plus those with teacher output)
+    validation_rows: int = 5_000  # decisions that stop the training and fit the fusion
+    tune_decisions: int = 15_000  # decisions of the validation episodes that choose the order rule
+    agents: tuple[str, ...] = ("cmm", "student")
+    command: str = ""
+    resume: bool = True
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    del what, done, total
+
+
+def record(data: MarketData, split: str, sim: SimConfig, progress: Progress = _silent) -> list[Any]:
+    """Record every episode of `split` with nobody quoting: one ``(n, OBS_SIZE)`` array each."""
+    episodes = data.splits.get(split, ())
+    if not episodes:
+        raise DataError(f"training needs a {split} split, there is none", source=data.name)
+    session = Session(data, sim)
+    out = []
+    for i, episode in enumerate(episodes):
+        out.append(session.record(episode))
+        progress(f"record {split}", i + 1, len(episodes))
+    return out
+
+
+def _few(episodes: Sequence[Episode], raw: Raw, limit: int) -> list[int]:
+    # Evenly spaced episodes with at most about `limit` decisions in all.
+    total = sum(len(r) for r in raw)
+    count = max(1, min(len(episodes), int(len(episodes) * limit / max(total, 1))))
+    return sorted({(i * len(episodes)) // count for i in range(count)})
+
+
+class Distillation:
+    """One market's training data and the steps that turn it into checkpoints.
+
+    Parameters
+    ----------
+    data : MarketData
+        The market.
+    raw : dict
+        Recorded episodes of ``"train"`` and ``"validation"``.
+    artifacts : TeacherArtifacts
+        What the teacher says about a sample of both.
+    options : Options
+        Amounts.
+    out : Path
+        Folder of checkpoint folders.
+    """
+
+    def __init__(
+        self,
+        data: MarketData,
+        raw: dict[str, list[npt.NDArray[np.int64]]],
+        artifacts: TeacherArtifacts,
+        options: Options,
+        out: Path,
+        progress: Progress = _silent,
+    ) -> None:
+        self.data, self.raw, self.artifacts, self.options = data, raw, artifacts, options
+        self.out, self.progress = out, progress
+        unit = data.instrument.unit_lots
+        self.norm = fit_normaliser(raw["train"], unit)
+        tables = [
+            make_table(raw[s], self.norm, artifacts.thresholds, artifacts.window, unit)
+            for s in ("train", "validation")
+        ]
+        taught = (artifacts.train.index, artifacts.validation.index)
+        limits = (options.train_rows, options.validation_rows)
+        self.train, self.validation = (
+            replace(t, rows=np.intersect1d(thin(t.rows, limit, keep=known), t.rows))
+            for t, limit, known in zip(tables, limits, taught, strict=True)
+        )
+        if len(self.validation.rows) == 0:
+            raise DataError("training data: no validation decision has a full window", source=data.name)
+        self.sha256 = cards.recorded_sha256([*raw["train"], *raw["validation"]])
+        self.session = Session(data, SimConfig(), seed=options.train.seed, checkpoints=out)
+        episodes = data.splits["validation"]
+        self._tune = _few(episodes, raw["validation"], options.tune_decisions)
+        self._episodes = [episodes[i] for i in self._tune]
+        self.scores: dict[str, npt.NDArray[np.float64]] = {}  # validation predictions by predictor
+
+    def run(self) -> dict[str, dict[str, Any]]:
+        """Train the agents asked for, write their checkpoints, and return their cards."""
+        made = {name: getattr(self, f"_{name}")() for name in self.options.agents}
+        self._baselines()
+        out = {}
+        for name, (ckpt, trained) in made.items():
+            out[name] = self._finish(name, ckpt, trained)
+        return out
+
+    def _fit(self, name: str, shape: Shape, lesson: Lesson) -> Trained:
+        trainer = Trainer(shape, self.train, self.validation, lesson, self.options.train)
+        work = cache_home() / "train" / self.data.name / name
+        if not self.options.resume:
+            (work / "state.json").unlink(missing_ok=True)
+        key = hashlib.sha256(
+            f"{self.sha256} {self.artifacts.model_id} {self.artifacts.template} {self.artifacts.pool} "
+            f"{len(self.artifacts.train)} {self.train.rows.size}".encode()
+        ).hexdigest()
+
+        def report(epoch: int, epochs: int, row: dict[str, float]) -> None:
+            self.progress(f"train {name} (validation {row['validation']:.4f})", epoch, epochs)
+
+        return trainer.run(work, key, report)
+
+    def _cmm(self) -> tuple[Checkpoint, Trained]:
+        shape = Shape()
+        lessons = ensemble_lessons(self.artifacts, self.norm, shape.feature)
+        trained = self._fit("cmm", shape, lessons[0])
+        weights = half(trained.weights)
+        z, _ = outputs(shape, weights, self.train, lessons[0].rows)
+        weights = half(to_common_space(weights, z, lessons[0].feature))
+        rows = self.validation.rows
+        z, y = outputs(shape, weights, self.validation, rows)
+        fusions, fused = fit_all(z, y, self.validation, rows, self.norm)
+        self.scores |= {f"cmm/{k}": v for k, v in fused.items()}
+        return self._checkpoint(shape, weights, fusions), trained
+
+    def _student(self) -> tuple[Checkpoint, Trained]:
+        shape = Shape.single(Shape().parameters)
+        lessons = single_lessons(self.artifacts, self.norm, shape.feature)
+        trained = self._fit("student", shape, lessons[0])
+        weights = half(trained.weights)
+        _, y = outputs(shape, weights, self.validation, self.validation.rows)
+        columns = [in_units(y[0, :, c], self.norm, c) for c in range(3)]
+        self.scores["student"] = np.stack(columns, axis=1)
+        return self._checkpoint(shape, weights, {}), trained
+
+    def _checkpoint(self, shape: Shape, weights: dict[str, Any], fusions: dict[str, Fusion]) -> Checkpoint:
+        """Choose the order rule for a predictor and pack everything."""
+        limits, span = self.artifacts.thresholds, self.artifacts.window
+        unit = self.data.instrument.unit_lots
+        brain = Brain(shape, weights, self.norm, fusions.get("hajek"), limits, span, unit)
+        tables = [predictions(brain, self.raw["validation"][i]) for i in self._tune]
+
+        def report(done: int, total: int) -> None:
+            self.progress("choose the order rule on validation", done, total)
+
+        rule, points = tune_rule(self.session, self._episodes, tables, report)
+        card = {"rule_grid": points}
+        return Checkpoint(shape, weights, self.norm, limits, span, rule, fusions, card)
+
+    def _baselines(self) -> None:
+        self.scores["linear on hand features"] = linear_baseline(
+            self.train, self.validation, self.validation.rows, self.norm
+        )
+
+    def _metrics(self) -> dict[str, Any]:
+        rows, target = self.validation.rows, self.validation.target[self.validation.rows]
+        sample = self.artifacts.validation
+        # The teacher answered a sample only: compare everybody on that sample too.
+        at = np.searchsorted(rows, sample.index)
+        inside = (at < len(rows)) & (rows[np.minimum(at, len(rows) - 1)] == sample.index)
+        at = at[inside]
+        sampled = {k: v[at] for k, v in self.scores.items()} | {"teacher": sample.predict[inside]}
+        return {
+            "all": {"n": len(rows), **merged(self.scores, target)},
+            "teacher_sample": {"n": len(at), **merged(sampled, target[at])},
+        }
+
+    def _finish(self, name: str, ckpt: Checkpoint, trained: Trained) -> dict[str, Any]:
+        art, opt = self.artifacts, self.options
+        best = trained.best
+        card = {
+            "dataset": self.data.name,
+            "simulated": self.data.simulated,
+            "command": opt.command,
+            "git": cards.git_revision(),
+            "versions": cards.versions(),
+            "data_sha256": {"source": self.data.source_sha256, "recorded": self.sha256},
+            "seed": opt.train.seed,
+            "config": asdict(opt.train),
+            "samples": {
+                "train": int(self.train.rows.size),
+                "validation": int(self.validation.rows.size),
+                "teacher_train": len(art.train),
+                "teacher_validation": len(art.validation),
+            },
+            "teacher": {
+                "model": art.model_id,
+                "template": art.template,
+                "pool": art.pool,
+                "layers": len(art.mu),
+                "cuts": list(art.cuts),
+            },
+            "train_seconds": round(trained.seconds, 1),
+            "losses": cards.rounded(trained.history),
+            "best_validation_loss": [round(float(x), 5) for x in best],
+            "validation": self._metrics(),
+            "note": "mmsim's reconstruction of CMM; validation metrics chose epoch, fusion and order rule",
+            **ckpt.card,
+        }
+        if ckpt.fusions:
+            card["fusion"] = {
+                task: {
+                    kind: {
+                        "width": round(fit[i].width, 6),
+                        "inv_tau": fit[i].inv_tau,
+                        "prior_range": round(float(np.ptp(fit[i].prior)), 4),
+                        "validation_mse": fit[i].mse,
+                    }
+                    for kind, fit in ckpt.fusions.items()
+                }
+                for i, task in enumerate(("mid", "spread", "volume"))
+            }
+        folder = self.out / self.data.name
+        # Once without latencies, so that the agent itself can be run; then the whole.
+        write(folder, name, replace(ckpt, card=card))
+        self.progress(f"measure {name}'s latency", 0, 1)
+        agent = CMM() if name == "cmm" else Student()
+        times = measure_latency(self.session, agent, self._episodes)
+        card["latency_us"] = {
+            f"p{p}": round(float(np.percentile(times, p)) / 1e3, 2) if times else None for p in (50, 99)
+        }
+        card["latency_ns"] = times
+        write(folder, name, replace(ckpt, card=card))
+        self.progress(f"measure {name}'s latency", 1, 1)
+        return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
