@@ -67,11 +67,11 @@ def traded_qty(ep: EpisodeResult) -> int:
 
 
 def two_sided_uptime(ep: EpisodeResult) -> float:
-    """Return the share of decision times after which we wanted to quote both sides at the touch or better.
+    """Return the share of decisions that asked for quotes on both sides, at the observed touch or better.
 
-    Missed decisions count with the quotes that stood; nan without decision times.
+    nan if the agent was never asked.
     """
-    s = ep.steps
+    s = ep.steps[ep.steps["asked"] == 1]
     if len(s) == 0:
         return math.nan
     bid = (s["own_bid_qty"] > 0) & (s["own_bid_px"] >= s["bid_px"])

@@ -123,14 +123,21 @@ def to_currency(half_ticks: int, instrument: Instrument, fees: int = 0) -> float
 
 def observed_mids(ep: EpisodeResult) -> tuple[IntArray, IntArray]:
     """Return times (ns) and ``mid2`` (ticks) of the decision times at which the book had two sides."""
-    steps = ep.steps
-    seen = steps["ask_px"] > steps["bid_px"]
-    return steps["ts"][seen].astype(np.int64), steps["mid2"][seen].astype(np.int64)
+    steps = _two_sided(ep)
+    return steps["ts"].astype(np.int64), steps["mid2"].astype(np.int64)
+
+
+def _two_sided(ep: EpisodeResult) -> npt.NDArray[np.void]:
+    # Prices are positive; a side that the book lacks is recorded as 0.
+    seen: npt.NDArray[np.void] = ep.steps[
+        (ep.steps["bid_px"] > 0) & (ep.steps["ask_px"] > ep.steps["bid_px"])
+    ]
+    return seen
 
 
 def equity(ep: EpisodeResult) -> Equity:
     """Return the wealth at the start, at every decision time with a two-sided book, and at the end."""
-    steps = ep.steps[ep.steps["ask_px"] > ep.steps["bid_px"]]
+    steps = _two_sided(ep)
     paid = np.concatenate(([0], np.cumsum(fees_per_fill(ep.fills, ep.instrument, ep.fees))))
     wealth = 2 * steps["cash"] + steps["inventory"] * steps["mid2"]
     return Equity(

@@ -106,8 +106,8 @@ def max_drawdown(ep: EpisodeResult) -> float:
 
 def mean_spread_ticks(ep: EpisodeResult) -> float:
     """Return the mean observed spread of the market over decision times, ticks; nan without any."""
-    spread = ep.steps["ask_px"].astype(np.int64) - ep.steps["bid_px"]
-    spread = spread[spread > 0]
+    bid, ask = ep.steps["bid_px"].astype(np.int64), ep.steps["ask_px"].astype(np.int64)
+    spread = (ask - bid)[(bid > 0) & (ask > bid)]
     return float(spread.mean()) if len(spread) else math.nan
 
 

@@ -31,7 +31,7 @@ FILLS = st.lists(
     ),
     max_size=8,
 )
-STEPS = st.lists(st.tuples(st.integers(0, 10_000), st.integers(-20, 200_000), st.integers(1, 9)), max_size=8)
+STEPS = st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 200_000), st.integers(1, 9)), max_size=8)
 INSTRUMENTS = st.builds(
     Instrument,
     st.just("x"),

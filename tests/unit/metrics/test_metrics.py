@@ -114,9 +114,10 @@ def test_markouts_use_the_first_mid_at_or_after_the_horizon(traded):
     assert math.isnan(metrics.markout_ticks(traded, 30 * SECOND))
 
 
-def test_one_sided_books_do_not_mark_the_inventory(traded):
+@pytest.mark.parametrize("missing", ["ask_px", "bid_px"])
+def test_one_sided_books_do_not_mark_the_inventory(traded, missing):
     steps = traded.steps.copy()
-    steps["ask_px"][3], steps["mid2"][3], steps["asked"][3] = 0, 97, 0
+    steps[missing][3], steps["mid2"][3], steps["asked"][3] = 0, 97, 0
     hole = episode(traded.fills.tolist(), steps, final_mid2=196)
     assert metrics.equity_currency(hole).tolist() == [0, 0, 20, 50, 20, 10]
     assert metrics.markout_ticks(hole, SECOND) == metrics.markout_ticks(

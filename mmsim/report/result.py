@@ -1,0 +1,142 @@
+"""All episodes of one agent on one market: what tables, files and pictures are made from."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mmsim.metrics import EpisodeResult, Latency, aggregate, latency_us
+
+
+@dataclass(frozen=True, eq=False)
+class MarketResult:
+    """One agent on one market.
+
+    Parameters
+    ----------
+    agent : str
+        Name as the user gave it (``"glft"``, ``"strategies/template.py:Template"``).
+    dataset : str
+        Market.
+    simulated : bool
+        Whether the market is generated; every table and picture says so.
+    episodes : sequence of EpisodeResult
+        At least one, in time order.
+    split : str
+        ``"train"``, ``"validation"`` or ``"test"``.
+    """
+
+    agent: str
+    dataset: str
+    simulated: bool
+    episodes: Sequence[EpisodeResult]
+    split: str = "test"
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """See `mmsim.metrics.aggregate`."""
+        return aggregate(self.episodes)
+
+    @cached_property
+    def latency(self) -> Latency:
+        """Wall clock of one decision, us."""
+        return latency_us(self.episodes)
+
+    @cached_property
+    def fills_sha256(self) -> str:
+        """sha256 over the bytes of the episodes' FILL arrays, one after the other."""
+        digest = hashlib.sha256()
+        for ep in self.episodes:
+            digest.update(np.ascontiguousarray(ep.fills).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def fills(self) -> int:
+        """Number of fills in all episodes."""
+        return sum(len(ep.fills) for ep in self.episodes)
+
+    @property
+    def decisions(self) -> int:
+        """Times the agent was asked."""
+        return sum(ep.decisions for ep in self.episodes)
+
+    @property
+    def missed(self) -> int:
+        """Decision times that passed while the agent was still thinking."""
+        return sum(ep.missed for ep in self.episodes)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Events of the sessions, summed over the episodes."""
+        total: dict[str, int] = {}
+        for ep in self.episodes:
+            for key, value in ep.counters.items():
+                total[key] = total.get(key, 0) + int(value)
+        return total
+
+    @property
+    def fees(self) -> str:
+        """Name of the fee schedule."""
+        return self.episodes[0].fees.name if self.episodes else "zero"
+
+    @property
+    def currency(self) -> str:
+        """Currency of every amount."""
+        return self.episodes[0].instrument.currency if self.episodes else ""
+
+    @property
+    def kind(self) -> str:
+        """``"SIMULATED"`` or ``"real"``."""
+        return "SIMULATED" if self.simulated else "real"
+
+    @property
+    def slug(self) -> str:
+        """The agent's name as part of a file name.
+
+        >>> MarketResult("strategies/template.py:Template", "sim-rb", True, ()).slug
+        'strategies-template.py-Template'
+        """
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.agent).strip("-.") or "agent"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its natural unit.
+
+    >>> duration(5400.0), duration(900.0), duration(42.5)
+    ('1.5 h', '15 min', '42.5 s')
+    """
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def by_market(results: Sequence[MarketResult]) -> dict[str, list[MarketResult]]:
+    """Group results by market, both in order of appearance."""
+    out: dict[str, list[MarketResult]] = {}
+    for result in results:
+        out.setdefault(result.dataset, []).append(result)
+    return out
+
+
+def market_title(result: MarketResult) -> str:
+    """Return the line that says what a table or picture shows.
+
+    Market, real or simulated, split, number and length of its episodes, fees.
+    """
+    n = len(result.episodes)
+    lengths = [ep.duration_s for ep in result.episodes]
+    length = duration(float(np.median(lengths))) if lengths else "0 s"
+    if n > 1 and max(lengths) > 1.05 * min(lengths):
+        length = f"{duration(min(lengths))} to {duration(max(lengths))}"
+    market = "SIMULATED market" if result.simulated else "real data"
+    return (
+        f"{result.dataset} ({market}), {result.split}: {n} episode{'s' * (n != 1)} of {length}, "
+        f"fees: {result.fees}, amounts in {result.currency}"
+    )

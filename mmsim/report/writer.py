@@ -1,0 +1,187 @@
+"""What a run leaves on disk: ``run.json``, ``fills.parquet`` and ``steps.parquet``, each written atomically."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim import __version__
+from mmsim.paths import package_root
+from mmsim.report.result import MarketResult
+from mmsim.types import FILL, STEP
+
+SCHEMA = 1
+_PACKAGES = ("numpy", "numba", "pandas", "pyarrow", "torch", "transformers", "stable-baselines3")
+
+
+def write(
+    out: str | os.PathLike[str],
+    results: Sequence[MarketResult],
+    *,
+    config: Mapping[str, Any],
+    errors: Sequence[Mapping[str, Any]] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write everything but the pictures into folder `out` and return the path of ``run.json``.
+
+    Parameters
+    ----------
+    out : path
+        Folder; made if it is not there. Files of an earlier call are replaced, one by one, each at once.
+    results : sequence of MarketResult
+        What was run so far.
+    config : mapping
+        The resolved configuration.
+    errors : sequence of mapping, optional
+        Runs that failed: ``{"agent", "dataset", "error"}``.
+    extra : mapping, optional
+        Further top-level entries of ``run.json`` (seed, data hashes, ...).
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_parquet(
+        folder / "fills.parquet", FILL, [(r, ep.index, ep.fills) for r in results for ep in r.episodes]
+    )
+    _write_parquet(
+        folder / "steps.parquet", STEP, [(r, ep.index, ep.steps) for r in results for ep in r.episodes]
+    )
+    document = {
+        "schema": SCHEMA,
+        "results": [entry(result) for result in results],
+        "config": config,
+        "versions": versions(),
+        "git": git_revision(),
+        **({"errors": list(errors)} if errors else {}),
+        **(extra or {}),
+    }
+    path = folder / "run.json"
+    with _replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps(json_safe(document), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
+    return path
+
+
+def entry(result: MarketResult) -> dict[str, Any]:
+    """Return one element of ``results`` in ``run.json``; what is not defined is None."""
+    lengths = [ep.duration_s for ep in result.episodes]
+    out: dict[str, Any] = json_safe({
+        "agent": result.agent,
+        "dataset": result.dataset,
+        "simulated": result.simulated,
+        "split": result.split,
+        "episodes": len(result.episodes),
+        "episode_s": float(np.median(lengths)) if lengths else None,
+        "parameters": result.episodes[0].agent if result.episodes else "",
+        "fees": result.fees,
+        "currency": result.currency,
+        "fills": result.fills,
+        "fills_sha256": result.fills_sha256,
+        "metrics": result.metrics,
+        "latency_us": result.latency._asdict(),
+        "decisions": result.decisions,
+        "decisions_missed": result.missed,
+        "counters": result.counters,
+    })  # fmt: skip
+    return out
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, mmsim and what computes the numbers, where installed."""
+    out = {"python": platform.python_version(), "platform": platform.platform(), "mmsim": __version__}
+    for name in _PACKAGES:
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return out
+
+
+def git_revision() -> dict[str, Any] | None:
+    """Return ``{"revision", "dirty"}`` of the checkout mmsim runs from; None if it is not one."""
+    root = package_root().parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        revision = _git(root, "rev-parse", "HEAD")
+        return {"revision": revision, "dirty": bool(_git(root, "status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *args: str) -> str:
+    done = subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def json_safe(value: Any) -> Any:
+    """Return `value` in plain JSON types: nan and infinities are None, paths text, numpy numbers plain.
+
+    >>> json_safe({"a": (np.int64(1), float("nan")), "b": Path("x")})
+    {'a': [1, None], 'b': 'x'}
+    """
+    if isinstance(value, Mapping):
+        return {str(k): json_safe(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return json_safe(value.tolist())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [json_safe(v) for v in value]
+    if isinstance(value, np.generic):
+        return json_safe(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)
+
+
+def _write_parquet(
+    path: Path, dtype: np.dtype[np.void], parts: Sequence[tuple[MarketResult, int, npt.NDArray[np.void]]]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [n for n in dtype.names or () if n not in ("pad", "episode")]
+    text = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema(
+        [("agent", text), ("dataset", text), ("episode", pa.int32())]
+        + [(n, pa.from_numpy_dtype(dtype[n])) for n in names]
+    )
+    with _replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for result, episode, rows in parts:
+            if len(rows) == 0:
+                continue
+            label = [
+                pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int32)), pa.array([name]))
+                for name in (result.agent, result.dataset)
+            ]
+            columns = [pa.array(np.ascontiguousarray(rows[n])) for n in names]
+            number = pa.array(np.full(len(rows), episode, np.int32))
+            writer.write_table(pa.table([*label, number, *columns], schema=schema))
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    # A reader sees the old file or the new one, never a part.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
