@@ -109,7 +109,7 @@ class MarketMakingEnv(gymnasium.Env[State, State]):
     Action: ``Box(-1, 1, (2,))``, offset and skew, see `mmsim.quoting.Quoter.quotes`. Observation:
     ``Box((26,))``, the scaled market features and our own state, see `mmsim.quoting.STATE`. An
     episode *terminates* at its end, when the residual inventory has been closed; it is never truncated.
-    ``info`` holds the step's `Terms` and ``ts``, ``inventory``, ``mid2``, ``episode``.
+    ``info`` holds the step's `Terms` and ``ts``, ``inventory``, ``mid2``, ``episode_index``.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ class MarketMakingEnv(gymnasium.Env[State, State]):
             "ts": self.episode.end_ts if self._obs is None else self._obs.ts,
             "inventory": session.inventory,
             "mid2": session.mid2,
-            "episode": self._index,
+            "episode_index": self._index,
         }
 
     def _stretch(self, whole: Episode) -> Episode:

@@ -61,7 +61,13 @@ class QuoterSpec:
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        positive = (self.max_offset_ticks, self.max_skew_ticks, self.size_units, self.closing_decisions, self.clip)
+        positive = (
+            self.max_offset_ticks,
+            self.max_skew_ticks,
+            self.size_units,
+            self.closing_decisions,
+            self.clip,
+        )
         if not all(math.isfinite(x) and x > 0 for x in positive):
             raise ConfigError(f"quoter: expected positive constants, was {positive}")
         for name, values in (("mean", self.mean), ("std", self.std)):
@@ -96,9 +102,7 @@ class QuoterSpec:
             raise ConfigError(f"quoter: {err}") from None
 
 
-def scaling(
-    episodes: list[npt.NDArray[np.int64]], unit: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def scaling(episodes: list[npt.NDArray[np.int64]], unit: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of the market features.
 
     Parameters
@@ -213,8 +217,8 @@ class Quoter:
         With a bid of 100 and an ask of 101, action (0, 0) quotes 100 and 101; (1, 0) with the default
         constants 97 and 104; (0, -1) 97 and 101, for an ask stays above the best bid.
         """
-        a, b = float(action[0]), float(action[1])
-        a, b = max(-1.0, min(a, 1.0)) if a == a else a, max(-1.0, min(b, 1.0)) if b == b else b
+        # In this order of arguments a NaN passes through, and to_ticks refuses it.
+        a, b = max(min(float(action[0]), 1.0), -1.0), max(min(float(action[1]), 1.0), -1.0)
         spec = self.spec
         bid, ask = obs.bid_px, obs.ask_px
         offset = a * spec.max_offset_ticks if a > 0.0 else 0.5 * a * (ask - bid - 1)

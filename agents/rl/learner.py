@@ -1,0 +1,220 @@
+"""stable-baselines3's PPO on the environment, with validation, resumption and export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+import stable_baselines3 as sb3
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from mmsim.env import MarketMakingEnv, RewardSpec
+from mmsim.quoting import N_ACTIONS, QuoterSpec
+from mmsim.types import MarketData
+from mmsim_agents.cmm.checkpoint import atomic_write
+from mmsim_agents.rl.policy import Network
+from mmsim_agents.rl.train import Report, TrainConfig, play
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_PROBE_STEPS = 2_000
+
+
+class Learner:
+    """One training of one policy.
+
+    Parameters
+    ----------
+    data : MarketData
+        The market.
+    config : TrainConfig
+        Constants.
+    quoter : QuoterSpec
+        Range of the actions and scaling of the features.
+    work : Path
+        Folder of the resumable state, written after every update.
+    report : callable
+        Told of every update.
+
+    Attributes
+    ----------
+    best : Network
+        The best on validation so far, and its row of `history` in ``best_row``.
+    references : dict
+        Validation of fixed offsets (in ticks behind the best quotes, no skew), for comparison.
+    """
+
+    def __init__(
+        self, data: MarketData, config: TrainConfig, quoter: QuoterSpec, work: Path, report: Report
+    ) -> None:
+        # More threads than one are slower on networks of this size.
+        torch.set_num_threads(1)
+        self.config, self.work, self._report = config, work, report
+        self._quoter = quoter
+        reward = RewardSpec(config.reward, eta=config.eta)
+        self._validation = MarketMakingEnv(data, split="validation", reward=reward, quoter=quoter)
+        self._episodes = self._choose(data)
+        self.reward_scale = self._measure_rewards(data, reward)
+        interval = data.decision_ns or 500_000_000
+        self._make = lambda: gymnasium.wrappers.TransformReward(
+            MarketMakingEnv(data, reward=reward, quoter=quoter, block_s=config.block * interval / 1e9),
+            lambda r: r * self.reward_scale,
+        )
+        self.references: dict[str, dict[str, float]] = {}
+        self.history: list[dict[str, float]] = []
+        self.best_row: dict[str, float] = {}
+        self.best: Network
+
+    def learn(self) -> None:
+        """Train to the end, from the state in the work folder if there is one."""
+        cfg = self.config
+        state = self._load()
+        done = 0 if state is None else int(state[0]["done"])
+        envs = DummyVecEnv([self._make for _ in range(cfg.n_envs)])
+        envs.seed(cfg.seed + done)
+        model = sb3.PPO(
+            "MlpPolicy",
+            envs,
+            learning_rate=lambda left: cfg.lr * left,
+            n_steps=cfg.rollout,
+            batch_size=cfg.batch,
+            n_epochs=cfg.epochs,
+            gamma=cfg.gamma,
+            gae_lambda=cfg.gae_lambda,
+            clip_range=cfg.clip,
+            ent_coef=cfg.entropy,
+            policy_kwargs={
+                "net_arch": {"pi": list(cfg.hidden), "vf": list(cfg.hidden)},
+                "log_std_init": cfg.log_std,
+            },
+            seed=cfg.seed + done,
+            device="cpu",
+        )
+        if state is None:
+            self._references()
+            self._validate(model)
+        else:
+            self._restore(model, *state)
+            model.num_timesteps = done
+        if done < cfg.steps:
+            model.learn(cfg.steps - done, callback=_Callback(self._update), reset_num_timesteps=False)
+        if self.history[-1]["step"] < model.num_timesteps:
+            self._validate(model)
+        self._report(cfg.steps, self.history[-1])
+
+    def _update(self, model: sb3.PPO) -> None:
+        done = model.num_timesteps
+        if done - self.history[-1]["step"] >= self.config.validate_every:
+            self._validate(model)
+        self._save(model)
+        self._report(done, self.history[-1])
+
+    def _choose(self, data: MarketData) -> list[int]:
+        # Whole validation episodes, evenly spread, as many as the budget allows.
+        episodes = data.splits["validation"]
+        interval = data.decision_ns or 500_000_000
+        length = max(1, (episodes[0].end_ts - episodes[0].start_ts) // interval)
+        n = max(1, min(len(episodes), self.config.validation_decisions // length))
+        return [int(i) for i in np.linspace(0, len(episodes) - 1, n).round()]
+
+    def _measure_rewards(self, data: MarketData, reward: RewardSpec) -> float:
+        # Rewards get unit deviation once, by quoting at the touch: no running statistics.
+        env = MarketMakingEnv(data, reward=reward, quoter=self._quoter)
+        env.reset(seed=self.config.seed)
+        seen: list[float] = []
+        while len(seen) < _PROBE_STEPS:
+            _, r, done, _, _ = env.step(np.zeros(N_ACTIONS, np.float32))
+            seen.append(r)
+            if done:
+                env.reset()
+        spread = float(np.std(seen))
+        return float(f"{1.0 / spread:.6g}") if spread > 0 else 1.0
+
+    def _references(self) -> None:
+        for ticks in (0, 1, 2):
+            action = np.array([min(ticks / self._quoter.max_offset_ticks, 1.0), 0.0], np.float32)
+            self.references[str(ticks)] = play(self._validation, lambda _, a=action: a, self._episodes)
+
+    def _validate(self, model: sb3.PPO) -> None:
+        network = export(model)
+        row = {"step": float(model.num_timesteps), **play(self._validation, network, self._episodes)}
+        self.history.append(row)
+        if not self.best_row or row["reward"] > self.best_row["reward"]:
+            self.best, self.best_row = network, row
+
+    # ---- the resumable state -------------------------------------------------------------------
+    def _save(self, model: sb3.PPO) -> None:
+        arrays: dict[str, npt.NDArray[Any]] = {
+            f"now.{k}": v.numpy() for k, v in model.policy.state_dict().items()
+        }
+        arrays |= {f"best.{k}": v for k, v in self.best.arrays().items()}
+        moments = model.policy.optimizer.state_dict()["state"]
+        for i, entry in moments.items():
+            arrays |= {f"adam.{i}.{k}": v.numpy() for k, v in entry.items()}
+        note = {
+            "done": model.num_timesteps,
+            "history": self.history,
+            "best": self.best_row,
+            "references": self.references,
+        }
+        atomic_write(self.work / f"{note['done']}.safetensors", save(arrays))
+        # The note names the arrays, so the two can never be of different updates.
+        atomic_write(self.work / "state.json", json.dumps(note).encode())
+        for old in self.work.glob("*.safetensors"):
+            if old.stem != str(note["done"]):
+                old.unlink(missing_ok=True)
+
+    def _load(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]] | None:
+        try:
+            note = json.loads((self.work / "state.json").read_text(encoding="utf-8"))
+            return note, load_file(self.work / f"{note['done']}.safetensors")
+        except (OSError, ValueError, KeyError, SafetensorError):
+            return None
+
+    def _restore(self, model: sb3.PPO, note: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> None:
+        parts: dict[str, dict[str, npt.NDArray[Any]]] = {"now": {}, "best": {}, "adam": {}}
+        for name, value in arrays.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        model.policy.load_state_dict({k: torch.from_numpy(v) for k, v in parts["now"].items()})
+        adam = model.policy.optimizer.state_dict()
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in parts["adam"].items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = torch.from_numpy(value)
+        model.policy.optimizer.load_state_dict({**adam, "state": state})
+        self.best = Network.from_arrays(parts["best"])
+        self.history, self.best_row = note["history"], note["best"]
+        self.references = note["references"]
+
+
+class _Callback(BaseCallback):  # type: ignore[misc]  # stable-baselines3 ships no types that we follow
+    # A rollout starts right after an update: only then do weights and step count belong together.
+    def __init__(self, update: Callable[[sb3.PPO], None]) -> None:
+        super().__init__()
+        self._update = update
+        self._first = True
+
+    def _on_rollout_start(self) -> None:
+        if not self._first:
+            self._update(self.model)
+        self._first = False
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def export(model: sb3.PPO) -> Network:
+    """Return the network of the policy's mean, copied out of torch."""
+    linear = [m for m in model.policy.mlp_extractor.policy_net if isinstance(m, torch.nn.Linear)]
+    linear.append(model.policy.action_net)
+    return Network([(m.weight.detach().numpy().copy(), m.bias.detach().numpy().copy()) for m in linear])

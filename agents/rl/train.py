@@ -1,0 +1,220 @@
+"""Train a PPO policy on one market by stable-baselines3, keep the best on validation, export it.
+
+An interrupted training goes on from its last update: weights and the optimiser's moments are kept, the
+random streams are not, so a resumed training differs from an uninterrupted one (which is reproducible).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsim.data import load
+from mmsim.errors import ConfigError
+from mmsim.metrics import epnl, map_
+from mmsim.paths import cache_home
+from mmsim.quoting import STATE, QuoterSpec, scaling
+from mmsim.sim.session import Session
+from mmsim.types import MarketData
+from mmsim_agents.cmm.checkpoint import shipped
+from mmsim_agents.distill.card import git_revision, versions
+from mmsim_agents.rl.policy import Policy, write
+
+if TYPE_CHECKING:
+    from mmsim.env import MarketMakingEnv
+    from mmsim_agents.rl.learner import Learner
+
+STEPS = 200_000
+_LATENCIES = 512  # decision times kept in the card
+_SPREAD = STATE.index("spread")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Constants of one training."""
+
+    seed: int = 0
+    steps: int = STEPS  # decisions, all environments together
+    reward: str = "asymmetric"
+    eta: float = 0.3  # of the asymmetric reward
+    n_envs: int = 8
+    rollout: int = 128  # decisions of each environment between two updates
+    block: int = 400  # decisions of one training episode, a random stretch of the train split
+    epochs: int = 6
+    batch: int = 256
+    lr: float = 5e-4  # falls linearly to 0
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    entropy: float = 0.0
+    log_std: float = -1.0  # initial log standard deviation of the actions
+    hidden: tuple[int, ...] = (64, 64)
+    validate_every: int = 10_000  # decisions
+    validation_decisions: int = 20_000  # of one validation at most, whole episodes
+
+
+Report = Callable[[int, dict[str, float]], None]  # decisions done, latest validation
+
+
+def train(
+    dataset: str | MarketData,
+    *,
+    out: Path | None = None,
+    seed: int = 0,
+    steps: int = STEPS,
+    fresh: bool = False,
+    progress: bool = True,
+    command: str = "",
+    config: TrainConfig | None = None,
+) -> Path:
+    """Train on the train split, choose on the validation split, write ``<out>/<dataset>/ppo.*``.
+
+    Parameters
+    ----------
+    dataset : str or MarketData
+        A name of `mmsim.data.names`, or a market.
+    out : Path, optional
+        Folder of checkpoint folders; default: the package's own.
+    seed, steps : int
+        Seed, and decisions to learn from.
+    fresh : bool
+        Start anew even if an interrupted training of the same market and constants can go on.
+    progress : bool
+        Show a progress bar on stderr.
+    command : str
+        Recorded in the card.
+    config : TrainConfig, optional
+        Other constants; its seed and steps give way to `seed` and `steps`.
+
+    Returns
+    -------
+    Path
+        The checkpoint folder of the dataset.
+    """
+    from mmsim_agents.rl.learner import Learner
+
+    data = load(dataset, progress=progress) if isinstance(dataset, str) else dataset
+    cfg = replace(config or TrainConfig(), seed=seed, steps=steps)
+    if cfg.steps < cfg.n_envs * cfg.rollout:
+        raise ConfigError(
+            f"steps: expected at least one rollout, {cfg.n_envs * cfg.rollout}, was {cfg.steps}"
+        )
+    for split in ("train", "validation"):
+        if not data.splits.get(split):
+            raise ConfigError(f"{data.name} has no {split} episodes to train PPO on")
+    begin = time.perf_counter()
+    quoter = fit_quoter(data)
+    work = work_folder(data, cfg)
+    if fresh:
+        shutil.rmtree(work, ignore_errors=True)
+    with _bar(data.name, cfg.steps, progress) as report:
+        learner = Learner(data, cfg, quoter, work, report)
+        learner.learn()
+    folder = (out or shipped()) / data.name
+    card = _card(data, cfg, learner, command) | {"seconds": round(time.perf_counter() - begin, 1)}
+    write(folder, Policy(learner.best, quoter, card))
+    card["latency_ns"] = measure_latency(data, folder.parent)
+    write(folder, Policy(learner.best, quoter, card))
+    shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def fit_quoter(data: MarketData) -> QuoterSpec:
+    """Return the quoter's constants for a market, measured on its train split.
+
+    Offset and skew reach three ticks, or twice the mean spread where that is more.
+    """
+    session = Session(data)
+    raw = [session.record(ep) for ep in data.splits["train"]]
+    mean, std = scaling(raw, data.instrument.unit_lots)
+    reach = float(max(3, round(2.0 * mean[_SPREAD])))
+    return QuoterSpec(max_offset_ticks=reach, max_skew_ticks=reach, mean=mean, std=std)
+
+
+def work_folder(data: MarketData, cfg: TrainConfig) -> Path:
+    """Return the folder of the resumable state of one training."""
+    key = json.dumps([data.source_sha256, asdict(cfg), STATE])
+    return cache_home() / "train" / "ppo" / f"{data.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def play(env: MarketMakingEnv, act: Callable[[Any], Any], episodes: list[int]) -> dict[str, float]:
+    """Play whole episodes and return the means of reward (ticks on one unit), EPnL (currency) and MAP (lots)."""
+    rewards, pnl, held = [], [], []
+    for i in episodes:
+        state, _ = env.reset(options={"episode": i})
+        total, done = 0.0, False
+        while not done:
+            state, reward, done, _, _ = env.step(act(state))
+            total += reward
+        result = env.result("ppo")
+        rewards.append(total)
+        pnl.append(epnl(result))
+        held.append(map_(result))
+    return {"reward": float(np.mean(rewards)), "epnl": float(np.mean(pnl)), "map": float(np.mean(held))}
+
+
+def measure_latency(data: MarketData, checkpoints: Path) -> list[int]:
+    """Return wall-clock times of decisions of the shipped agent on the validation split, ns."""
+    from mmsim_agents.rl.agent import PPO
+
+    session = Session(data, checkpoints=checkpoints)
+    walls = np.zeros(0, np.int64)
+    for i, episode in enumerate(data.splits["validation"]):
+        result = session.run(PPO(), episode, i)
+        walls = np.concatenate([walls, result.steps["wall_ns"][result.steps["asked"] == 1]])
+        if len(walls) > 4 * _LATENCIES:
+            break
+    walls = walls[min(64, len(walls) // 2) :]  # without the first, slower ones
+    picks = np.linspace(0, len(walls) - 1, min(_LATENCIES, len(walls))).astype(int)
+    return [int(w) for w in walls[picks]]
+
+
+def _card(data: MarketData, cfg: TrainConfig, learner: Learner, command: str) -> dict[str, Any]:
+    return {
+        "dataset": data.name,
+        "source_sha256": data.source_sha256,
+        "simulated": data.simulated,
+        "config": asdict(cfg),
+        "reward_scale": learner.reward_scale,
+        "chosen": learner.best_row,
+        "references": learner.references,
+        "validation": learner.history,
+        "command": command,
+        "git": git_revision(),
+        "versions": versions() | {name: version(name) for name in ("stable-baselines3", "gymnasium")},
+    }
+
+
+@contextmanager
+def _bar(name: str, steps: int, show: bool) -> Iterator[Report]:
+    if not show:
+        yield lambda _done, _row: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"{name}: ppo", total=steps, note="")
+
+        def report(done: int, row: dict[str, float]) -> None:
+            note = f"validation EPnL {row['epnl']:,.0f}, MAP {row['map']:.2f}" if row else ""
+            bar.update(task, completed=min(done, steps), note=note)
+
+        yield report
