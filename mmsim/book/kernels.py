@@ -231,9 +231,7 @@ def submit(
 
 
 @kernel
-def market(
-    orders: Any, levels: Any, state: Any, matches: Any, taker: int, side: int, qty: int
-) -> int:
+def market(orders: Any, levels: Any, state: Any, matches: Any, taker: int, side: int, qty: int) -> int:
     """Execute a market order at any price; what finds no maker is dropped (``state[REMAINING]``)."""
     state[REMAINING] = qty
     if side != 1 and side != -1:

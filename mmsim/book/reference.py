@@ -160,9 +160,7 @@ class ReferenceBook:
     def __contains__(self, order_id: int) -> bool:
         return any(o.order_id == order_id for side in (1, -1) for o in self.orders(side))
 
-    def _execute(
-        self, order_id: int, side: int, px: int, qty: int, *, post_only: bool, ioc: bool
-    ) -> Report:
+    def _execute(self, order_id: int, side: int, px: int, qty: int, *, post_only: bool, ioc: bool) -> Report:
         if post_only and self._crosses(side, px):
             return Report(order_id, False, (), 0)
         matches, left = self._take(order_id, side, px, qty)

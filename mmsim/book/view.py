@@ -301,7 +301,9 @@ def match(requests: npt.NDArray[np.void], *, buffer: int = 1 << 20) -> MatchResu
         raise BookError(f"expected prices within {MAX_SPAN} ticks, was {low} to {high}")
     n_orders = int(requests["oid"].max()) if len(requests) else 0
     if n_orders > MAX_ORDERS:
-        raise BookError(f"expected order numbers up to {MAX_ORDERS}, was {n_orders}: reuse those that are gone")
+        raise BookError(
+            f"expected order numbers up to {MAX_ORDERS}, was {n_orders}: reuse those that are gone"
+        )
     base = low - 1
     orders, levels, state = k.empty_book(n_orders, high - low + 1)
     chunk = np.zeros(max(buffer, 1), k.MATCH)
