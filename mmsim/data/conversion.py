@@ -93,7 +93,9 @@ class Conversion:
         if self.level not in LEVELS:
             raise DataError(f"expected level in {LEVELS}, was {self.level!r}", source=source)
         self._check_segments(source)
-        _first_bad((ev["kind"] < 1) | (ev["kind"] > EventKind.CLEAR), "a known EventKind", ev["kind"], source, "kind")
+        _first_bad(
+            (ev["kind"] < 1) | (ev["kind"] > EventKind.CLEAR), "a known EventKind", ev["kind"], source, "kind"
+        )
         _first_bad(np.abs(ev["side"]) > 1, "side -1, 0 or 1", ev["side"], source, "side")
         _first_bad(ev["qty"] < 0, "a quantity >= 0", ev["qty"], source, "qty")
         slots = max(self.n_slots, 1)

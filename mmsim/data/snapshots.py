@@ -73,13 +73,18 @@ def turnover_ticks(
     if bad.any():
         at = int(np.argmax(bad))
         raise DataError(
-            f"expected a turnover >= 0, was {float(turnover[at])!r}", source=source, row=int(rows[at]), field=field
+            f"expected a turnover >= 0, was {float(turnover[at])!r}",
+            source=source,
+            row=int(rows[at]),
+            field=field,
         )
     value = float(instrument.tick_size * instrument.multiplier * instrument.lot_size)
     return np.rint(turnover / value).astype(np.int64)
 
 
-def convert_days(days: Sequence[Snapshots], instrument: Instrument, depth: int, progress: Progress) -> Conversion:
+def convert_days(
+    days: Sequence[Snapshots], instrument: Instrument, depth: int, progress: Progress
+) -> Conversion:
     """Convert trading days of snapshots into events, one segment a day.
 
     Per snapshot: first the trades implied by the change of cumulative volume and turnover, priced at the
@@ -114,9 +119,7 @@ def convert_days(days: Sequence[Snapshots], instrument: Instrument, depth: int, 
         at += len(events)
     progress("done", 1.0)
     events = np.concatenate(parts) if parts else np.zeros(0, EVENT)
-    return Conversion(
-        events, tuple(segments), "snapshot", depth, counts=counts, checks={"crossed_books": 0}
-    )
+    return Conversion(events, tuple(segments), "snapshot", depth, counts=counts, checks={"crossed_books": 0})
 
 
 def _convert_day(
@@ -154,7 +157,9 @@ def classify_rows(day: Snapshots, instrument: Instrument) -> npt.NDArray[np.int8
     spans = sorted(session_spans(instrument))
     first = int(day.ts.min())
     dates = {
-        int(d) for d in np.unique((day.ts + _utc_offset_ns(first, instrument)) // (86_400 * NS)) for d in (d - 1, d)
+        int(d)
+        for d in np.unique((day.ts + _utc_offset_ns(first, instrument)) // (86_400 * NS))
+        for d in (d - 1, d)
     }
     last_close = max(b for a, b in spans if a < NIGHT_NS or len(spans) == 1)
     for d in dates:
@@ -224,7 +229,10 @@ def _check_quotes(q: Snapshots) -> None:
             row=int(q.row[i]),
             field=q.fields[1],
         )
-    for px, qty, sign, name in ((q.bid_px, q.bid_qty, -1, q.fields[0]), (q.ask_px, q.ask_qty, 1, q.fields[1])):
+    for px, qty, sign, name in (
+        (q.bid_px, q.bid_qty, -1, q.fields[0]),
+        (q.ask_px, q.ask_qty, 1, q.fields[1]),
+    ):
         if px.shape[1] == 1:
             continue
         here, there = qty[:, :-1] > 0, qty[:, 1:] > 0
@@ -441,7 +449,9 @@ def _day(date: int, source: str, row: int, field: str) -> np.datetime64:
             raise ValueError
         return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}", "D")
     except ValueError:
-        raise DataError(f"expected a date YYYYMMDD, was {date}", source=source, row=row, field=field) from None
+        raise DataError(
+            f"expected a date YYYYMMDD, was {date}", source=source, row=row, field=field
+        ) from None
 
 
 def _refuse(
@@ -449,4 +459,6 @@ def _refuse(
 ) -> None:
     if bad.any():
         at = int(np.argmax(bad))
-        raise DataError(f"expected {expected}, was {values[at]}", source=source, row=int(rows[at]), field=field)
+        raise DataError(
+            f"expected {expected}, was {values[at]}", source=source, row=int(rows[at]), field=field
+        )

@@ -35,7 +35,9 @@ def make_splits(
     for i, seg in enumerate(segments):
         first, last = int(events["ts"][seg.start]), int(events["ts"][seg.stop - 1])
         windows += [(i, a, b) for a, b in trading_windows(instrument, first, last)]
-    parts = _by_label(spec, segments, windows) if spec.splits.fractions is None else _by_fraction(spec, windows)
+    parts = (
+        _by_label(spec, segments, windows) if spec.splits.fractions is None else _by_fraction(spec, windows)
+    )
     length = spec.replay.episode_s * NS
     out: dict[str, tuple[Episode, ...]] = {}
     short = 0
@@ -100,7 +102,8 @@ def _by_label(
         for label in wanted:
             if label not in labels:
                 raise DataError(
-                    f"split {split} names segment {label!r}, the data have {', '.join(labels)}", source=spec.name
+                    f"split {split} names segment {label!r}, the data have {', '.join(labels)}",
+                    source=spec.name,
                 )
         out[split] = [w for w in windows if labels[w[0]] in wanted]
     return out

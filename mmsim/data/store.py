@@ -121,7 +121,7 @@ def stored(
         paths = find_sources(spec, home)
         verify_sources(spec, paths)
         done = convert(spec, paths, progress)
-    return _save(spec, folder, done, paths)
+    return save(spec, done, paths)
 
 
 def convert(spec: Manifest, paths: list[Path], progress: Progress = no_progress) -> Conversion:
@@ -325,11 +325,15 @@ def _open(folder: Path) -> Stored:
         if events.dtype != EVENT or len(events) != meta["n_events"]:
             raise ValueError("another layout")
     except (OSError, ValueError, KeyError) as err:
-        raise DataError(f"the cached dataset is damaged ({err}): delete this folder", source=str(folder)) from None
+        raise DataError(
+            f"the cached dataset is damaged ({err}): delete this folder", source=str(folder)
+        ) from None
     return Stored(folder, events.view(EVENT), recv, meta)
 
 
-def _save(spec: Manifest, folder: Path, done: Conversion, paths: list[Path]) -> Stored:
+def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
+    """Write a finished conversion of `paths` to the cache, all of it or nothing, and return it memory-mapped."""
+    folder = cache_folder(spec)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temp = Path(tempfile.mkdtemp(prefix=f".{spec.name}-", dir=folder.parent))
     try:

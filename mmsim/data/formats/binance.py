@@ -210,7 +210,14 @@ def _take_snapshot(
 ) -> _Stretch:
     update = int(data["lastUpdateId"])
     snap = _Depth(
-        where, row, recv, int(data.get("T", 0)) * MS, update, update, update, *_flat(data["bids"], data["asks"])
+        where,
+        row,
+        recv,
+        int(data.get("T", 0)) * MS,
+        update,
+        update,
+        update,
+        *_flat(data["bids"], data["asks"]),
     )
     if part.snapshot is not None:
         # a later snapshot: what comes after it may chain to it if the first chain has a gap
@@ -438,7 +445,9 @@ def _check_book(
     width = int(events["px"].max()) - low + 1
     if width > 1 << 26:
         raise DataError(
-            f"expected prices within {1 << 26} ticks, was {width}", source=str(paths[messages[0].where]), field="price"
+            f"expected prices within {1 << 26} ticks, was {width}",
+            source=str(paths[messages[0].where]),
+            field="price",
         )
     top = top_of_book(events, low, np.zeros((2, width), dtype=np.int64))
     full = [d for d in messages if d.px]

@@ -67,7 +67,9 @@ def read(path: Path) -> npt.NDArray[np.void]:
     except OSError as err:
         raise DataError(f"cannot read: {err.strerror or err}", source=source) from None
     if len(raw) < HEAD.itemsize:
-        raise DataError(f"expected a head of {HEAD.itemsize} bytes, was {len(raw)}", source=source, field="head")
+        raise DataError(
+            f"expected a head of {HEAD.itemsize} bytes, was {len(raw)}", source=source, field="head"
+        )
     head = np.frombuffer(raw, HEAD, 1)[0]
     if (int(head["type"]), int(head["version"])) != (HISTORIC_TICKS, ZSTD_OLD_STRUCT):
         raise DataError(
@@ -84,12 +86,16 @@ def read(path: Path) -> npt.NDArray[np.void]:
             field="size",
         )
     try:
-        data = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompress(payload, max_output_size=MAX_BYTES)
+        data = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompress(
+            payload, max_output_size=MAX_BYTES
+        )
     except zstandard.ZstdError as err:
         raise DataError(f"expected one whole zstd frame: {err}", source=source, field="payload") from None
     if len(data) % TICK.itemsize or not data:
         raise DataError(
-            f"expected records of {TICK.itemsize} bytes, was {len(data)} bytes in all", source=source, field="payload"
+            f"expected records of {TICK.itemsize} bytes, was {len(data)} bytes in all",
+            source=source,
+            field="payload",
         )
     return np.frombuffer(data, TICK)
 
@@ -189,7 +195,10 @@ def _prices(
         if bad.any():
             at = int(np.argmax(bad))
             raise DataError(
-                f"expected a finite price, was {values[at, level]}", source=source, row=int(rows[at]), field=field
+                f"expected a finite price, was {values[at, level]}",
+                source=source,
+                row=int(rows[at]),
+                field=field,
             )
         out[quoted, level] = units_from_float(
             column, instrument.tick_size, source=source, field=field, rows=rows[quoted]

@@ -1,0 +1,184 @@
+"""``mmsim data``: list, fetch, import and check datasets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mmsim.errors import ConfigError
+
+_HOME = "Folder of source files (default: MMSIM_DATA_HOME, else the user's cache)."
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``mmsim data`` to the command line."""
+    data = typer.Typer(name="data", help="List, fetch, import and check market data.", no_args_is_help=True)
+    data.command("list")(list_)
+    data.command()(fetch)
+    data.command("import")(import_)
+    data.command()(check)
+    app.add_typer(data)
+
+
+def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME)) -> None:
+    """List every dataset: what it is, and whether it is there."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mmsim.data.manifest import manifest, names
+    from mmsim.data.store import is_cached, is_present
+
+    table = Table("name", "kind", "instrument", "level", "state", "title", box=None, pad_edge=False)
+    for name in names():
+        spec = manifest(name)
+        if is_cached(spec):
+            state = "ready"
+        elif spec.simulated:
+            state = "made on first use"
+        elif is_present(spec, data_home):
+            state = "files present"
+        elif spec.files and not spec.imported:
+            state = "to fetch"
+        else:
+            state = "to import"
+        kind = "imported" if spec.imported else spec.kind
+        table.add_row(name, kind, spec.instrument.name, spec.replay.level, state, spec.title)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)  # a pipe has no width: keep one line a dataset
+    console.print(table)
+
+
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Public datasets.")],
+    data_home: str | None = typer.Option(None, "--data-home", help=_HOME),
+) -> None:
+    """Download public datasets from their origin, checked by sha256."""
+    from mmsim.data.fetch import fetch as fetch_files
+    from mmsim.data.manifest import manifest
+    from mmsim.data.progress import bar
+
+    specs = [manifest(name) for name in names]
+    for spec in specs:
+        with bar(f"{spec.name}:") as report:
+            for path, new in fetch_files(spec, data_home, report):
+                typer.echo(f"{spec.name}: {path} {'downloaded' if new else 'was there'}, sha256 verified")
+
+
+def import_(
+    name: Annotated[str, typer.Argument(help="Name of the new dataset.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Files of the format.")],
+    format_: str = typer.Option(..., "--format", help="lobster, sse, wondertrader, binance or ctp."),
+    tick_size: str | None = typer.Option(None, help='Smallest price step, as decimal text ("0.01").'),
+    lot_size: str | None = typer.Option(None, help="Smallest quantity step."),
+    multiplier: str | None = typer.Option(None, help="Currency value of one price point on one unit."),
+    depth: int | None = typer.Option(None, min=1, help="Levels a side to use."),
+    unit_lots: int | None = typer.Option(None, min=1, help="Usual size of one own order, lots."),
+    currency: str | None = typer.Option(None),
+    timezone: str | None = typer.Option(None, help="Time zone of the exchange, such as America/New_York."),
+    sessions: str | None = typer.Option(
+        None, help='Continuous trading, "09:30-11:30,13:00-15:00"; "" = always.'
+    ),
+    instrument: str | None = typer.Option(None, help="Name of the instrument (default: the dataset's)."),
+    episode_s: int | None = typer.Option(None, min=1, help="Length of an episode, seconds."),
+    decision_ns: int | None = typer.Option(None, min=0, help="Time between decisions; 0 = every snapshot."),
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="KEY=VALUE for the format (columns, date, symbol, ...)."),
+    ] = None,
+    force: bool = typer.Option(False, "--force", help="Replace an import of the same name."),
+) -> None:
+    """Bring in your own files as a dataset; nothing is written unless all of it can be read."""
+    from mmsim.data.imports import ImportSettings, import_dataset
+    from mmsim.data.progress import bar
+
+    given = {
+        "tick_size": tick_size,
+        "lot_size": lot_size,
+        "multiplier": multiplier,
+        "unit_lots": unit_lots,
+        "currency": currency,
+        "timezone": timezone,
+        "sessions": _sessions(sessions),
+        "name": instrument,
+    }
+    settings = ImportSettings(
+        format=format_,
+        instrument={k: v for k, v in given.items() if v is not None},
+        depth=depth,
+        episode_s=episode_s,
+        decision_ns=decision_ns,
+        options=dict(_pair(text) for text in option or []),
+        force=force,
+    )
+    with bar(f"{name}:") as report:
+        spec, data = import_dataset(name, files, settings, report)
+    episodes = ", ".join(f"{len(v)} {k}" for k, v in data.splits.items())
+    typer.echo(
+        f"{name}: {len(data.events):,} events, level {data.level}, "
+        f"{f'{data.view_depth} levels a side' if data.view_depth else 'full book'}, "
+        f"{len(data.segments)} segment(s), episodes of {spec.replay.episode_s} s: {episodes}"
+    )
+    for key, value in data.counts.items():
+        typer.echo(f"  {key.replace('_', ' ')}: {value:,}")
+    typer.echo(f"next: mmsim run --agent glft --dataset {name}")
+
+
+def check(
+    name: str = typer.Argument(..., help="Dataset to check."),
+    json_: str | None = typer.Option(None, "--json", metavar="FILE|-", help="Write the report as JSON."),
+    data_home: str | None = typer.Option(None, "--data-home", help=_HOME),
+) -> None:
+    """Verify a dataset's files and say what was read, dropped and compared."""
+    import json
+    from pathlib import Path
+
+    from mmsim.data.check import check as check_dataset
+    from mmsim.data.manifest import manifest
+    from mmsim.data.progress import bar
+
+    with bar(f"{name}:") as progress:
+        report = check_dataset(manifest(name), data_home, progress)
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    if json_ == "-":
+        typer.echo(text)
+        return
+    if json_:
+        try:
+            Path(json_).write_text(text + "\n", encoding="utf-8")
+        except OSError as err:
+            raise ConfigError(f"--json {json_}: {err.strerror or err}") from None
+    for key in ("title", "kind", "level", "view_depth", "events", "rows_read"):
+        typer.echo(f"{key.replace('_', ' ')}: {report[key]}")
+    typer.echo(f"span: {report['span']['start']} to {report['span']['end']}")
+    for key, value in report["dropped"].items():
+        typer.echo(f"dropped, {key.replace('_', ' ')}: {value:,}")
+    for group in ("counts", "checks"):
+        for key, value in report[group].items():
+            typer.echo(f"{key.replace('_', ' ')}: {value:,}")
+    for split, found in report["splits"].items():
+        typer.echo(f"{split}: {found['episodes']} episodes, {found['seconds']:,.0f} s")
+    for source in report["sources"]:
+        typer.echo(f"source: {source['path']} sha256 {source['sha256']} verified")
+    for note in report["notes"]:
+        typer.echo(f"note: {note}")
+
+
+def _sessions(text: str | None) -> list[list[str]] | None:
+    if text is None:
+        return None
+    out = []
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        first, dash, last = part.partition("-")
+        if not dash:
+            raise ConfigError(f'--sessions expects "HH:MM-HH:MM,...", was {text!r}')
+        out.append([first.strip(), last.strip()])
+    return out
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, eq, value = text.partition("=")
+    if not eq or not key:
+        raise ConfigError(f"--option expects KEY=VALUE, was {text!r}")
+    return key.strip(), value.strip()

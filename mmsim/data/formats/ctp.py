@@ -1,0 +1,354 @@
+"""CTP-style futures ticks: csv, csv.gz, zip or parquet; columns by preset or by an explicit mapping."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.data.conversion import (
+    NS,
+    Conversion,
+    Ints,
+    Progress,
+    check_options,
+    units_from_float,
+    units_from_text,
+)
+from mmsim.data.files import read_members
+from mmsim.data.formats._ctp_columns import PRESETS, Columns, pick
+from mmsim.data.snapshots import NIGHT_NS, Snapshots, convert_days, snapshot_times, turnover_ticks
+from mmsim.errors import DataError
+from mmsim.types import Instrument
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OPTIONS = frozenset({"columns", "depth", "contract", "encoding"})
+DEFAULTS: dict[str, Any] = {"level": "snapshot", "decision_ns": 0, "episode_s": 5400}
+NO_QUOTE = 1e15  # CTP writes the largest double (1.797e308) where there is no price
+_DAY_NS = 86_400 * NS
+
+
+def convert(
+    paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress
+) -> Conversion:
+    """Convert CTP-style files to snapshot events, one segment for each contract and trading day.
+
+    Options: ``columns``, a preset (ctp, chinese, tqsdk, wondertrader; default: recognised by the header) or a
+    table ``{meaning: column}``; ``depth``; ``contract``, to pick one where files hold several; ``encoding``
+    (default: utf-8, else gbk).
+
+    Raises
+    ------
+    DataError
+        For a cut file, a missing column, what is no number, a price off the tick grid, a NaN, a crossed book,
+        time or volume running backwards.
+    """
+    check_options(options, OPTIONS, "ctp")
+    days: list[Snapshots] = []
+    skipped = 0
+    depth = int(options.get("depth") or 10)
+    quoted = 1
+    for i, path in enumerate(paths):
+        progress(path.name, 0.6 * i / len(paths))
+        for source, frame in _frames(path, options):
+            columns = pick(list(frame.columns), options.get("columns"), depth, source)
+            wanted = options.get("contract")
+            if wanted and columns.contract:
+                mine = frame[columns.contract].astype(str).to_numpy() == str(wanted)
+                skipped += int((~mine).sum())
+                frame = frame[mine]
+            if len(frame) == 0:
+                continue
+            for day in _days(frame, columns, instrument, source):
+                days.append(day)
+                quoted = max(quoted, _quoted(day))
+    if not days:
+        raise DataError("expected rows of ticks, was none", source=", ".join(str(p) for p in paths))
+    days.sort(key=lambda d: (d.label, int(d.ts[0])))
+    labels = [d.label for d in days]
+    for day, seen in zip(days, (labels[:i].count(label) for i, label in enumerate(labels)), strict=True):
+        if seen:
+            day.label = f"{day.label}-{seen + 1}"  # a second contract, or a second file of that day
+    done = convert_days(
+        days, instrument, min(depth, quoted), lambda stage, part: progress(stage, 0.6 + 0.4 * part)
+    )
+    if skipped:
+        done.counts["dropped_other_contract"] = skipped
+    return done
+
+
+def _frames(path: Path, options: Mapping[str, Any]) -> list[tuple[str, pd.DataFrame]]:
+    import pandas as pd
+
+    if path.suffix == ".parquet":
+        try:
+            frame = pd.read_parquet(path)
+        except Exception as err:  # noqa: BLE001  (pyarrow raises many kinds for a broken file)
+            raise DataError(f"expected a complete parquet file: {err}", source=str(path)) from None
+        return [(str(path), frame.reset_index(drop=True))]
+    out = []
+    for name, content in read_members(path):
+        source = f"{path}!{name}" if path.suffix == ".zip" else str(path)
+        out.append((source, _csv(content, source, options.get("encoding"))))
+    return out
+
+
+def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
+    # everything stays text: decimal prices are parsed exactly
+    import pandas as pd
+
+    for codec in [encoding] if encoding else ["utf-8-sig", "gbk"]:
+        try:
+            text = content.decode(codec)
+            break
+        except (UnicodeDecodeError, LookupError):
+            continue
+    else:
+        raise DataError(f"expected text in {encoding or 'utf-8 or gbk'}, was something else", source=source)
+    try:
+        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, on_bad_lines="error")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as err:
+        raise DataError(f"expected a csv table: {str(err).strip()}", source=source) from None
+    if len(frame) and (frame.iloc[-1] == "").any():
+        blank = str(frame.columns[int(np.argmax((frame.iloc[-1] == "").to_numpy()))])
+        if (frame[blank] == "").sum() == 1:
+            raise DataError(
+                "expected a value in the last row, was nothing: the file is cut short",
+                source=source,
+                row=len(frame) + 1,
+                field=blank,
+            )
+    return frame
+
+
+def _quoted(day: Snapshots) -> int:
+    used = (day.bid_qty > 0).any(axis=0) | (day.ask_qty > 0).any(axis=0)
+    return int(np.max(np.flatnonzero(used), initial=0)) + 1
+
+
+def _days(frame: pd.DataFrame, c: Columns, instrument: Instrument, source: str) -> list[Snapshots]:
+    # the header is row 1 of a csv; frame.index keeps the numbers of the rows that were picked
+    rows = frame.index.to_numpy(dtype=np.int64) + (1 if source.endswith(".parquet") else 2)
+    ts, trading_day = _times(frame, c, instrument, source, rows)
+    volume = _whole(frame, c.volume, source, rows)
+    turnover = np.full(len(frame), -1, dtype=np.int64)
+    if c.turnover:
+        turnover = turnover_ticks(
+            _numbers(frame, c.turnover, source, rows), instrument, source=source, field=c.turnover, rows=rows
+        )
+    last, _ = _quotes(frame, c.last, None, instrument, source, rows, c.nan_is_no_quote)
+    book = {"bid": ([], []), "ask": ([], [])}  # type: dict[str, tuple[list[Ints], list[Ints]]]
+    for side, levels in (("bid", c.bids), ("ask", c.asks)):
+        for px_name, qty_name in levels:
+            px, qty = _quotes(frame, px_name, qty_name, instrument, source, rows, c.nan_is_no_quote)
+            book[side][0].append(px)
+            book[side][1].append(qty)
+    arrays = [np.column_stack(a) for side in ("bid", "ask") for a in book[side]]
+    groups = np.char.add(trading_day.astype(str), _contracts(frame, c))
+    out = []
+    for group in dict.fromkeys(groups.tolist()):
+        at = groups == group
+        date = str(int(trading_day[np.argmax(at)]))
+        out.append(
+            Snapshots(
+                f"{date[:4]}-{date[4:6]}-{date[6:]}",
+                source,
+                rows[at],
+                ts[at],
+                *(a[at] for a in arrays),
+                last[at],
+                volume[at],
+                turnover[at],
+                (c.bids[0][0], c.asks[0][0], c.volume),
+            )
+        )
+    return out
+
+
+def _contracts(frame: pd.DataFrame, c: Columns) -> npt.NDArray[np.str_]:
+    if not c.contract:
+        return np.full(len(frame), "")
+    return frame[c.contract].astype(str).to_numpy().astype(str)
+
+
+def _times(
+    frame: pd.DataFrame, c: Columns, instrument: Instrument, source: str, rows: Ints
+) -> tuple[Ints, Ints]:
+    import pandas as pd
+
+    if c.datetime:
+        raw = frame[c.datetime]
+        try:
+            if pd.api.types.is_numeric_dtype(raw.dtype) or raw.astype(str).str.fullmatch(r"\d{16,19}").all():
+                local = pd.to_datetime(raw.astype("int64"), utc=True).dt.tz_convert(instrument.timezone)
+                local = local.dt.tz_localize(None)
+            else:
+                local = pd.to_datetime(raw, format="ISO8601")
+            stamp = local.to_numpy().astype("datetime64[ns]").astype(np.int64)
+        except (ValueError, TypeError, OverflowError) as err:
+            parsed = pd.to_datetime(raw, errors="coerce", format="ISO8601")
+            at = int(np.argmax(parsed.isna().to_numpy()))
+            raise DataError(
+                f"expected a date and time, was {raw.iloc[at]!r} ({str(err).splitlines()[0]})",
+                source=source,
+                row=int(rows[at]),
+                field=c.datetime,
+            ) from None
+        _no_nat(raw, stamp, source, rows, c.datetime)
+        offset = _utc_offsets(stamp, instrument)
+        return stamp - offset, _trading_days(stamp)
+    action = _dates(frame, c.action_day or c.trading_day, source, rows)
+    trading = _dates(frame, c.trading_day or c.action_day, source, rows)
+    clock = _clock(frame, c, source, rows)
+    fields = (c.trading_day or c.action_day, c.action_day or c.trading_day, c.time)
+    return (
+        snapshot_times(trading, action, clock, instrument, source=source, rows=rows, fields=fields),
+        trading,
+    )
+
+
+def _no_nat(raw: pd.Series, stamp: Ints, source: str, rows: Ints, field: str) -> None:
+    bad = stamp < 0
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(
+            f"expected a date and time, was {raw.iloc[at]!r}", source=source, row=int(rows[at]), field=field
+        )
+
+
+def _utc_offsets(stamp: Ints, instrument: Instrument) -> Ints:
+    # local wall clock -> offset from UTC, a date at a time
+    from mmsim.data.conversion import midnight_ns
+
+    out = np.zeros(len(stamp), dtype=np.int64)
+    days = stamp // _DAY_NS
+    for day in np.unique(days).tolist():
+        date = str(np.datetime64(day, "D"))
+        out[days == day] = day * _DAY_NS - midnight_ns(date, instrument.timezone)
+    return out
+
+
+def _trading_days(stamp: Ints) -> Ints:
+    # evenings belong to the next working day, as do the small hours of a Saturday
+    days = (stamp // _DAY_NS).astype("datetime64[D]")
+    evening = stamp % _DAY_NS >= NIGHT_NS
+    days = np.busday_offset(days + evening.astype("timedelta64[D]"), 0, roll="forward")
+    return np.char.replace(days.astype(str), "-", "").astype(np.int64)
+
+
+def _dates(frame: pd.DataFrame, name: str, source: str, rows: Ints) -> Ints:
+    text = frame[name].astype(str).str.replace("-", "").str.replace("/", "")
+    return _digits(text.str.removesuffix(".0"), frame[name], source, rows, name)
+
+
+def _clock(frame: pd.DataFrame, c: Columns, source: str, rows: Ints) -> Ints:
+    text = frame[c.time].astype(str).str.removesuffix(".0")
+    if not text.str.contains(":").any():
+        return _digits(text, frame[c.time], source, rows, c.time)  # HHMMSSmmm
+    parts = text.str.replace(":", "", regex=False).str.split(".", n=1, expand=True)
+    clock = _digits(parts[0], frame[c.time], source, rows, c.time) * 1000
+    if parts.shape[1] > 1:
+        clock += _digits(parts[1].fillna("0").str.ljust(3, "0").str[:3], frame[c.time], source, rows, c.time)
+    if c.millis:
+        millis = _whole(frame, c.millis, source, rows)
+        if (millis > 999).any():
+            at = int(np.argmax(millis > 999))
+            raise DataError(
+                f"expected 0..999, was {millis[at]}", source=source, row=int(rows[at]), field=c.millis
+            )
+        clock += millis
+    return clock
+
+
+def _digits(text: pd.Series, said: pd.Series, source: str, rows: Ints, name: str) -> Ints:
+    bad = ~text.str.fullmatch(r"\d{1,18}").to_numpy(dtype=bool)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(
+            f"expected a date or time in digits, was {said.iloc[at]!r}",
+            source=source,
+            row=int(rows[at]),
+            field=name,
+        )
+    return text.astype("int64").to_numpy()
+
+
+def _numbers(frame: pd.DataFrame, name: str, source: str, rows: Ints) -> npt.NDArray[np.float64]:
+    import pandas as pd
+
+    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
+    bad = np.isnan(values)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(
+            f"expected a number, was {frame[name].iloc[at]!r}", source=source, row=int(rows[at]), field=name
+        )
+    return values
+
+
+def _whole(frame: pd.DataFrame, name: str, source: str, rows: Ints) -> Ints:
+    values = _numbers(frame, name, source, rows)
+    bad = (values < 0) | (values != np.rint(values)) | (values > 2.0**53)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(
+            f"expected a whole number >= 0, was {frame[name].iloc[at]!r}",
+            source=source,
+            row=int(rows[at]),
+            field=name,
+        )
+    return values.astype(np.int64)
+
+
+def _quotes(
+    frame: pd.DataFrame,
+    px_name: str,
+    qty_name: str | None,
+    instrument: Instrument,
+    source: str,
+    rows: Ints,
+    nan_is_no_quote: bool,
+) -> tuple[Ints, Ints]:
+    # (ticks, lots) of one level; a price of 0 or of the largest double, or a quantity of 0, is no quote
+    import pandas as pd
+
+    raw = frame[px_name]
+    values = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=np.float64)
+    missing = np.isnan(values)
+    qty = np.zeros(len(values), dtype=np.int64)
+    if qty_name is not None:
+        quantities = frame[qty_name]
+        if nan_is_no_quote:
+            blank = missing & pd.to_numeric(quantities, errors="coerce").isin([0, np.nan]).to_numpy()
+            quantities = quantities.where(~blank, "0")
+            values = np.where(blank, 0.0, values)
+            missing &= ~blank
+        qty = _whole(quantities.to_frame(qty_name), qty_name, source, rows)
+    if missing.any() or np.isneginf(values).any():
+        at = int(np.argmax(missing | np.isneginf(values)))
+        raise DataError(
+            f"expected a price, was {raw.iloc[at]!r}", source=source, row=int(rows[at]), field=px_name
+        )
+    quoted = (np.abs(values) < NO_QUOTE) & (values != 0)
+    if qty_name is not None:
+        quoted &= qty > 0
+    ticks = np.zeros(len(values), dtype=np.int64)
+    kept = raw.to_numpy()[quoted]
+    if pd.api.types.is_numeric_dtype(raw.dtype):
+        ticks[quoted] = units_from_float(
+            values[quoted], instrument.tick_size, source=source, field=px_name, rows=rows[quoted]
+        )
+    else:
+        ticks[quoted] = units_from_text(
+            kept, instrument.tick_size, source=source, field=px_name, rows=rows[quoted]
+        )
+    return ticks, np.where(quoted, qty, 0)
+
+
+__all__ = ["DEFAULTS", "OPTIONS", "PRESETS", "convert"]

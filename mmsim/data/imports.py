@@ -1,0 +1,219 @@
+"""Bring in the user's own files of a known format as a dataset of its own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmsim.data import store
+from mmsim.data.conversion import NS, Progress, no_progress
+from mmsim.data.manifest import (
+    FORMATS,
+    Manifest,
+    imports_folder,
+    manifest_paths,
+    parse_manifest,
+    read_manifest,
+)
+from mmsim.data.splits import make_splits, trading_windows
+from mmsim.errors import ConfigError, DataError, did_you_mean
+from mmsim.types import MarketData
+
+_US = {"currency": "USD", "timezone": "America/New_York", "sessions": [["09:30", "16:00"]]}
+_SSE = {"sessions": [["09:30", "11:30"], ["13:00", "14:57"]]}
+_FUTURES = {"sessions": [["21:00", "02:30"], ["09:00", "10:15"], ["10:30", "11:30"], ["13:30", "15:00"]]}
+_STOCK = {"tick_size": "0.01", "lot_size": "1", "unit_lots": 100}
+_INSTRUMENT: dict[str, dict[str, Any]] = {
+    "lobster": {**_STOCK, **_US},
+    "sse": {**_STOCK, **_SSE},
+    "wondertrader": {"sessions": [["09:30", "11:30"], ["13:00", "15:00"]]},
+    "ctp": _FUTURES,
+    "binance": {"currency": "USDT", "timezone": "UTC", "sessions": []},
+}
+_REPLAY: dict[str, dict[str, Any]] = {
+    "lobster": {"level": "L3", "decision_ns": 500_000_000, "episode_s": 900},
+    "sse": {"level": "L3", "decision_ns": 500_000_000, "episode_s": 600},
+    "wondertrader": {"level": "snapshot", "decision_ns": 0, "episode_s": 3600},
+    "ctp": {"level": "snapshot", "decision_ns": 0, "episode_s": 5400},
+    "binance": {"level": "L2", "decision_ns": 100_000_000, "episode_s": 60},
+}
+_FRACTIONS = (0.6, 0.2, 0.2)
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """What the user said; None or empty where the format's default holds.
+
+    ``instrument`` holds keys of the manifest's table of that name (decimal numbers as text), ``options`` the
+    converter's own.
+    """
+
+    format: str
+    instrument: Mapping[str, Any] = field(default_factory=dict)
+    depth: int | None = None
+    episode_s: int | None = None
+    decision_ns: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
+
+
+def import_dataset(
+    name: str,
+    files: Sequence[str | os.PathLike[str]],
+    settings: ImportSettings,
+    progress: Progress = no_progress,
+) -> tuple[Manifest, MarketData]:
+    """Convert `files`, cut episodes, and only if all of that worked write cache and manifest.
+
+    The files stay where they are; the manifest holds their absolute paths and sha256s.
+
+    Raises
+    ------
+    ConfigError
+        For a name that is taken, an unknown format or setting, a missing tick size.
+    DataError
+        For files that are not as the format says.
+    """
+    _check_name(name, settings.force)
+    if settings.format not in FORMATS:
+        raise ConfigError(
+            f"unknown format {settings.format!r}{did_you_mean(settings.format, FORMATS)}; known: {', '.join(FORMATS)}"
+        )
+    paths = [Path(f).expanduser().resolve() for f in files]
+    for path in paths:
+        if not path.is_file():
+            raise DataError("expected a file, was none", source=str(path))
+    if not paths:
+        raise ConfigError("expected at least one file to import")
+    values = _values(name, paths, settings)
+    spec = parse_manifest(values, name)
+    done = store.convert(spec, paths, progress)
+    _check_depth(settings, done.view_depth)
+    values["replay"]["view_depth"] = done.view_depth
+    windows = []
+    for seg in done.segments:
+        first, last = int(done.events["ts"][seg.start]), int(done.events["ts"][seg.stop - 1])
+        windows += trading_windows(spec.instrument.build(), first, last)
+    total_s = sum(b - a for a, b in windows) / NS
+    if total_s <= 0:
+        raise DataError(
+            f"expected events in the sessions {spec.instrument.sessions} ({spec.instrument.timezone}), was none: "
+            "set --sessions and --timezone",
+            source=name,
+        )
+    values["splits"]["gap_s"] = min(60, int(0.02 * total_s))
+    if settings.episode_s is None:
+        # short data: at least one episode in each of the smaller splits
+        room = int(_FRACTIONS[1] * total_s) - values["splits"]["gap_s"] - 1
+        values["replay"]["episode_s"] = max(1, min(values["replay"]["episode_s"], room))
+    spec = parse_manifest(values, name)
+    make_splits(spec, done.segments, done.events)
+    data = store.build(spec, store.save(spec, done, paths))
+    _write(imports_folder() / f"{name}.toml", dump(spec))
+    return spec, data
+
+
+def dump(spec: Manifest) -> str:
+    """Return a manifest as TOML."""
+    tree = spec.model_dump(mode="json", exclude_defaults=True)
+    tree.update(name=spec.name, title=spec.title, kind=spec.kind)
+    tables = {k: tree.pop(k) for k in list(tree) if isinstance(tree[k], dict)}
+    files = tree.pop("files", [])
+    lines = ["# Written by mmsim data import."]
+    lines += [f"{k} = {_toml_value(v)}" for k, v in tree.items()]
+    for table, content in tables.items():
+        lines += ["", f"[{table}]", *(f"{_toml_key(k)} = {_toml_value(v)}" for k, v in content.items())]
+    for file in files:
+        lines += ["", "[[files]]", *(f"{k} = {_toml_value(v)}" for k, v in file.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _check_name(name: str, force: bool) -> None:
+    known = manifest_paths()
+    if name not in known:
+        return
+    if known[name].parent == imports_folder():
+        if not force:
+            raise ConfigError(f"dataset {name} was imported before: give --force to replace it")
+    elif read_manifest(known[name]).kind != "licensed":
+        raise ConfigError(f"dataset {name} comes with mmsim: choose another name")
+
+
+def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str, Any]:
+    known = manifest_paths().get(name)
+    shipped: dict[str, Any] = {}
+    if known is not None and known.parent != imports_folder():
+        base = read_manifest(known)
+        if base.format == settings.format:
+            shipped = base.model_dump(mode="json")
+    instrument = {
+        "name": name,
+        **_INSTRUMENT[settings.format],
+        **shipped.get("instrument", {}),
+        **settings.instrument,
+    }
+    if "tick_size" not in instrument:
+        raise ConfigError(
+            f"format {settings.format} needs the contract's tick size: --tick-size (and --lot-size, --multiplier)"
+        )
+    replay = {**_REPLAY[settings.format], **{k: v for k, v in shipped.get("replay", {}).items() if v}}
+    replay["view_depth"] = 0
+    if settings.episode_s is not None:
+        replay["episode_s"] = settings.episode_s
+    if settings.decision_ns is not None:
+        replay["decision_ns"] = settings.decision_ns
+    options = dict(settings.options)
+    module = importlib.import_module(f"mmsim.data.formats.{settings.format}")
+    if settings.depth is not None and "depth" in module.OPTIONS:
+        options["depth"] = settings.depth
+    return {
+        "name": name,
+        "title": shipped.get("title", f"{instrument['name']}, imported from {paths[0].name}").split(
+            " (licensed"
+        )[0],
+        "kind": "licensed",
+        "format": settings.format,
+        "licence": "the user's own files",
+        "source": "mmsim data import",
+        "imported": True,
+        "fees": shipped.get("fees", ["zero"]),
+        "files": [{"path": str(p), "sha256": store.sha256_of(p), "bytes": p.stat().st_size} for p in paths],
+        "instrument": instrument,
+        "replay": replay,
+        "splits": {"fractions": list(_FRACTIONS), "gap_s": 60},
+        "options": options,
+    }
+
+
+def _check_depth(settings: ImportSettings, view_depth: int) -> None:
+    if settings.depth is None or view_depth in (0, settings.depth):
+        return
+    if view_depth > settings.depth:
+        raise ConfigError(f"the files carry {view_depth} levels, --depth was {settings.depth}: leave it out")
+    raise DataError(f"expected {settings.depth} levels as asked by --depth, was {view_depth} in the files")
+
+
+def _toml_key(key: str) -> str:
+    return key if key.replace("_", "").isalnum() and key.isascii() else json.dumps(key, ensure_ascii=False)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml_key(k)} = {_toml_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = path.with_suffix(f".{os.getpid()}.part")
+    temp.write_text(text, encoding="utf-8")
+    os.replace(temp, path)
