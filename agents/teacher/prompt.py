@@ -139,19 +139,22 @@ def json_prompt(text: str) -> str:
 def parse_answer(continuation: str) -> tuple[float, float, float] | None:
     """Parse what the model wrote after `json_prompt` into (dm, s, v), or None if it is no answer.
 
-    v is ``log1p`` of the units the model names. An answer counts only if it is a JSON object that
-    holds three finite numbers under the three keys, spread positive and volume not negative.
+    v is ``log1p`` of the units the model names. An answer counts only if it is a JSON object (that
+    may go on after the three keys) with three finite numbers, spread positive, volume not negative.
 
     >>> parse_answer('-1.5, "spread": 2, "volume": 0}')
     (-1.5, 2.0, 0.0)
     >>> parse_answer(' up a little') is None
     True
     """
-    match = re.match(r"[^{}]*\}", continuation)
-    if match is None:
+    body = re.match(r"[^{}]*", continuation)
+    if body is None:
         return None
+    text = body.group(0)
+    if not continuation[len(text) :].startswith("}"):
+        text = text.rpartition(",")[0]  # cut off in the middle: what stands before the last comma counts
     try:
-        answer = json.loads('{"mid":' + match.group(0))
+        answer = json.loads(f'{{"mid":{text}}}')
         mid, spread, volume = (float(answer[key]) for key in ("mid", "spread", "volume"))
     except (ValueError, KeyError, TypeError):
         return None

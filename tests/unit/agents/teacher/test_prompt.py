@@ -104,6 +104,8 @@ def test_prompt_key_is_sha256_of_all_three():
         ('1, "spread": 1}', None),
         ('NaN, "spread": 1, "volume": 1}', None),
         ('1, "spread": 1, "volume": [2]}', None),
+        ('1.1, "spread":1.1, "volume":1.1, "units":10, "tic', (1.1, 1.1, np.log1p(1.1))),
+        ('1.1, "spread":1.1, "vol', None),
         ("no idea", None),
         ("", None),
     ],

@@ -37,14 +37,14 @@ def test_padded_batch_equals_one_by_one(tiny, pool, batch):
 
 
 def test_same_prompt_twice_is_bit_equal_in_bfloat16(tiny_folder):
-    model = tm.load_teacher(str(tiny_folder))
+    model = tm.load_teacher(str(tiny_folder), dtype="bfloat16")
     one, two = model.hidden(TEXTS[:1]), model.hidden(TEXTS[:1])
     assert np.array_equal(one, two)
 
 
 def test_ids_tell_weights_dtype_and_control_apart(tiny, tiny_folder):
     again = tm.load_teacher(str(tiny_folder), dtype="float32")
-    half = tm.load_teacher(str(tiny_folder))
+    half = tm.load_teacher(str(tiny_folder), dtype="bfloat16")
     control = [tm.load_teacher(str(tiny_folder), "float32", random_weights=True, seed=s) for s in (0, 0, 1)]
     assert again.model_id == tiny.model_id
     assert len({tiny.model_id, half.model_id, control[0].model_id, control[2].model_id}) == 4
