@@ -122,8 +122,11 @@ def train(
         learner.learn()
     folder = (out or shipped()) / data.name
     card = _card(data, cfg, learner, command) | {"seconds": round(time.perf_counter() - begin, 1)}
+    # Once without latencies, so that the agent itself can be run; then the whole.
     write(folder, Policy(learner.best, quoter, card))
-    card["latency_ns"] = measure_latency(data, folder.parent)
+    times = measure_latency(data, folder.parent)
+    card["latency_us"] = {f"p{p}": round(float(np.percentile(times, p)) / 1e3, 2) for p in (50, 99)}
+    card["latency_ns"] = times
     write(folder, Policy(learner.best, quoter, card))
     shutil.rmtree(work, ignore_errors=True)
     return folder
@@ -182,8 +185,11 @@ def measure_latency(data: MarketData, checkpoints: Path) -> list[int]:
 def _card(data: MarketData, cfg: TrainConfig, learner: Learner, command: str) -> dict[str, Any]:
     return {
         "dataset": data.name,
-        "source_sha256": data.source_sha256,
         "simulated": data.simulated,
+        "data_sha256": {"source": data.source_sha256},
+        "seed": cfg.seed,
+        "steps": cfg.steps,
+        "reward": cfg.reward,
         "config": asdict(cfg),
         "reward_scale": learner.reward_scale,
         "chosen": learner.best_row,
