@@ -58,15 +58,15 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class TeacherArtifacts:
-    """Everything a distillation needs of the teacher, from ``heads.prepare_teacher``.
+    """Everything a distillation needs of the teacher, made by ``teacher.prepare.prepare_teacher``.
 
     Attributes
     ----------
     train, validation : SampleSet
         Samples of the two splits.
     mu, sigma : (L, d) float32
-        Standardisation fitted on the TRAIN samples: ``h~ = (h - mu) / sigma``; sigma = 1 and h~ = 0
-        where a dimension is constant.
+        Standardisation fitted on the TRAIN samples: ``h~ = (h - mu) / sigma``; sigma is infinite (so
+        h~ = 0) where a dimension is constant.
     nfp : (L, 3, 3) float64
         Normalized fluorescent probe, axes (layer, task, regime); every column sums to 1 over layers.
         Measured inside TRAIN only.

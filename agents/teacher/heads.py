@@ -1,0 +1,161 @@
+"""Ridge heads: from the hidden states of one layer per task to the teacher's three predictions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from mmsim.errors import ConfigError
+from mmsim_agents.cmm.checkpoint import atomic_write
+from mmsim_agents.teacher.artifacts import TASKS
+from mmsim_agents.teacher.ridge import F64, RidgePath
+
+SCHEMA = 1
+FOLDS = 5  # time folds of the cross-fitted predictions
+_ARRAYS = ("mu", "sigma", "weight", "bias", "low", "high", "layer")
+
+
+@dataclass(frozen=True)
+class Heads:
+    """One linear head a task on the standardised last hidden state of its layer; d wide.
+
+    Attributes
+    ----------
+    layer : (3,) int64
+        Hidden-state layer of each task (0 = embedding), chosen on validation.
+    mu, sigma : (3, d) float32
+        Standardisation of that layer, fitted on TRAIN (sigma infinite where a dimension is constant).
+    weight : (3, d) float32, bias : (3,) float64
+        ``prediction = bias + weight . (h - mu) / sigma``.
+    low, high : (3,) float64
+        Smallest and largest target seen on TRAIN: predictions are clipped to them.
+    card : dict
+        Model id and specification, template, pooling, precision, penalties, validation R2.
+    """
+
+    layer: npt.NDArray[np.int64]
+    mu: npt.NDArray[np.float32]
+    sigma: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
+    bias: F64
+    low: F64
+    high: F64
+    card: dict[str, Any]
+
+    def predict(self, hidden: npt.NDArray[np.floating]) -> F64:
+        """Predict (dm, s, v) from raw hidden states ``(n, L, d)``; returns ``(n, 3)`` float64."""
+        return self.predict_standard(
+            (np.asarray(hidden[:, self.layer], np.float64) - self.mu) / self.sigma.astype(np.float64)
+        )
+
+    def predict_standard(self, z: npt.NDArray[np.floating]) -> F64:
+        """Predict from the standardised states of each task's layer, ``(n, 3, d)``."""
+        out = np.einsum("ncd,cd->nc", np.asarray(z, np.float64), self.weight.astype(np.float64)) + self.bias
+        return np.clip(out, self.low, self.high)
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything that a prediction depends on beside the hidden state."""
+        digest = hashlib.sha256()
+        for name in _ARRAYS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, folder: Path, extra: dict[str, Any] | None = None) -> None:
+        """Write ``teacher.safetensors`` and ``teacher.json`` into `folder`, each atomically."""
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        card = {"schema": SCHEMA, "agent": "teacher", **self.card, **(extra or {})}
+        atomic_write(folder / "teacher.safetensors", save(arrays))
+        atomic_write(folder / "teacher.json", (json.dumps(card, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> Heads:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ConfigError
+            If it is missing, cut, or not of this version.
+        """
+        path, card_path = folder / "teacher.safetensors", folder / "teacher.json"
+        again = f"run `mmsim train cmm --dataset {folder.name}`"
+        if not path.is_file() or not card_path.is_file():
+            raise ConfigError(f"no checkpoint of 'teacher' for {folder.name!r} in {folder.parent}: {again}")
+        try:
+            card = json.loads(card_path.read_text(encoding="utf-8"))
+            arrays = load_file(path)
+            if card["schema"] != SCHEMA:
+                raise ConfigError(f"{card_path}: expected schema {SCHEMA}, was {card['schema']!r}; {again}")
+            return cls(**{name: arrays[name] for name in _ARRAYS}, card=card)
+        except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as err:
+            raise ConfigError(
+                f"checkpoint {path}: cannot be read ({type(err).__name__}: {err}); {again}"
+            ) from err
+
+
+def fit_heads(
+    train: npt.NDArray[np.floating],
+    train_target: F64,
+    validation: npt.NDArray[np.floating],
+    validation_target: F64,
+    mu: npt.NDArray[np.float32],
+    sigma: npt.NDArray[np.float32],
+    card: dict[str, Any],
+) -> tuple[Heads, F64]:
+    """Fit the heads on TRAIN; layer and penalty of each task have the smallest validation error.
+
+    Parameters
+    ----------
+    train, validation : (n, L, d)
+        Standardised hidden states.
+    train_target, validation_target : (n, 3) float64
+        Realised targets.
+    mu, sigma : (L, d) float32
+        The standardisation, kept in the heads.
+    card : dict
+        Kept in the heads, with ``layers``, ``penalty``, ``validation_r2`` and the profile
+        ``validation_r2_by_layer`` added.
+
+    Returns
+    -------
+    heads : Heads
+    cross : (n_train, 3) float64
+        Cross-fitted predictions of TRAIN: each of `FOLDS` contiguous time folds is predicted by heads
+        fitted (same layer and penalty) on the others.
+    """
+    n_layers, width = train.shape[1:]
+    errors, penalties = np.empty((n_layers, 3)), np.empty((n_layers, 3))
+    for layer in range(n_layers):
+        path = RidgePath(train[:, layer], train_target)
+        penalties[layer], errors[layer] = path.choose(validation[:, layer], validation_target)
+    layers = errors.argmin(0)
+    low, high = train_target.min(0), train_target.max(0)
+    weight, bias = np.empty((3, width), np.float32), np.empty(3)
+    cross = np.empty((len(train), 3))
+    fold = (np.arange(len(train)) * FOLDS) // len(train)
+    for c, layer in enumerate(layers.tolist()):
+        x, y, penalty = train[:, layer], train_target[:, [c]], penalties[layer, c]
+        w, b = RidgePath(x, y).weights(penalty)
+        weight[c], bias[c] = w[:, 0], b[0]
+        for k in range(FOLDS):
+            out = fold == k
+            cross[out, c] = RidgePath(x[~out], y[~out]).predict(x[out], penalty)[:, 0]
+    r2 = 1.0 - errors / np.maximum(validation_target.var(0), 1e-300)
+    best = r2[layers, np.arange(3)]
+    full = card | {
+        "tasks": list(TASKS),
+        "layers": layers.tolist(),
+        "penalty": penalties[layers, np.arange(3)].tolist(),
+        "validation_r2": [round(float(v), 4) for v in best],
+        "validation_r2_by_layer": np.round(r2, 4).tolist(),
+    }
+    heads = Heads(layers, mu[layers], sigma[layers], weight, bias, low, high, full)
+    return heads, np.clip(cross, low, high)

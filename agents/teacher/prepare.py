@@ -1,0 +1,200 @@
+"""From recorded episodes to `TeacherArtifacts`: what `mmsim train` and `mmsim probe` ask of the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.errors import ConfigError, DataError
+from mmsim_agents.distill.regimes import WINDOW, regimes, thresholds
+from mmsim_agents.distill.targets import targets
+from mmsim_agents.teacher.artifacts import HORIZON, Progress, SampleSet, TeacherArtifacts
+from mmsim_agents.teacher.features import teacher_features
+from mmsim_agents.teacher.heads import fit_heads
+from mmsim_agents.teacher.model import Pool, TeacherModel, load_teacher
+from mmsim_agents.teacher.nfp import Probed, block_roles, cut_points, fluoresce
+from mmsim_agents.teacher.prompt import TEMPLATE, render_many
+from mmsim_agents.teacher.ridge import F64, apply_standard, standardise
+
+Raw = Sequence[npt.NDArray[np.int64]]
+I64 = npt.NDArray[np.int64]
+
+HISTORY = 20  # decisions a sample has behind it in its episode, itself included (the students' window)
+MIN_TRAIN, MIN_VALIDATION = 60, 20
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Sampled decisions of one split before the model has read them."""
+
+    index: I64
+    episode: I64
+    target: F64
+    regime: npt.NDArray[np.int8]
+    texts: list[str]
+
+
+def sample(
+    raw: Raw, n: int, limits: F64, window: int, instrument: str, unit: int, source: str = ""
+) -> Sampled:
+    """Pick about `n` evenly spaced decisions of a split and render their prompts.
+
+    Parameters
+    ----------
+    raw : sequence of (n_i, OBS_SIZE) int64
+        Recorded episodes.
+    n : int
+        Decisions wanted (fewer where the split has fewer).
+    limits : (2,) float64
+        Volatility thresholds, from TRAIN.
+    window : int
+        Span of the trailing volatility, decisions.
+    instrument, unit
+        See `prompt.render`.
+
+    Raises
+    ------
+    DataError
+        If no decision has `HISTORY` decisions behind it and a target ahead.
+    """
+    if n < 1:
+        raise ConfigError(f"samples: expected at least 1, was {n}")
+    lengths = np.array([len(r) for r in raw], np.int64)
+    start = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if len(raw) else lengths
+    episode = np.repeat(np.arange(len(raw)), lengths)
+    target = np.concatenate([targets(r, unit, HORIZON) for r in raw]) if len(raw) else np.empty((0, 3))
+    offset = np.arange(len(episode)) - start[episode]
+    usable = np.flatnonzero((offset >= HISTORY - 1) & np.isfinite(target).all(1))
+    if len(usable) == 0:
+        raise DataError(
+            f"expected an episode of at least {HISTORY + HORIZON} decisions, the longest has "
+            f"{int(lengths.max(initial=0))}",
+            source=source,
+        )
+    count = min(n, len(usable))
+    index = usable[(np.arange(count) * len(usable)) // count]
+    texts: list[str] = []
+    for e in np.unique(episode[index]).tolist():
+        texts += render_many(raw[e], index[episode[index] == e] - start[e], instrument, unit)
+    regime = np.concatenate(regimes(raw, limits, window))[index]
+    return Sampled(index, episode[index], target[index], regime, texts)
+
+
+def prepare_teacher(
+    dataset: str,
+    train_raw: Raw,
+    validation_raw: Raw,
+    *,
+    instrument: str | None = None,
+    unit: int = 1,
+    model: TeacherModel | str | None = None,
+    n_train: int = 1500,
+    n_validation: int = 500,
+    window: int = WINDOW,
+    pool: Pool = "last",
+    workers: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> TeacherArtifacts:
+    """Let the teacher read a sample of a market, probe it, and fit its heads.
+
+    Everything slow is cached by prompt and model (`features.teacher_features`), so a second call with
+    the same arguments takes seconds.
+
+    Parameters
+    ----------
+    dataset : str
+        Name, for cache entries and messages.
+    train_raw, validation_raw : sequence of (n_i, OBS_SIZE) int64
+        Recorded episodes (``Session.record``), in time order.
+    instrument : str, optional
+        Name that the prompt starts with; default: `dataset`.
+    unit : int
+        ``Instrument.unit_lots``.
+    model : TeacherModel or str, optional
+        A loaded model, or folder or hub name; default: the packaged model.
+    n_train, n_validation : int
+        Decisions to read in each split; the time is about 60 tokens each.
+    window : int
+        Span of the trailing volatility, decisions.
+    pool : {"last", "mean"}
+        See `TeacherModel.hidden`.
+    workers : int
+        Processes that compute features.
+    seed : int
+        Seed of the probe's permutations.
+    progress : callable, optional
+        ``progress(what, done, total)``.
+
+    Returns
+    -------
+    TeacherArtifacts
+        ``artifacts.heads.save(folder)`` makes the checkpoint of the agent ``teacher``.
+
+    Raises
+    ------
+    DataError
+        If a split holds too few decisions.
+    """
+    if not isinstance(model, TeacherModel):
+        model = load_teacher(model)
+    name = instrument or dataset
+    limits = thresholds(train_raw, window)
+    picked = {
+        "train": sample(train_raw, n_train, limits, window, name, unit, f"{dataset}, train split"),
+        "validation": sample(
+            validation_raw, n_validation, limits, window, name, unit, f"{dataset}, validation split"
+        ),
+    }
+    for split, least in (("train", MIN_TRAIN), ("validation", MIN_VALIDATION)):
+        if len(picked[split].index) < least:
+            raise DataError(
+                f"expected at least {least} decisions for the teacher, was {len(picked[split].index)}",
+                source=f"{dataset}, {split} split",
+            )
+    states = {
+        split: teacher_features(
+            model, s.texts, key=f"{dataset}-{split}", pool=pool, workers=workers, progress=progress
+        )
+        for split, s in picked.items()
+    }
+    mu, sigma = standardise(states["train"])
+    z = {split: apply_standard(h, mu, sigma) for split, h in states.items()}
+    t, v = picked["train"], picked["validation"]
+    fit, tune, held = (
+        Probed(z["train"], t.target, t.regime).rows(rows) for rows in block_roles(len(t.index))
+    )
+    probe = fluoresce(fit, tune, held, seed=seed, progress=progress, what=f"probe {dataset}")
+    card = {
+        "dataset": dataset,
+        "model": model.model_id,
+        "spec": model.spec.model,
+        "dtype": model.spec.dtype,
+        "random_weights": model.spec.random_weights,
+        "seed": model.spec.seed,
+        "template": TEMPLATE,
+        "pool": pool,
+        "instrument": name,
+        "unit": unit,
+        "samples": {"train": len(t.index), "validation": len(v.index)},
+    }
+    heads, cross = fit_heads(z["train"], t.target, z["validation"], v.target, mu, sigma, card)
+    predicted = heads.predict_standard(z["validation"][:, heads.layer])
+    return TeacherArtifacts(
+        train=SampleSet(t.index, t.episode, z["train"], t.target, cross, t.regime),
+        validation=SampleSet(v.index, v.episode, z["validation"], v.target, predicted, v.regime),
+        mu=mu,
+        sigma=sigma,
+        nfp=probe.nfp,
+        cuts=cut_points(probe.nfp),
+        thresholds=limits,
+        window=window,
+        heads=heads,
+        probe=probe,
+        model_id=model.model_id,
+        template=TEMPLATE,
+        pool=pool,
+    )
