@@ -20,38 +20,51 @@ from mmsim.errors import DataError
 
 @kernel
 def _apply(
-    kind: int,
-    px: int,
-    qty: int,
-    oid: int,
-    side: int,
-    total: Any,
-    best: Any,
-    s_px: Any,
-    s_qty: Any,
-    s_side: Any,
-) -> int:
+    kind: int, px: int, qty: int, oid: int, side: int, flags: int, total: Any, best: Any, orders: Any, tally: Any
+) -> int:  # fmt: skip
     # one EVENT row into the checking book; 0, or 1 where the row is impossible. `px` is a price index;
-    # total[0] holds bids, total[1] asks; best[b] is an index at or beyond the best occupied one
+    # total[0] holds bids, total[1] asks; best[b] is an index at or beyond the best occupied one; orders
+    # columns: price, quantity (0 = none), side, age. tally: states, crossed states, trades, volume, executions
+    # of an order that is not the oldest of its level, orders so far
     b = 0 if side > 0 else 1
     if kind == 1:
-        if s_qty[oid] != 0 or qty <= 0:
+        if orders[oid, 1] != 0 or qty <= 0:
             return 1
-        s_px[oid], s_qty[oid], s_side[oid] = px, qty, side
+        orders[oid, 0], orders[oid, 1], orders[oid, 2], orders[oid, 3] = px, qty, side, tally[5]
+        tally[5] += 1
         total[b, px] += qty
         if (b == 0 and px > best[0]) or (b == 1 and px < best[1]):
             best[b] = px
     elif kind <= 4:
-        if qty <= 0 or s_qty[oid] < qty or s_px[oid] != px or s_side[oid] != side:
+        have = orders[oid, 1]
+        if (
+            qty <= 0
+            or have < qty
+            or orders[oid, 0] != px
+            or orders[oid, 2] != side
+            or (kind == 3 and have != qty)
+        ):
             return 1
-        if kind == 3 and s_qty[oid] != qty:
-            return 1
-        s_qty[oid] -= qty
+        if kind == 4:
+            if flags & 16 == 0:
+                for j in range(orders.shape[0]):
+                    if (
+                        orders[j, 1] > 0
+                        and orders[j, 3] < orders[oid, 3]
+                        and orders[j, 0] == px
+                        and orders[j, 2] == side
+                    ):
+                        tally[4] += 1
+                        break
+            if flags & 16 == 0 or side > 0:  # an auction trade executes two orders
+                tally[2] += 1
+                tally[3] += qty
+        orders[oid, 1] = have - qty
         total[b, px] -= qty
     elif kind == 7:
-        for j in range(s_qty.shape[0]):
-            if s_qty[j] > 0 and s_px[j] == px and s_side[j] == side:
-                s_qty[j] = 0
+        for j in range(orders.shape[0]):
+            if orders[j, 1] > 0 and orders[j, 0] == px and orders[j, 2] == side:
+                orders[j, 1] = 0
         total[b, px] = 0
     elif kind != 5:
         return 1
@@ -90,37 +103,42 @@ def _shows(total: Any, best: Any, prices: Any, want_px: Any, want_qty: Any, exac
 
 @kernel
 def _compare(
-    kind: Any, px: Any, qty: Any, oid: Any, side: Any, ends: Any, prices: Any, want_px: Any, want_qty: Any,
-    n_slots: int, equal: Any,
+    kind: Any, px: Any, qty: Any, oid: Any, side: Any, flags: Any, ends: Any, prices: Any, want_px: Any, want_qty: Any,
+    n_slots: int, equal: Any, tally: Any,
 ) -> int:  # fmt: skip
-    total = np.zeros((2, prices.shape[0]), np.int64)
-    best = np.array([-1, prices.shape[0]])
-    s_px, s_qty, s_side = (
-        np.zeros(n_slots, np.int64),
-        np.zeros(n_slots, np.int64),
-        np.zeros(n_slots, np.int64),
-    )
+    total, best = np.zeros((2, prices.shape[0]), np.int64), np.array([-1, prices.shape[0]])
+    orders = np.zeros((n_slots, 4), np.int64)
     row = 0
     for message in range(ends.shape[0]):
         while row < ends[message]:
             if (
-                _apply(kind[row], px[row], qty[row], oid[row], side[row], total, best, s_px, s_qty, s_side)
+                _apply(
+                    kind[row], px[row], qty[row], oid[row], side[row], flags[row], total, best, orders, tally
+                )
                 != 0
             ):
                 return row
             row += 1
+        tally[0] += 1
         equal[message] = _shows(total, best, prices, want_px[message], want_qty[message], True)
     return -1
 
 
+_TALLY = ("states", "crossed_books", "traded_count", "traded_qty", "executions_behind_queue_front", "orders")
+
+
+def _columns(events: npt.NDArray[np.void]) -> tuple[tuple[Ints, Ints, Ints, Ints, Ints, Ints], Ints]:
+    # (kind, price index, qty, oid, side, flags), and the prices
+    prices, index = np.unique(events["px"], return_inverse=True)
+    kind, qty, oid, side, flags = (
+        events[n].astype(np.int64) for n in ("kind", "qty", "oid", "side", "flags")
+    )
+    return (kind, index.astype(np.int64), qty, oid, side, flags), prices.astype(np.int64)
+
+
 def compare_books(
-    events: npt.NDArray[np.void],
-    ends: Ints,
-    want_px: Ints,
-    want_qty: Ints,
-    n_slots: int,
-    source: str,
-) -> npt.NDArray[np.bool_]:
+    events: npt.NDArray[np.void], ends: Ints, want_px: Ints, want_qty: Ints, n_slots: int, source: str
+) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
     """Replay `events` and tell after which messages the book shows exactly the levels it should.
 
     Parameters
@@ -136,24 +154,23 @@ def compare_books(
     Returns
     -------
     equal : (n,) bool array
+    tally : dict
+        Of the replay: ``states`` (messages), ``traded_count``, ``traded_qty`` (lots), and
+        ``executions_behind_queue_front`` (of an order while an older one waited at its level).
 
     Raises
     ------
     DataError
         If a row cannot be applied (unknown or occupied slot, more than the order holds).
     """
-    prices, index = np.unique(events["px"], return_inverse=True)
-    equal = np.zeros(len(ends), dtype=np.bool_)
-    column = [events[name].astype(np.int64) for name in ("kind", "qty", "oid", "side")]
-    at = _compare(
-        column[0], index.astype(np.int64), column[1], column[2], column[3], ends, prices.astype(np.int64),
-        want_px, want_qty, max(n_slots, 1), equal,
-    )  # fmt: skip
+    columns, prices = _columns(events)
+    equal, tally = np.zeros(len(ends), dtype=np.bool_), np.zeros(len(_TALLY), dtype=np.int64)
+    at = _compare(*columns, ends, prices, want_px, want_qty, max(n_slots, 1), equal, tally)
     if at >= 0:
         raise DataError(
             f"expected an event that the book allows, was {events[at]}", source=source, row=at + 1
         )
-    return equal
+    return equal, {name: int(value) for name, value in zip(_TALLY, tally, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -198,26 +215,21 @@ def _indicates(total: Any, best: Any, prices: Any, px: Any, qty: Any) -> bool:
 
 @kernel
 def _match(
-    ts: Any, kind: Any, px: Any, qty: Any, oid: Any, side: Any, flags: Any, prices: Any, n_slots: int,
-    s_ts: Any, s_px: Any, s_qty: Any, s_trades: Any, s_volume: Any, before: int, after: int, found: Any, tally: Any,
+    kind: Any, px: Any, qty: Any, oid: Any, side: Any, flags: Any, ts: Any, prices: Any, n_slots: int, s_ts: Any,
+    s_px: Any, s_qty: Any, s_trades: Any, s_volume: Any, before: int, after: int, found: Any, tally: Any,
 ) -> tuple[int, int]:  # fmt: skip
-    # found[j]: row whose state equals snapshot j (else -1); tally: states, crossed states, trades, volume
+    # found[j]: row whose state equals snapshot j (else -1)
     # returns (problem, row): 1 a row cannot be applied, 2 the first crossed state
-    total = np.zeros((2, prices.shape[0]), np.int64)
-    best = np.array([-1, prices.shape[0]])
-    o_px, o_qty, o_side = (
-        np.zeros(n_slots, np.int64),
-        np.zeros(n_slots, np.int64),
-        np.zeros(n_slots, np.int64),
-    )
+    total, best = np.zeros((2, prices.shape[0]), np.int64), np.array([-1, prices.shape[0]])
+    orders = np.zeros((n_slots, 4), np.int64)
     n, m = ts.shape[0], s_ts.shape[0]
     low, crossed = 0, -1
     for row in range(n):
-        if _apply(kind[row], px[row], qty[row], oid[row], side[row], total, best, o_px, o_qty, o_side) != 0:
+        if (
+            _apply(kind[row], px[row], qty[row], oid[row], side[row], flags[row], total, best, orders, tally)
+            != 0
+        ):
             return 1, row
-        if kind[row] == 4 and (flags[row] & 16 == 0 or side[row] > 0):  # an auction trade executes two orders
-            tally[2] += 1
-            tally[3] += qty[row]
         if flags[row] & 1 == 0:
             continue
         tally[0] += 1
@@ -254,8 +266,7 @@ def match_snapshots(
     found : (m,) int64 array
         Event after which the state was first equal, -1: none.
     tally : dict
-        Of the replay: ``states`` (messages), ``crossed_books`` (in continuous trading), ``traded_count``,
-        ``traded_qty`` (lots).
+        As of `compare_books`, and ``crossed_books`` (states in continuous trading).
     crossed : int
         First event after which the book is crossed in continuous trading, -1: none.
 
@@ -264,22 +275,15 @@ def match_snapshots(
     DataError
         If a row cannot be applied.
     """
-    prices, index = np.unique(events["px"], return_inverse=True)
-    found = np.full(len(snapshots.ts), -1, dtype=np.int64)
-    tally = np.zeros(4, dtype=np.int64)
-    column = {name: events[name].astype(np.int64) for name in ("ts", "kind", "qty", "oid", "side", "flags")}
+    columns, prices = _columns(events)
+    found, tally = np.full(len(snapshots.ts), -1, dtype=np.int64), np.zeros(len(_TALLY), dtype=np.int64)
     problem, row = _match(
-        column["ts"], column["kind"], index.astype(np.int64), column["qty"], column["oid"], column["side"],
-        column["flags"], prices.astype(np.int64), max(n_slots, 1), snapshots.ts, snapshots.px, snapshots.qty,
+        *columns, events["ts"].astype(np.int64), prices, max(n_slots, 1), snapshots.ts, snapshots.px, snapshots.qty,
         snapshots.trades, snapshots.volume, before, after, found, tally,
     )  # fmt: skip
     if problem == 1:
         raise DataError(
             f"expected an event that the book allows, was {events[row]}", source=source, row=row + 1
         )
-    names = ("states", "crossed_books", "traded_count", "traded_qty")
-    return (
-        found,
-        {name: int(value) for name, value in zip(names, tally, strict=True)},
-        row if problem == 2 else -1,
-    )
+    report = {name: int(value) for name, value in zip(_TALLY, tally, strict=True)}
+    return found, report, row if problem == 2 else -1

@@ -68,7 +68,7 @@ def _pairs(paths: list[Path]) -> list[tuple[SourceText, SourceText]]:
     for stem, pair in found.items():
         for what in ("message", "orderbook"):
             if what not in pair:
-                raise DataError(f"expected a {what} file beside the other one, was none", source=stem)
+                raise DataError(f"expected the {what} file beside the other one, was none", source=stem)
     return [(found[stem]["message"], found[stem]["orderbook"]) for stem in sorted(found)]
 
 
@@ -209,11 +209,12 @@ def _one_day(
             "the two files do not belong together, or a stretch is missing",
             source=orderbook.name, row=int(np.argmin(clean)) + 1,
         )  # fmt: skip
-    equal = compare_books(events, ends, book_px, book_qty, n_slots, message.name)
+    equal, tally = compare_books(events, ends, book_px, book_qty, n_slots, message.name)
     found = {
         "states_compared": n,
         "states_equal": int(equal.sum()),
         "states_equal_without_correction": int((equal & clean).sum()),
+        "executions_behind_queue_front": tally["executions_behind_queue_front"],
         **{name: int(c) for name, c in zip(COUNTERS, counts, strict=True)},
     }
     for name, value in found.items():
