@@ -42,6 +42,13 @@ _REPLAY: dict[str, dict[str, Any]] = {
     "ctp": {"level": "snapshot", "decision_ns": 0, "episode_s": 5400},
     "binance": {"level": "L2", "decision_ns": 100_000_000, "episode_s": 60},
 }
+_FEES: dict[str, list[str]] = {
+    "lobster": ["zero", "nasdaq"],
+    "sse": ["zero", "sse"],
+    "wondertrader": ["zero", "cffex", "shfe"],
+    "ctp": ["zero", "shfe", "cffex"],
+    "binance": ["zero", "binance_vip0"],
+}
 _FRACTIONS = (0.6, 0.2, 0.2)
 
 
@@ -120,8 +127,7 @@ def import_dataset(
 
 def dump(spec: Manifest) -> str:
     """Return a manifest as TOML."""
-    tree = spec.model_dump(mode="json", exclude_defaults=True)
-    tree.update(name=spec.name, title=spec.title, kind=spec.kind)
+    tree = _pruned(spec.model_dump(mode="json", exclude_none=True))
     tables = {k: tree.pop(k) for k in list(tree) if isinstance(tree[k], dict)}
     files = tree.pop("files", [])
     lines = ["# Written by mmsim data import."]
@@ -131,6 +137,12 @@ def dump(spec: Manifest) -> str:
     for file in files:
         lines += ["", "[[files]]", *(f"{k} = {_toml_value(v)}" for k, v in file.items())]
     return "\n".join(lines) + "\n"
+
+
+def _pruned(tree: dict[str, Any]) -> dict[str, Any]:
+    # empty text and tables are what a missing key means
+    out = {k: _pruned(v) if isinstance(v, dict) else v for k, v in tree.items()}
+    return {k: v for k, v in out.items() if v not in ("", {}, [])}
 
 
 def _check_name(name: str, force: bool) -> None:
@@ -181,7 +193,7 @@ def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str,
         "licence": "the user's own files",
         "source": "mmsim data import",
         "imported": True,
-        "fees": shipped.get("fees", ["zero"]),
+        "fees": shipped.get("fees", _FEES[settings.format]),
         "files": [{"path": str(p), "sha256": store.sha256_of(p), "bytes": p.stat().st_size} for p in paths],
         "instrument": instrument,
         "replay": replay,

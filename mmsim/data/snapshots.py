@@ -8,21 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import kernel
-from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, midnight_ns
+from mmsim.data.conversion import NS, Conversion, Ints, Progress, midnight_ns
+from mmsim.data.snapshot_encode import encode
 from mmsim.data.splits import session_spans
+from mmsim.data.times import NIGHT_NS
 from mmsim.errors import DataError
-from mmsim.types import BUY, EVENT, SELL, EventFlag, EventKind, Instrument, Segment
+from mmsim.types import BUY, EVENT, SELL, Instrument, Segment
 
 CLOSE_GRACE_NS = 1 * NS  # the last snapshot of a session is published just after its end
 AUCTION_NS = 3600 * NS  # a session's opening auction lies within this time before it,
 AUCTION_BREAK_NS = 2 * 3600 * NS  # if the market was closed for longer than this before
-NIGHT_NS = 18 * 3600 * NS  # a session that starts later belongs to the next trading day
 RESET_GAP_NS = 1800 * NS  # cumulative volume may start again only after a break of this length
-
-_LEVEL, _HIDE, _TRADE = int(EventKind.LEVEL), int(EventKind.HIDE), int(EventKind.TRADE)
-_LAST, _SNAPSHOT, _IMPLIED = int(EventFlag.LAST), int(EventFlag.SNAPSHOT), int(EventFlag.IMPLIED)
-_MAX_WIDTH = 1 << 24  # ticks between the extreme prices of one day: more is a broken price
 
 
 @dataclass
@@ -146,7 +142,14 @@ def _convert_day(
     trades = implied_trades(quotes, lots, value)
     counts["lots_implied"] += int(trades[:, [1, 4]].sum())
     counts["lots_not_replayed"] = counts["lots_traded"] - counts["lots_implied"]
-    return _encode(quotes, trades, depth)
+    return encode(
+        quotes.ts,
+        (quotes.bid_px, quotes.bid_qty),
+        (quotes.ask_px, quotes.ask_qty),
+        trades,
+        depth,
+        quotes.source,
+    )
 
 
 def classify_rows(day: Snapshots, instrument: Instrument) -> npt.NDArray[np.int8]:
@@ -278,187 +281,3 @@ def implied_trades(quotes: Snapshots, lots: Ints, value: Ints) -> Ints:
     out[single, 0], out[single, 1], out[single, 2] = vwap[single], lots[single], side[single]
     out[single, 4] = 0
     return out
-
-
-def _encode(q: Snapshots, trades: Ints, depth: int) -> npt.NDArray[np.void]:
-    arrays = [np.ascontiguousarray(a[:, :depth]) for a in (q.bid_px, q.bid_qty, q.ask_px, q.ask_qty)]
-    shown_px = np.concatenate([arrays[0][arrays[1] > 0], arrays[2][arrays[3] > 0]])
-    if len(shown_px) == 0:
-        return np.zeros(0, EVENT)
-    low, high = int(shown_px.min()), int(shown_px.max())
-    if high - low > _MAX_WIDTH:
-        raise DataError(
-            f"expected prices of one day within {_MAX_WIDTH} ticks, was {low} to {high}", source=q.source
-        )
-    size = len(q.ts) * (6 * depth + 3) + 16
-    rows = np.empty((size, 6), dtype=np.int64)
-    state = np.zeros((2, high - low + 1), dtype=np.int64)
-    n = encode_levels(*arrays, np.ascontiguousarray(trades), low, state, rows)
-    rows = rows[:n]
-    return build_events(
-        ts=q.ts[rows[:, 0]],
-        kind=rows[:, 1],
-        side=rows[:, 2],
-        px=rows[:, 3],
-        qty=rows[:, 4],
-        flags=rows[:, 5],
-        source=q.source,
-    )
-
-
-@kernel
-def encode_levels(
-    bid_px: Ints,
-    bid_qty: Ints,
-    ask_px: Ints,
-    ask_qty: Ints,
-    trades: Ints,
-    low: int,
-    state: Ints,
-    rows: Ints,
-) -> int:
-    """Write event rows (snapshot, kind, side, px, qty, flags) and return how many.
-
-    ``state[side, px - low]`` is the quantity last shown, -1 for a hidden level, 0 for an empty or unknown
-    one. `rows` must hold ``6 * depth + 3`` rows a snapshot: each shown level causes at most one LEVEL, one HIDE
-    and one later LEVEL 0.
-    """
-    n = 0
-    depth = bid_px.shape[1]
-    width = state.shape[1]
-    near = np.array([-1, width])  # best price index of each side with state != 0
-    far = np.array([width, -1])  # worst one
-    for i in range(bid_px.shape[0]):
-        for j in range(2):
-            if trades[i, 3 * j + 1] > 0:
-                rows[n, 0], rows[n, 1], rows[n, 2] = i, _TRADE, trades[i, 3 * j + 2]
-                rows[n, 3], rows[n, 4], rows[n, 5] = trades[i, 3 * j], trades[i, 3 * j + 1], _IMPLIED
-                n += 1
-        start = n
-        for s in range(2):
-            sign = 1 if s == 0 else -1
-            px = bid_px if s == 0 else ask_px
-            qty = bid_qty if s == 0 else ask_qty
-            shown = 0
-            while shown < depth and qty[i, shown] > 0:
-                shown += 1
-            # known prices down to the last shown one (all of them if the side shows less than it could)
-            if near[s] >= 0 and near[s] < width:
-                stop = far[s]
-                if shown == depth:
-                    last = px[i, shown - 1] - low
-                    if (last - stop) * sign > 0:
-                        stop = last
-                at = near[s]
-                k = 0
-                while (at - stop) * sign >= 0:
-                    while k < shown and (px[i, k] - low - at) * sign > 0:
-                        k += 1
-                    listed = k < shown and px[i, k] - low == at
-                    if state[s, at] != 0 and not listed:
-                        rows[n, 0], rows[n, 1], rows[n, 2] = i, _LEVEL, sign
-                        rows[n, 3], rows[n, 4], rows[n, 5] = at + low, 0, _SNAPSHOT
-                        n += 1
-                        state[s, at] = 0
-                    at -= sign
-                # levels of the snapshot before that lie beyond the last shown one
-                if i > 0 and shown == depth:
-                    for k in range(depth):
-                        if qty[i - 1, k] > 0 and (px[i, shown - 1] - px[i - 1, k]) * sign > 0:
-                            rows[n, 0], rows[n, 1], rows[n, 2] = i, _HIDE, sign
-                            rows[n, 3], rows[n, 4], rows[n, 5] = px[i - 1, k], 0, _SNAPSHOT
-                            n += 1
-                            state[s, px[i - 1, k] - low] = -1
-        # what is new comes after all that is gone: the book is never crossed half-way
-        for s in range(2):
-            sign = 1 if s == 0 else -1
-            px = bid_px if s == 0 else ask_px
-            qty = bid_qty if s == 0 else ask_qty
-            shown = 0
-            while shown < depth and qty[i, shown] > 0:
-                shown += 1
-            for k in range(shown):
-                at = px[i, k] - low
-                if state[s, at] != qty[i, k]:
-                    rows[n, 0], rows[n, 1], rows[n, 2] = i, _LEVEL, sign
-                    rows[n, 3], rows[n, 4], rows[n, 5] = px[i, k], qty[i, k], _SNAPSHOT
-                    n += 1
-                    state[s, at] = qty[i, k]
-            if shown == 0:
-                near[s], far[s] = (-1, width) if s == 0 else (width, -1)
-            else:
-                near[s] = px[i, 0] - low
-                last = px[i, shown - 1] - low
-                if shown < depth or (last - far[s]) * sign < 0:
-                    far[s] = last
-        if n == start:  # nothing changed: repeat a best level so that the snapshot is still seen
-            s = 0 if bid_qty[i, 0] > 0 else 1
-            px, qty = (bid_px, bid_qty) if s == 0 else (ask_px, ask_qty)
-            rows[n, 0], rows[n, 1], rows[n, 2] = i, _LEVEL, 1 if s == 0 else -1
-            rows[n, 3] = px[i, 0] if qty[i, 0] > 0 else low  # an empty book says "empty" once more
-            rows[n, 4], rows[n, 5] = qty[i, 0], _SNAPSHOT
-            n += 1
-        rows[n - 1, 5] |= _LAST
-    return n
-
-
-def snapshot_times(
-    trading_day: Ints,
-    action_day: Ints,
-    clock: Ints,
-    instrument: Instrument,
-    *,
-    source: str,
-    rows: Ints,
-    fields: tuple[str, str, str],
-) -> Ints:
-    """Return ns since the epoch from dates ``YYYYMMDD`` and a clock ``HHMMSSmmm``.
-
-    A night row whose action day is its trading day (some exchanges write that) happened on the evening of the
-    working day before, or in the small hours that follow it.
-
-    Raises
-    ------
-    DataError
-        For what is no date or no time of day.
-    """
-    hours, minutes = clock // 10_000_000, clock // 100_000 % 100
-    seconds, millis = clock // 1000 % 100, clock % 1000
-    bad = (clock < 0) | (hours > 23) | (minutes > 59) | (seconds > 59)
-    _refuse(bad, "a time HHMMSSmmm", clock, source, rows, fields[2])
-    ns = ((hours * 60 + minutes) * 60 + seconds) * NS + millis * 1_000_000
-    night = (ns >= NIGHT_NS) & (action_day == trading_day)
-    early = (hours < 6) & (action_day == trading_day)
-    out = np.zeros(len(clock), dtype=np.int64)
-    for date in np.unique(action_day).tolist():
-        at = action_day == date
-        day = _day(date, source, int(rows[np.argmax(at)]), fields[1])
-        before = np.busday_offset(day, -1, roll="forward")
-        out[at] = midnight_ns(str(day), instrument.timezone)
-        out[at & night] = midnight_ns(str(before), instrument.timezone)
-        out[at & early] = midnight_ns(str(before + 1), instrument.timezone)
-    for date in np.unique(trading_day).tolist():
-        _day(date, source, int(rows[np.argmax(trading_day == date)]), fields[0])
-    return out + ns
-
-
-def _day(date: int, source: str, row: int, field: str) -> np.datetime64:
-    text = str(date)
-    try:
-        if len(text) != 8:
-            raise ValueError
-        return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}", "D")
-    except ValueError:
-        raise DataError(
-            f"expected a date YYYYMMDD, was {date}", source=source, row=row, field=field
-        ) from None
-
-
-def _refuse(
-    bad: npt.NDArray[np.bool_], expected: str, values: Ints, source: str, rows: Ints, field: str
-) -> None:
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise DataError(
-            f"expected {expected}, was {values[at]}", source=source, row=int(rows[at]), field=field
-        )

@@ -31,6 +31,7 @@ from mmsim.types import EVENT, MarketData, Segment
 
 LAYOUT_VERSION = 1  # of the cache folder; raise it when the meaning of events changes in all formats
 META = "meta.json"
+SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "times")  # code of several formats
 
 
 @dataclass(frozen=True)
@@ -233,9 +234,7 @@ def content_sha256_of(path: Path) -> str:
 
 def cache_folder(spec: Manifest) -> Path:
     """Return the folder of the converted dataset, whether it exists or not."""
-    version = 0
-    if not spec.simulated:
-        version = _format_version(spec.format)
+    version = "" if spec.simulated else _format_version(spec.format)
     key = json.dumps(
         {
             "layout": LAYOUT_VERSION,
@@ -271,8 +270,10 @@ def _format_version(name: str) -> str:
     # the source of the format and of what it shares decides: an edited converter never meets an old cache
     here = Path(__file__).resolve().parent
     own = (here / "formats" / f"{name}.py").read_bytes()
-    digest = hashlib.sha256(own + (here / "conversion.py").read_bytes())
-    for path in sorted([here / "snapshots.py", *(here / "formats").glob("_[a-z]*.py")]):
+    digest = hashlib.sha256(own)
+    for stem in SHARED:
+        digest.update((here / f"{stem}.py").read_bytes())
+    for path in sorted((here / "formats").glob("_[a-z]*.py")):
         if path.stem.encode() in own:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -7,10 +7,7 @@ took). ``bookTicker`` messages are not replayed: they check the book after every
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,43 +22,13 @@ from mmsim.data.conversion import (
     check_options,
     units_from_text,
 )
-from mmsim.data.files import read_lines
+from mmsim.data.formats._binance_read import Depth, Stretch, in_order, read
 from mmsim.data.ladder import top_of_book
-from mmsim.errors import DataError
+from mmsim.errors import ConfigError, DataError
 from mmsim.types import BUY, EVENT, SELL, EventFlag, EventKind, Instrument, Segment
 
-OPTIONS = frozenset({"symbol"})
-DEFAULTS: dict[str, Any] = {"level": "L2", "decision_ns": 100_000_000, "episode_s": 60}
-UNUSED = {"markPriceUpdate", "aggTrade", "forceOrder", "kline", "24hrTicker", "24hrMiniTicker"}
-MS = 1_000_000
-UNITS = {19: 1, 16: 1_000, 13: 1_000_000}  # digits of a receive time -> ns
-# most lines of a file are of this kind: read them without the JSON parser
-_TICKER = re.compile(
-    rb'"e":"bookTicker","u":(\d+),"s":"([^"]+)","b":"([^"]+)","B":"([^"]+)","a":"([^"]+)","A":"([^"]+)"'
-)
-
-
-@dataclass
-class _Depth:
-    where: int  # index of the file
-    row: int
-    recv: int
-    ts: int
-    first: int  # U
-    last: int  # u
-    prev: int  # pu
-    px: list[str]  # of the bid levels, then of the ask levels
-    qty: list[str]
-    n_bid: int
-
-
-@dataclass
-class _Stretch:
-    # one chain of differences: the messages of one or more consecutive files
-    depth: list[_Depth] = field(default_factory=list)
-    trades: list[tuple[int, int, int, int, int, str, str, bool]] = field(default_factory=list)
-    tickers: list[tuple[Any, ...]] = field(default_factory=list)  # u, bid px and qty, ask px and qty
-    snapshot: _Depth | None = None
+OPTIONS = frozenset({"symbol", "band"})
+BAND = 0.25  # levels farther from the first mid than this part of it are left out
 
 
 def convert(
@@ -73,7 +40,8 @@ def convert(
     without goes on with the last. After a gap in the chain nothing is used until the next snapshot (counted).
     ``recv_ts`` is the local time, moved by a constant a segment where that clock was behind the exchange's.
 
-    Options: ``symbol``, to pick one from files with several.
+    Options: ``symbol``, to pick one from files with several; ``band`` (0.25): levels farther than this part of the
+    first mid-price from it are left out and counted, since feeds hold orders at a tenth and ten times the price.
 
     Raises
     ------
@@ -82,24 +50,26 @@ def convert(
         time running backwards along the chain, a crossed book.
     """
     check_options(options, OPTIONS, "binance")
+    band = _band(options)
     counts: dict[str, int] = dict.fromkeys(
         (
             *("rows_read", "rows_depth", "rows_trade", "rows_book_ticker", "rows_snapshot"),
             *("dropped_not_used_event", "dropped_other_symbol", "dropped_before_snapshot"),
             *("dropped_trade_before_snapshot", "dropped_off_book_trade", "dropped_after_gap", "gaps"),
+            "dropped_far_levels",
         ),
         0,
     )
     checks = dict.fromkeys(("states_compared", "states_equal", "crossed_books"), 0)
     notes: list[str] = []
-    stretches = _read(_in_order(paths), paths, options.get("symbol"), counts, progress)
+    stretches = read(in_order(paths), paths, options.get("symbol"), counts, progress)
     parts: list[npt.NDArray[np.void]] = []
     received: list[Ints] = []
     segments: list[Segment] = []
     at = 0
     for i, stretch in enumerate(stretches):
         progress("building the book", 0.7 + 0.3 * i / len(stretches))
-        built = _segment(stretch, paths, instrument, counts, checks, notes)
+        built = _segment(stretch, paths, instrument, band, counts, checks, notes)
         if built is None:
             continue
         events, recv = built
@@ -126,160 +96,13 @@ def convert(
     )
 
 
-def _in_order(paths: list[Path]) -> list[int]:
-    first: list[int] = []
-    for path in paths:
-        row, line = next(read_lines(path), (1, b""))
-        first.append(_local_ns(line.partition(b" ")[0], str(path), row))
-    return sorted(range(len(paths)), key=lambda i: first[i])
-
-
-def _local_ns(text: bytes, source: str, row: int) -> int:
-    if len(text) in UNITS and text.isdigit():
-        return int(text) * UNITS[len(text)]
-    raise DataError(
-        f"expected a receive time in ns, us or ms since the epoch, was {text[:40].decode(errors='replace')!r}",
-        source=source,
-        row=row,
-        field="local time",
-    )
-
-
-def _read(
-    order: list[int], paths: list[Path], symbol: str | None, counts: dict[str, int], progress: Progress
-) -> list[_Stretch]:
-    out: list[_Stretch] = []
-    first_symbol = symbol or ""
-    for n, where in enumerate(order):
-        source = str(paths[where])
-        progress(paths[where].name, 0.7 * n / len(order))
-        part = _Stretch()
-        rows = 0
-        for row, line in read_lines(paths[where]):
-            rows = row
-            text, _, body = line.partition(b" ")
-            recv = _local_ns(text, source, row)
-            ticker = _TICKER.search(body)
-            try:
-                if ticker is not None:
-                    name = ticker[2].decode()
-                else:
-                    data = json.loads(body.decode())
-                    data = data.get("data", data)
-                    if "lastUpdateId" in data:
-                        counts["rows_snapshot"] += 1
-                        part = _take_snapshot(data, where, row, recv, part, out)
-                        continue
-                    name = data["s"]
-                first_symbol = first_symbol or name
-                if name != first_symbol:
-                    if symbol is None:
-                        raise DataError(
-                            f"expected one symbol, was {name} after {first_symbol}: choose with the option symbol",
-                            source=source,
-                            row=row,
-                            field="s",
-                        )
-                    counts["dropped_other_symbol"] += 1
-                elif ticker is not None:
-                    part.tickers.append((int(ticker[1]), *ticker.groups()[2:]))
-                else:
-                    _take(data["e"], data, where, row, recv, part, counts, source)
-            except DataError:
-                raise
-            except KeyError as err:
-                raise DataError(
-                    "expected this key, was missing", source=source, row=row, field=str(err.args[0])
-                ) from None
-            except (ValueError, AttributeError, TypeError, IndexError) as err:
-                raise DataError(f"expected a JSON message: {err}", source=source, row=row) from None
-        counts["rows_read"] += rows
-        counts["rows_book_ticker"] += len(part.tickers)
-        if part.snapshot is None and out:
-            last = out[-1]
-            last.depth += part.depth
-            last.trades += part.trades
-            last.tickers += part.tickers
-        else:
-            out.append(part)
-    return out
-
-
-def _take_snapshot(
-    data: dict[str, Any], where: int, row: int, recv: int, part: _Stretch, out: list[_Stretch]
-) -> _Stretch:
-    update = int(data["lastUpdateId"])
-    snap = _Depth(
-        where,
-        row,
-        recv,
-        int(data.get("T", 0)) * MS,
-        update,
-        update,
-        update,
-        *_flat(data["bids"], data["asks"]),
-    )
-    if part.snapshot is not None:
-        # a later snapshot: what comes after it may chain to it if the first chain has a gap
-        out.append(part)
-        part = _Stretch()
-    part.snapshot = snap
-    return part
-
-
-def _take(
-    kind: str,
-    data: dict[str, Any],
-    where: int,
-    row: int,
-    recv: int,
-    part: _Stretch,
-    counts: dict[str, int],
-    source: str,
-) -> None:
-    if kind == "depthUpdate":
-        counts["rows_depth"] += 1
-        first = int(data["U"])
-        part.depth.append(
-            _Depth(
-                *(where, row, recv, int(data.get("T", data["E"])) * MS),
-                *(first, int(data["u"]), int(data.get("pu", first - 1)), *_flat(data["b"], data["a"])),
-            )
-        )
-    elif kind == "trade":
-        counts["rows_trade"] += 1
-        if data.get("X", "MARKET") != "MARKET":
-            counts["dropped_off_book_trade"] += 1
-            return
-        part.trades.append(
-            (int(data["T"]) * MS, int(data["t"]), where, row, recv, data["p"], data["q"], bool(data["m"]))
-        )
-    elif kind == "bookTicker":
-        part.tickers.append((int(data["u"]), *(str(data[k]).encode() for k in "bBaA")))
-    elif kind in UNUSED:
-        counts["dropped_not_used_event"] += 1
-    else:
-        raise DataError(
-            f"expected depthUpdate, trade, bookTicker or one of {', '.join(sorted(UNUSED))}, was {kind!r}",
-            source=source,
-            row=row,
-            field="e",
-        )
-
-
-def _flat(bids: list[list[str]], asks: list[list[str]]) -> tuple[list[str], list[str], int]:
-    # flat lists of text: a list a level would make the garbage collector walk over a million of them
-    levels = bids + asks
-    return [x[0] for x in levels], [x[1] for x in levels], len(bids)
-
-
-def _chain(stretch: _Stretch, paths: list[Path], counts: dict[str, int], notes: list[str]) -> list[_Depth]:
+def _chain(stretch: Stretch, paths: list[Path], counts: dict[str, int], notes: list[str]) -> list[Depth]:
     # the differences that follow the snapshot without a gap
     snap = stretch.snapshot
     if snap is None:
         counts["dropped_before_snapshot"] += len(stretch.depth)
         return []
-    out: list[_Depth] = []
+    out: list[Depth] = []
     for n, d in enumerate(stretch.depth):
         if not out and d.last < snap.last:
             counts["dropped_before_snapshot"] += 1
@@ -306,9 +129,10 @@ def _chain(stretch: _Stretch, paths: list[Path], counts: dict[str, int], notes: 
 
 
 def _segment(
-    stretch: _Stretch,
+    stretch: Stretch,
     paths: list[Path],
     instrument: Instrument,
+    band: float,
     counts: dict[str, int],
     checks: dict[str, int],
     notes: list[str],
@@ -320,7 +144,7 @@ def _segment(
         return None
     snap.ts = min(snap.ts, chain[0].ts) if snap.ts else chain[0].ts
     messages = [snap, *chain]
-    levels = _levels(messages, paths, instrument)
+    events, recv, full = _levels(messages, paths, instrument, band, counts)
     trades = [t for t in sorted(stretch.trades) if t[0] >= snap.ts]
     counts["dropped_trade_before_snapshot"] += len(stretch.trades) - len(trades)
     if counts["gaps"] and stretch.depth and chain[-1] is not stretch.depth[-1]:
@@ -328,8 +152,7 @@ def _segment(
         counts["dropped_after_gap"] += len(late)
         trades = trades[: len(trades) - len(late)]
     prints, print_recv = _prints(trades, paths, instrument)
-    events, recv = levels
-    _check_book(events, messages, stretch, paths, instrument, checks)
+    _check_book(events, full, stretch, paths, instrument, band, checks)
     order = np.lexsort(
         (
             np.concatenate([np.arange(len(prints)), np.arange(len(events))]),
@@ -345,24 +168,35 @@ def _segment(
     behind = int(np.min(times - merged["ts"]))
     if behind < 0:
         times = times - behind
+        start = np.datetime64(int(merged["ts"][0]), "ns").astype("datetime64[s]")
         notes.append(
-            f"the local clock of the stretch at {np.datetime64(int(merged['ts'][0]), 'ns').astype('datetime64[s]')} was behind the exchange: "
+            f"the local clock of the stretch at {start} was behind the exchange: "
             f"receive times moved by {-behind / 1e6:.3f} ms"
         )
         counts["recv_shift_max_us"] = max(counts.get("recv_shift_max_us", 0), -behind // 1000)
     return merged, times
 
 
+def _band(options: Mapping[str, Any]) -> float:
+    try:
+        band = float(options.get("band", BAND))
+    except (TypeError, ValueError):
+        band = 0.0
+    if not 0.0 < band <= 1.0:
+        raise ConfigError(f"binance: option band: expected a number in 0..1, was {options['band']!r}")
+    return band
+
+
 def _levels(
-    messages: list[_Depth], paths: list[Path], instrument: Instrument
-) -> tuple[npt.NDArray[np.void], Ints]:
+    messages: list[Depth], paths: list[Path], instrument: Instrument, band: float, counts: dict[str, int]
+) -> tuple[npt.NDArray[np.void], Ints, list[Depth]]:
+    # events, receive times, and the messages that have rows among them
     texts = [x for d in messages for x in d.px]
     sizes = [x for d in messages for x in d.qty]
     n = np.array([len(d.px) for d in messages], dtype=np.int64)
     owner = np.repeat(np.arange(len(messages)), n)
     line = np.array([d.row for d in messages], dtype=np.int64)[owner]
-    ends = np.cumsum(n)
-    first_ask = np.array([d.n_bid for d in messages], dtype=np.int64) + ends - n
+    first_ask = np.array([d.n_bid for d in messages], dtype=np.int64) + np.cumsum(n) - n
     side = np.where(np.arange(len(texts)) < first_ask[owner], BUY, SELL)
     px = _units(texts, instrument.tick_size, "price", messages, owner, line, paths)
     qty = _units(sizes, instrument.lot_size, "quantity", messages, owner, line, paths)
@@ -374,8 +208,20 @@ def _levels(
             row=int(line[at]),
             field="quantity",
         )
+    snap = messages[0]
+    if not 0 < snap.n_bid < len(snap.px):
+        raise DataError(
+            "expected bids and asks in the depth snapshot, was one side only",
+            source=str(paths[snap.where]),
+            row=snap.row,
+            field="bids, asks",
+        )
+    mid2 = int(px[: snap.n_bid].max() + px[snap.n_bid : len(snap.px)].min())
+    near = np.abs(2 * px - mid2) <= band * mid2
+    counts["dropped_far_levels"] += int((~near).sum())
+    px, qty, side, owner = px[near], qty[near], side[near], owner[near]
     flags = np.zeros(len(px), dtype=np.int64)
-    flags[ends[n > 0] - 1] |= EventFlag.LAST
+    flags[np.diff(owner, append=len(messages)) > 0] |= EventFlag.LAST
     flags[owner == 0] |= EventFlag.SNAPSHOT
     ts = np.array([d.ts for d in messages], dtype=np.int64)[owner]
     recv = np.array([d.recv for d in messages], dtype=np.int64)[owner]
@@ -388,11 +234,11 @@ def _levels(
         flags=flags,
         source=str(paths[messages[0].where]),
     )
-    return events, recv
+    return events, recv, [messages[i] for i in np.unique(owner).tolist()]
 
 
 def _units(
-    texts: list[str], step: Any, name: str, messages: list[_Depth], owner: Ints, line: Ints, paths: list[Path]
+    texts: list[str], step: Any, name: str, messages: list[Depth], owner: Ints, line: Ints, paths: list[Path]
 ) -> Ints:
     try:
         return units_from_text(texts, step, field=name)
@@ -434,32 +280,35 @@ def _prints(
 
 def _check_book(
     events: npt.NDArray[np.void],
-    messages: list[_Depth],
-    stretch: _Stretch,
+    full: list[Depth],
+    stretch: Stretch,
     paths: list[Path],
     instrument: Instrument,
+    band: float,
     checks: dict[str, int],
 ) -> None:
-    # one row a message that has levels: best bid, its quantity, best ask, its quantity
+    # one row a message: best bid, its quantity, best ask, its quantity
     low = int(events["px"].min())
     width = int(events["px"].max()) - low + 1
-    if width > 1 << 26:
-        raise DataError(
-            f"expected prices within {1 << 26} ticks, was {width}",
-            source=str(paths[messages[0].where]),
-            field="price",
-        )
     top = top_of_book(events, low, np.zeros((2, width), dtype=np.int64))
-    full = [d for d in messages if d.px]
-    crossed = (top[:, 1] > 0) & (top[:, 3] > 0) & (top[:, 0] >= top[:, 2])
-    if crossed.any():
-        at = int(np.argmax(crossed))
-        raise DataError(
-            f"expected best bid below best ask, was a crossed book: bid {top[at, 0]} ask {top[at, 2]} ticks",
-            source=str(paths[full[at].where]),
-            row=full[at].row,
-            field="b, a",
-        )
+    shown = (top[:, 1] > 0) & (top[:, 3] > 0)
+    mid2 = top[:, 0] + top[:, 2]
+    for bad, what in (
+        (shown & (top[:, 0] >= top[:, 2]), "best bid below best ask, was a crossed book"),
+        (~shown, "bids and asks, was an empty side"),
+        (
+            np.abs(mid2 - mid2[0]) > 0.8 * band * mid2[0],
+            f"a market within the band of {band:g} around its first mid (set a wider one with the option band)",
+        ),
+    ):
+        if bad.any():
+            at = int(np.argmax(bad))
+            raise DataError(
+                f"expected {what}: bid {top[at, 0]} ask {top[at, 2]} ticks",
+                source=str(paths[full[at].where]),
+                row=full[at].row,
+                field="b, a",
+            )
     if not stretch.tickers:
         return
     ids = np.array([t[0] for t in stretch.tickers], dtype=np.int64)

@@ -21,7 +21,8 @@ from mmsim.data.conversion import (
 )
 from mmsim.data.files import read_members
 from mmsim.data.formats._ctp_columns import PRESETS, Columns, pick
-from mmsim.data.snapshots import NIGHT_NS, Snapshots, convert_days, snapshot_times, turnover_ticks
+from mmsim.data.snapshots import Snapshots, convert_days, turnover_ticks
+from mmsim.data.times import NIGHT_NS, snapshot_times
 from mmsim.errors import DataError
 from mmsim.types import Instrument
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OPTIONS = frozenset({"columns", "depth", "contract", "encoding"})
-DEFAULTS: dict[str, Any] = {"level": "snapshot", "decision_ns": 0, "episode_s": 5400}
 NO_QUOTE = 1e15  # CTP writes the largest double (1.797e308) where there is no price
 _DAY_NS = 86_400 * NS
 
@@ -115,15 +115,6 @@ def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
         frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, on_bad_lines="error")
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as err:
         raise DataError(f"expected a csv table: {str(err).strip()}", source=source) from None
-    if len(frame) and (frame.iloc[-1] == "").any():
-        blank = str(frame.columns[int(np.argmax((frame.iloc[-1] == "").to_numpy()))])
-        if (frame[blank] == "").sum() == 1:
-            raise DataError(
-                "expected a value in the last row, was nothing: the file is cut short",
-                source=source,
-                row=len(frame) + 1,
-                field=blank,
-            )
     return frame
 
 
@@ -149,7 +140,8 @@ def _days(frame: pd.DataFrame, c: Columns, instrument: Instrument, source: str) 
             px, qty = _quotes(frame, px_name, qty_name, instrument, source, rows, c.nan_is_no_quote)
             book[side][0].append(px)
             book[side][1].append(qty)
-    arrays = [np.column_stack(a) for side in ("bid", "ask") for a in book[side]]
+    bid_px, bid_qty = (np.column_stack(a) for a in book["bid"])
+    ask_px, ask_qty = (np.column_stack(a) for a in book["ask"])
     groups = np.char.add(trading_day.astype(str), _contracts(frame, c))
     out = []
     for group in dict.fromkeys(groups.tolist()):
@@ -157,15 +149,18 @@ def _days(frame: pd.DataFrame, c: Columns, instrument: Instrument, source: str) 
         date = str(int(trading_day[np.argmax(at)]))
         out.append(
             Snapshots(
-                f"{date[:4]}-{date[4:6]}-{date[6:]}",
-                source,
-                rows[at],
-                ts[at],
-                *(a[at] for a in arrays),
-                last[at],
-                volume[at],
-                turnover[at],
-                (c.bids[0][0], c.asks[0][0], c.volume),
+                label=f"{date[:4]}-{date[4:6]}-{date[6:]}",
+                source=source,
+                row=rows[at],
+                ts=ts[at],
+                bid_px=bid_px[at],
+                bid_qty=bid_qty[at],
+                ask_px=ask_px[at],
+                ask_qty=ask_qty[at],
+                last_px=last[at],
+                volume=volume[at],
+                turnover=turnover[at],
+                fields=(c.bids[0][0], c.asks[0][0], c.volume),
             )
         )
     return out
@@ -276,7 +271,7 @@ def _digits(text: pd.Series, said: pd.Series, source: str, rows: Ints, name: str
             row=int(rows[at]),
             field=name,
         )
-    return text.astype("int64").to_numpy()
+    return np.asarray(text.astype("int64").to_numpy(), dtype=np.int64)
 
 
 def _numbers(frame: pd.DataFrame, name: str, source: str, rows: Ints) -> npt.NDArray[np.float64]:
@@ -322,6 +317,8 @@ def _quotes(
     values = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=np.float64)
     missing = np.isnan(values)
     qty = np.zeros(len(values), dtype=np.int64)
+    if qty_name is None and nan_is_no_quote:
+        values, missing = np.where(missing, 0.0, values), np.zeros(len(values), dtype=np.bool_)
     if qty_name is not None:
         quantities = frame[qty_name]
         if nan_is_no_quote:
@@ -351,4 +348,4 @@ def _quotes(
     return ticks, np.where(quoted, qty, 0)
 
 
-__all__ = ["DEFAULTS", "OPTIONS", "PRESETS", "convert"]
+__all__ = ["OPTIONS", "PRESETS", "convert"]

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.conversion import Conversion, Ints, Progress, check_options, units_from_float
-from mmsim.data.snapshots import Snapshots, convert_days, snapshot_times, turnover_ticks
+from mmsim.data.snapshots import Snapshots, convert_days, turnover_ticks
+from mmsim.data.times import snapshot_times
 from mmsim.errors import DataError
 from mmsim.types import Instrument
 
 OPTIONS = frozenset({"depth"})
-DEFAULTS: dict[str, Any] = {"level": "snapshot", "decision_ns": 0, "episode_s": 3600}
 HEAD = np.dtype([("flag", "S8"), ("type", "<u2"), ("version", "<u2"), ("size", "<u8")])
 HISTORIC_TICKS, ZSTD_OLD_STRUCT = 24, 2
 MAX_LEVELS = 10
@@ -48,7 +48,6 @@ TICK = np.dtype(
         ("ask_qty", "<u4", (MAX_LEVELS,)),
     ]
 )  # packed: WTSTickStructOld, 402 bytes
-MAX_BYTES = 4 << 30  # of one file, unpacked
 
 
 def read(path: Path) -> npt.NDArray[np.void]:
@@ -85,12 +84,15 @@ def read(path: Path) -> npt.NDArray[np.void]:
             source=source,
             field="size",
         )
+    unpack = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
     try:
-        data = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompress(
-            payload, max_output_size=MAX_BYTES
-        )
+        data = unpack.decompress(payload)
     except zstandard.ZstdError as err:
         raise DataError(f"expected one whole zstd frame: {err}", source=source, field="payload") from None
+    if not unpack.eof or unpack.unused_data:
+        raise DataError(
+            "expected one whole zstd frame, was a cut or padded one", source=source, field="payload"
+        )
     if len(data) % TICK.itemsize or not data:
         raise DataError(
             f"expected records of {TICK.itemsize} bytes, was {len(data)} bytes in all",

@@ -1,0 +1,193 @@
+"""Binance raw lines -> messages: the reading half of the Binance converter."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmsim.data.conversion import Progress
+from mmsim.data.files import read_lines
+from mmsim.errors import DataError
+
+UNUSED = {"markPriceUpdate", "aggTrade", "forceOrder", "kline", "24hrTicker", "24hrMiniTicker"}
+MS = 1_000_000
+UNITS = {19: 1, 16: 1_000, 13: 1_000_000}  # digits of a receive time -> ns
+# most lines of a file are of this kind: read them without the JSON parser
+_TICKER = re.compile(
+    rb'"e":"bookTicker","u":(\d+),"s":"([^"]+)","b":"([^"]+)","B":"([^"]+)","a":"([^"]+)","A":"([^"]+)"'
+)
+
+
+@dataclass
+class Depth:
+    where: int  # index of the file
+    row: int
+    recv: int
+    ts: int
+    first: int  # U
+    last: int  # u
+    prev: int  # pu
+    px: list[str]  # of the bid levels, then of the ask levels
+    qty: list[str]
+    n_bid: int
+
+
+@dataclass
+class Stretch:
+    # one chain of differences: the messages of one or more consecutive files
+    depth: list[Depth] = field(default_factory=list)
+    trades: list[tuple[int, int, int, int, int, str, str, bool]] = field(default_factory=list)
+    tickers: list[tuple[Any, ...]] = field(default_factory=list)  # u, bid px and qty, ask px and qty
+    snapshot: Depth | None = None
+
+
+def in_order(paths: list[Path]) -> list[int]:
+    first: list[int] = []
+    for path in paths:
+        row, line = next(read_lines(path), (1, b""))
+        first.append(_local_ns(line.partition(b" ")[0], str(path), row))
+    return sorted(range(len(paths)), key=lambda i: first[i])
+
+
+def _local_ns(text: bytes, source: str, row: int) -> int:
+    if len(text) in UNITS and text.isdigit():
+        return int(text) * UNITS[len(text)]
+    raise DataError(
+        f"expected a receive time in ns, us or ms since the epoch, was {text[:40].decode(errors='replace')!r}",
+        source=source,
+        row=row,
+        field="local time",
+    )
+
+
+def read(
+    order: list[int], paths: list[Path], symbol: str | None, counts: dict[str, int], progress: Progress
+) -> list[Stretch]:
+    out: list[Stretch] = []
+    first_symbol = symbol or ""
+    for n, where in enumerate(order):
+        source = str(paths[where])
+        progress(paths[where].name, 0.7 * n / len(order))
+        part = Stretch()
+        rows = 0
+        for row, line in read_lines(paths[where]):
+            rows = row
+            text, _, body = line.partition(b" ")
+            recv = _local_ns(text, source, row)
+            ticker = _TICKER.search(body)
+            try:
+                if ticker is not None:
+                    name = ticker[2].decode()
+                else:
+                    data = json.loads(body.decode())
+                    data = data.get("data", data)
+                    if "lastUpdateId" in data:
+                        counts["rows_snapshot"] += 1
+                        part = _take_snapshot(data, where, row, recv, part, out)
+                        continue
+                    name = data["s"]
+                first_symbol = first_symbol or name
+                if name != first_symbol:
+                    if symbol is None:
+                        raise DataError(
+                            f"expected one symbol, was {name} after {first_symbol}: choose with the option symbol",
+                            source=source,
+                            row=row,
+                            field="s",
+                        )
+                    counts["dropped_other_symbol"] += 1
+                elif ticker is not None:
+                    part.tickers.append((int(ticker[1]), *ticker.groups()[2:]))
+                else:
+                    _take(data["e"], data, where, row, recv, part, counts, source)
+            except DataError:
+                raise
+            except KeyError as err:
+                raise DataError(
+                    "expected this key, was missing", source=source, row=row, field=str(err.args[0])
+                ) from None
+            except (ValueError, AttributeError, TypeError, IndexError) as err:
+                raise DataError(f"expected a JSON message: {err}", source=source, row=row) from None
+        counts["rows_read"] += rows
+        counts["rows_book_ticker"] += len(part.tickers)
+        if part.snapshot is None and out:
+            last = out[-1]
+            last.depth += part.depth
+            last.trades += part.trades
+            last.tickers += part.tickers
+        else:
+            out.append(part)
+    return out
+
+
+def _take_snapshot(
+    data: dict[str, Any], where: int, row: int, recv: int, part: Stretch, out: list[Stretch]
+) -> Stretch:
+    update = int(data["lastUpdateId"])
+    snap = Depth(
+        where,
+        row,
+        recv,
+        int(data.get("T", 0)) * MS,
+        update,
+        update,
+        update,
+        *_flat(data["bids"], data["asks"]),
+    )
+    if part.snapshot is not None:
+        # a new segment; differences that arrived before the snapshot but go beyond it belong to it as well
+        out.append(part)
+        early = [d for d in part.depth if d.last >= update]
+        part = Stretch(depth=early)
+    part.snapshot = snap
+    return part
+
+
+def _take(
+    kind: str,
+    data: dict[str, Any],
+    where: int,
+    row: int,
+    recv: int,
+    part: Stretch,
+    counts: dict[str, int],
+    source: str,
+) -> None:
+    if kind == "depthUpdate":
+        counts["rows_depth"] += 1
+        first = int(data["U"])
+        part.depth.append(
+            Depth(
+                *(where, row, recv, int(data.get("T", data["E"])) * MS),
+                *(first, int(data["u"]), int(data.get("pu", first - 1))),
+                *_flat(data["b"], data["a"]),
+            )
+        )
+    elif kind == "trade":
+        counts["rows_trade"] += 1
+        if data.get("X", "MARKET") != "MARKET":
+            counts["dropped_off_book_trade"] += 1
+            return
+        part.trades.append(
+            (int(data["T"]) * MS, int(data["t"]), where, row, recv, data["p"], data["q"], bool(data["m"]))
+        )
+    elif kind == "bookTicker":
+        part.tickers.append((int(data["u"]), *(str(data[k]).encode() for k in "bBaA")))
+    elif kind in UNUSED:
+        counts["dropped_not_used_event"] += 1
+    else:
+        raise DataError(
+            f"expected depthUpdate, trade, bookTicker or one of {', '.join(sorted(UNUSED))}, was {kind!r}",
+            source=source,
+            row=row,
+            field="e",
+        )
+
+
+def _flat(bids: list[list[str]], asks: list[list[str]]) -> tuple[list[str], list[str], int]:
+    # flat lists of text: a list a level would make the garbage collector walk over a million of them
+    levels = bids + asks
+    return [x[0] for x in levels], [x[1] for x in levels], len(bids)
