@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +80,7 @@ class Brain:
         self.mixture = np.zeros((3, per_task))  # weights of the experts of each task
         self._fused = np.zeros(3)
         fused = fusion or [TaskFusion(1.0, 0.0, np.zeros((3, per_task)), 0.0)] * 3
-        self._tail = (
+        self._tail: tuple[Any, ...] = (
             self._ints,
             self._floats,
             self._state,

@@ -34,14 +34,15 @@ class Mixture(NamedTuple):
 def normalise(z: F64) -> F64:
     """Return `z` with every feature vector (last axis) at length 1; a zero vector stays zero."""
     norm = np.linalg.norm(z, axis=-1, keepdims=True)
-    return np.divide(z, norm, out=np.zeros_like(z), where=norm > 0)
+    out: F64 = np.divide(z, norm, out=np.zeros_like(z), where=norm > 0)
+    return out
 
 
 def pair_distances(z: F64) -> F64:
     """Return the Euclidean distances between experts, ``(..., M, M)`` from ``(..., M, d)``."""
     square = (z * z).sum(-1)
     gram = z @ np.swapaxes(z, -1, -2)
-    out = np.sqrt(np.maximum(square[..., :, None] + square[..., None, :] - 2.0 * gram, 0.0))
+    out: F64 = np.sqrt(np.maximum(square[..., :, None] + square[..., None, :] - 2.0 * gram, 0.0))
     index = np.arange(z.shape[-2])
     out[..., index, index] = 0.0
     return out
@@ -50,14 +51,16 @@ def pair_distances(z: F64) -> F64:
 def softmax(x: F64) -> F64:
     """Return the softmax over the last axis."""
     e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+    out: F64 = e / e.sum(-1, keepdims=True)
+    return out
 
 
 def consensus(distances: F64, width: float) -> F64:
     """Return k1 ``(..., M)``: mean Gaussian similarity with the other experts."""
     k = np.exp(-0.5 * (distances / width) ** 2)
     m = k.shape[-1]
-    return (k.sum(-1) - np.diagonal(k, axis1=-2, axis2=-1)) / (m - 1)
+    out: F64 = (k.sum(-1) - np.diagonal(k, axis1=-2, axis2=-1)) / (m - 1)
+    return out
 
 
 def hajek_moe(

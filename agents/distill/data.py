@@ -59,7 +59,8 @@ class Table:
 
     def windows(self, rows: I64) -> F32:
         """Return the feature windows ``(len(rows), W, F)`` that end at `rows`."""
-        return self.x[rows[:, None] + np.arange(1 - WINDOW, 1)]
+        out: F32 = self.x[rows[:, None] + np.arange(1 - WINDOW, 1)]
+        return out
 
 
 def _stack(raw: Sequence[npt.NDArray[np.int64]], unit: int) -> tuple[F32, F64, I64]:
@@ -174,7 +175,8 @@ class Lesson:
 
 
 def _standard(samples: SampleSet, norm: Normaliser) -> F32:
-    return ((samples.predict - norm.target[0]) / norm.target[1]).astype(np.float32)
+    out: F32 = ((samples.predict - norm.target[0]) / norm.target[1]).astype(np.float32)
+    return out
 
 
 def ensemble_lessons(artifacts: TeacherArtifacts, norm: Normaliser, d: int) -> tuple[Lesson, Lesson]:

@@ -60,7 +60,8 @@ def to_common_space(weights: Weights, z: F32, target: F32) -> Weights:
 def in_units(y: npt.NDArray[np.floating], norm: Normaliser, task: int) -> F64:
     """Bring standardised predictions of one task back to its unit, inside its range on TRAIN."""
     _, std, low, high = norm.target[:, task]
-    return np.clip(np.asarray(y, np.float64) * std + norm.target[0, task], low, high)
+    out: F64 = np.clip(np.asarray(y, np.float64) * std + norm.target[0, task], low, high)
+    return out
 
 
 def fit_all(

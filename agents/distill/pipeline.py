@@ -262,3 +262,58 @@ class Distillation:
         write(folder, name, replace(ckpt, card=card))
         self.progress(f"measure {name}'s latency", 1, 1)
         return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def distil(
+    data: MarketData,
+    out: Path,
+    options: Options,
+    *,
+    samples: int = 2000,
+    teacher: str | None = None,
+    progress: Progress = _silent,
+) -> dict[str, dict[str, Any]]:
+    """Record a market, ask the teacher, train the students, and write their checkpoints.
+
+    Every step that takes long can be interrupted: the teacher's hidden states are cached chunk by chunk, a
+    training after every epoch.
+
+    Parameters
+    ----------
+    data : MarketData
+        The market.
+    out : Path
+        Folder of checkpoint folders; ``<out>/<dataset>/`` is written.
+    options : Options
+        Amounts and seed.
+    samples : int
+        Train decisions that the teacher reads; a quarter as many of validation.
+    teacher : str, optional
+        Language model: a local folder or a hub name; None: the packaged one.
+    progress : callable, optional
+        Told of every step.
+
+    Returns
+    -------
+    dict
+        The card of every agent written.
+    """
+    import torch
+
+    from mmsim_agents.teacher.prepare import prepare_teacher
+
+    torch.set_num_threads(1)  # the same sums in the same order on any machine
+    raw = {s: record(data, s, SimConfig(), progress) for s in ("train", "validation")}
+    artifacts = prepare_teacher(
+        data.name,
+        raw["train"],
+        raw["validation"],
+        unit=data.instrument.unit_lots,
+        model=teacher,
+        n_train=samples,
+        n_validation=max(samples // 4, 1),
+        seed=options.train.seed,
+        progress=progress,
+    )
+    artifacts.heads.save(out / data.name, {"command": options.command, "git": cards.git_revision()})
+    return Distillation(data, raw, artifacts, options, out, progress).run()

@@ -22,6 +22,17 @@ class Students(nn.Module):
         Of the initial weights.
     """
 
+    w1: Tensor
+    b1: Tensor
+    w2: Tensor
+    b2: Tensor
+    w3: Tensor
+    b3: Tensor
+    wz: Tensor
+    bz: Tensor
+    wy: Tensor
+    by: Tensor
+
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         super().__init__()
         self.shape = shape

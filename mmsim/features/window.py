@@ -90,4 +90,5 @@ class FeatureWindow:
     @property
     def last(self) -> npt.NDArray[np.float32]:
         """Features of the newest decision, ``(F,)``."""
-        return self._ring[self._pos + self._width - 1]
+        out: npt.NDArray[np.float32] = self._ring[self._pos + self._width - 1]
+        return out
