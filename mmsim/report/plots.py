@@ -25,7 +25,7 @@ from mmsim.report.result import MarketResult, by_market, market_title
 POINTS = 2_000  # drawn along one axis at most
 MARKERS = 1_500  # fills drawn in one panel at most
 BUCKETS = 80  # means of the absolute inventory in the comparison
-ZOOM_STEPS = 240  # decision times in the panel that shows quotes
+ZOOM_STEPS = 160  # decision times in the panel that shows quotes
 
 # Told apart by the colour-blind (Okabe and Ito).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
@@ -52,8 +52,8 @@ def plot_all(results: Sequence[MarketResult], out: str | os.PathLike[str]) -> li
 def plot_run(result: MarketResult, path: str | os.PathLike[str]) -> Path:
     """Draw one agent on one market into the PNG `path`: equity, inventory, mid with fills, and a close-up of quotes.
 
-    Time is trading time: episodes stand side by side, separated by lines. The close-up shows the stretch of
-    ``ZOOM_STEPS`` decision times with the most fills.
+    Time is trading time: episodes stand side by side, separated by lines. The close-up shows
+    ``ZOOM_STEPS`` decision times with many fills in a narrow range of prices.
     """
     figure, (wealth, held, mid, zoom) = _figure((1.15, 0.8, 1.15, 1.5), 11.5, last_apart=True)
     unit, per_unit = _time_unit(result.episodes)
@@ -68,13 +68,13 @@ def plot_run(result: MarketResult, path: str | os.PathLike[str]) -> Path:
     limit = max((ep.max_inventory for ep in result.episodes), default=0)
     if limit:
         for side in (limit, -limit):
-            held.axhline(side, color=RED, lw=0.9, ls="--", label="limit" if side > 0 else None)
-        held.legend(loc="upper right", fontsize=8, frameon=False)
-    held.set_ylabel("inventory, lots")
+            held.axhline(side, color=RED, lw=0.9, ls="--")
+    held.set_ylabel(f"inventory, lots (max {limit:,})" if limit else "inventory, lots")
 
-    _draw_mid(mid, result.episodes, per_unit)
+    note = _draw_mid(mid, result.episodes, per_unit)
     _divide(result.episodes, per_unit, wealth, held, mid)
-    mid.set_xlabel(f"trading time, {unit}" + (" (lines: new episode)" if len(result.episodes) > 1 else ""))
+    lines = "; lines: new episode" if len(result.episodes) > 1 else ""
+    mid.set_xlabel(f"trading time, {unit} ({note}{lines})")
     _draw_zoom(zoom, result)
     figure.suptitle(f"{result.agent} on {market_title(result)}", fontsize=11, y=0.992)
     return _save(figure, path)
@@ -233,7 +233,7 @@ def _seen(ep: EpisodeResult) -> npt.NDArray[np.void]:
     return rows
 
 
-def _draw_mid(axis: Axes, episodes: Sequence[EpisodeResult], per_unit: float) -> None:
+def _draw_mid(axis: Axes, episodes: Sequence[EpisodeResult], per_unit: float) -> str:
     total = sum(len(ep.fills) for ep in episodes)
     every = max(1, -(-total // MARKERS))
     budget = max(8, POINTS // max(1, len(episodes)))
@@ -256,9 +256,9 @@ def _draw_mid(axis: Axes, episodes: Sequence[EpisodeResult], per_unit: float) ->
             if first:
                 drawn.add(side)
         drawn.add(0)
-    note = f", every {every}th shown" if every > 1 else ""
-    axis.set_ylabel(f"price\n({total:,} fills{note})")
+    axis.set_ylabel("price")
     axis.legend(loc="upper right", fontsize=8, frameon=False, ncols=3)
+    return f"{total:,} fills" + (f", one in {every} shown" if every > 1 else "")
 
 
 def _fill_markers(axis: Axes, x: FloatArray, y: FloatArray, side: int, size: float, labelled: bool) -> None:
@@ -270,17 +270,19 @@ def _fill_markers(axis: Axes, x: FloatArray, y: FloatArray, side: int, size: flo
 
 
 def _busiest(episodes: Sequence[EpisodeResult]) -> tuple[EpisodeResult, slice] | None:
-    best: tuple[int, EpisodeResult, slice] | None = None
+    # The stretch with the most fills for the range of its prices: a run of the price would flatten the quotes.
+    best: tuple[float, EpisodeResult, slice] | None = None
     for ep in episodes:
         steps = _seen(ep)
         if len(steps) < 2:
             continue
-        ends = steps["ts"]
         for start in range(0, max(1, len(steps) - ZOOM_STEPS // 2), ZOOM_STEPS // 2):
-            stop = min(start + ZOOM_STEPS, len(steps))
-            low, high = np.searchsorted(ep.fills["ts"], (ends[start], ends[stop - 1]))
-            if best is None or high - low > best[0]:
-                best = (int(high - low), ep, slice(start, stop))
+            part = steps[start : start + ZOOM_STEPS]
+            low, high = np.searchsorted(ep.fills["ts"], (part["ts"][0], part["ts"][-1]))
+            spread = np.median(part["ask_px"] - part["bid_px"])
+            score = float(high - low) / float(part["ask_px"].max() - part["bid_px"].min() + 3 * spread)
+            if best is None or score > best[0]:
+                best = (score, ep, slice(start, start + len(part)))
     return None if best is None else best[1:]
 
 
@@ -310,9 +312,9 @@ def _draw_zoom(axis: Axes, result: MarketResult) -> None:
         _fill_markers(axis, (some["ts"] - begin) / 1e9, some["px"] * tick, side, 34, len(some) > 0)
     # Far quotes must not squeeze the market into a line.
     span = max(float(ask.max() - bid.min()), tick)
-    axis.set_ylim(float(bid.min()) - 0.6 * span - tick, float(ask.max()) + 0.6 * span + tick)
+    axis.set_ylim(float(bid.min()) - 0.3 * span - tick, float(ask.max()) + 0.3 * span + tick)
     zone = ZoneInfo(ep.instrument.timezone)
     clock = datetime.fromtimestamp(begin / 1e9, UTC).astimezone(zone)
     axis.set_xlabel(f"seconds since {clock:%Y-%m-%d %H:%M:%S} {ep.instrument.timezone}, episode {ep.index}")
-    axis.set_ylabel("price, the busiest stretch")
+    axis.set_ylabel("price, a busy stretch")
     axis.legend(loc="upper left", bbox_to_anchor=(0.0, 1.11), fontsize=8, frameon=False, ncols=6)
