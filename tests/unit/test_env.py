@@ -192,7 +192,7 @@ def test_misuse_is_refused(markets):
     env.reset(seed=0)
     with pytest.raises(ConfigError, match="not over"):
         env.result()
-    with pytest.raises(AgentError, match="decision 0 .*finite"):
+    with pytest.raises(AgentError, match=r"decision 0 .*finite"):
         env.step(np.array([np.nan, 0], np.float32))
     with pytest.raises(ConfigError, match="did you mean 'asymmetric'"):
         MarketMakingEnv(markets["L3"], reward="assymetric")
