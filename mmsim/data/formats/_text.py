@@ -114,7 +114,7 @@ def _parse(buf: Any, out: Any, decimals: Any) -> tuple[int, int, int, int, int]:
                 pos += 1
             value, digits, places, extra, up, seen_dot = 0, 0, 0, False, False, False
             while pos < size:
-                c = buf[pos]
+                c = int(buf[pos])
                 if 48 <= c <= 57:
                     if not seen_dot or places < decimals[col]:
                         value = value * 10 + (c - 48)

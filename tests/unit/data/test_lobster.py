@@ -6,6 +6,7 @@ import zipfile
 from decimal import Decimal
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -181,7 +182,7 @@ def check_replay(out: Conversion, messages, rows):
 actions = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 100), st.integers(0, 50)), max_size=150)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(depth=st.integers(1, 4), silent=st.integers(0, 25), script=actions)
 @example(depth=1, silent=0, script=[(0, 0, 3), (0, 1, 2), (5, 0, 9), (5, 1, 9)])
 def test_a_naive_market_seen_through_lobster_comes_back_exactly(tmp_path_factory, depth, silent, script):
@@ -380,6 +381,7 @@ def test_containers_are_refused(tmp_path):
         lobster.convert(pair, Instrument("T", Decimal("0.00003")), {}, no_progress)
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="a whole day takes minutes without compiled kernels")
 def test_amzn_all_states_equal(real_data_home):
     path = Path(real_data_home) / AMZN
     out = lobster.convert([path], STOCK, {}, no_progress)

@@ -5,6 +5,7 @@ import zipfile
 from decimal import Decimal
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -269,7 +270,7 @@ OK = first_messages()
 BROKEN = {
     "unknown message": ([OK[0], OK[1].replace("=192", "=193")], 2, "MsgType", r"\[111, 191, 192\], was 193"),
     "no key=value": ([OK[0], OK[1] + "rubbish"], 2, "", "key=value, was 'rubbish'"),
-    "cut line": ([OK[0], OK[1].split("OrderQty")[0]], 2, "OrderQty", "expected the key"),
+    "cut line": ([OK[0], OK[1].split("OrderQty")[0]], 2, "BizIndex", "expected the key"),
     "no message type": ([OK[0], OK[1].replace("MsgType", "Typ")], 2, "MsgType", "expected the key"),
     "key twice": ([OK[0], OK[1] + "Side=66"], 2, "Side", "once, was twice"),
     "NaN": ([OK[0], OK[1].replace("Price=10020", "Price=NaN  ")], 2, "Price", "whole number, was 'NaN'"),
@@ -336,6 +337,7 @@ def test_a_truncated_zip_is_refused(tmp_path):
         sse.convert([path], STOCK, DATE, no_progress)
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="a whole day takes minutes without compiled kernels")
 def test_moutai_equals_every_snapshot(real_data_home):
     out = sse.convert([Path(real_data_home) / MOUTAI], STOCK, DATE, no_progress)
     assert out.counts["rows_read"] == 69_595
