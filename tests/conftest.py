@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Importing _jit fixes the folder of compiled kernels *before* the cache of datasets is moved to a temporary
 # one, so that tests do not compile everything again. Bounds-checked kernels must not meet the others.
@@ -17,6 +18,10 @@ if os.environ.get("NUMBA_BOUNDSCHECK") == "1" and not os.environ["NUMBA_CACHE_DI
 
     os.environ["NUMBA_CACHE_DIR"] += "-checked"
     numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
+
+# The first call of a kernel compiles it: a deadline would fail whichever test comes first.
+settings.register_profile("mmsim", deadline=None)
+settings.load_profile("mmsim")
 
 REPO = Path(__file__).resolve().parent.parent
 KNOWN_FOLDER = "cffex-if-tick"  # one that every full copy of the real data has

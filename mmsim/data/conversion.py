@@ -260,11 +260,11 @@ def units_from_float(
     [26356, 1]
     """
     values = np.asarray(values, dtype=np.float64)
-    finite = np.isfinite(values)
+    finite = np.abs(values) < 2.0**53  # false for NaN
     scaled = np.where(finite, values, 0.0) / float(step)
     ticks = np.rint(scaled)
     slack = np.maximum(tolerance, 8.0 * np.finfo(np.float64).eps * np.abs(scaled))
-    bad = ~finite | (np.abs(scaled - ticks) > slack) | (np.abs(ticks) > 2.0**53)
+    bad = ~finite | (np.abs(scaled - ticks) > slack)
     if bad.any():
         at = int(np.argmax(bad))
         row = int(rows[at]) if rows is not None else first_row + at
