@@ -63,6 +63,22 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"config {path}: not valid TOML: {err}") from None
 
 
+_RUN_KEYS = ("agents", "datasets", "split", "out", "plots", "sim", "agent", "params")
+
+
+def per_agent(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Move top-level tables that are named after an agent (``glft.gamma``) under ``params``.
+
+    >>> per_agent({"sim": {"seed": "1"}, "glft": {"gamma": "0.2"}})
+    {'sim': {'seed': '1'}, 'params': {'glft': {'gamma': '0.2'}}}
+    """
+    out = {k: v for k, v in values.items() if k in _RUN_KEYS or not isinstance(v, Mapping)}
+    named = {k: v for k, v in values.items() if k not in out}
+    if named:
+        out["params"] = merge(out.get("params", {}), named)
+    return out
+
+
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     """Turn ``["sim.seed=1", "agent.gamma=0.2"]`` into nested dictionaries; values stay text.
 

@@ -64,6 +64,14 @@ def targets() -> dict[str, str]:
     return {**BUILTIN, **{name: value for name, value in sorted(found.items()) if name not in BUILTIN}}
 
 
+def shipped_checkpoints() -> Path | None:
+    """Return the folder of the trained agents that come with mmsim, or None if they are not installed."""
+    found = importlib.util.find_spec("mmsim_agents")
+    if found is None or not found.origin:
+        return None
+    return Path(found.origin).parent / "checkpoints"
+
+
 def names() -> list[str]:
     """Return the names of all registered agents."""
     return list(targets())

@@ -395,9 +395,12 @@ class Session:
         index: int = 0,
         *,
         latency: LatencyModel | None = None,
-        on_step: Callable[[Observation], None] | None = None,
+        most_steps: int | None = None,
     ) -> EpisodeResult:
         """Run `agent` through `episode` and return what happened.
+
+        `most_steps` stops after so many decisions, with whatever inventory there is (for measuring
+        latency, not for results).
 
         Raises
         ------
@@ -421,8 +424,8 @@ class Session:
             if recalls:
                 wall = getattr(agent, "last_latency_ns") or wall  # noqa: B009 (optional attribute)
             obs = self.step(quotes, model.draw(), wall)
-            if on_step is not None and obs is not None:
-                on_step(obs)
+            if most_steps is not None and self._st[L.C_ASKED] > most_steps:
+                break
         return self.result(agent, episode, index)
 
     def result(self, agent: Agent, episode: Episode, index: int = 0) -> EpisodeResult:

@@ -1,0 +1,95 @@
+"""Recorded decision latencies of agents: what ``--latency profile`` draws from.
+
+Looked for in this order: the card beside the agent's checkpoint (so that a run repeats on another
+machine), the cache, and else recorded now on a split that is not the test split, and cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.agent import Agent
+from mmsim.errors import ConfigError
+from mmsim.paths import cache_home
+from mmsim.registry import make_agent, shipped_checkpoints
+from mmsim.sim.session import Session
+
+SAMPLES = 512  # decisions recorded
+WARM_UP = 32  # the first ones are left out: caches fill, code loads
+_log = logging.getLogger("mmsim.profiles")
+
+
+def profile_for(
+    spec: str, params: dict[str, object], session: Session, *, record: bool = True
+) -> npt.NDArray[np.int64] | None:
+    """Return the recorded latencies of an agent on the session's market, ``(n,)`` ns.
+
+    Parameters
+    ----------
+    spec, params
+        As for `mmsim.registry.make_agent`.
+    record : bool
+        Record them now if there are none (on the validation split, else train, else test).
+
+    Raises
+    ------
+    ConfigError
+        If a stored profile is broken.
+    """
+    root = session.checkpoints or shipped_checkpoints()
+    cached = _cache_path(spec, params, session.data.name)
+    for path in ((root / session.data.name / f"{spec}.json") if root else None, cached):
+        found = _read(path) if path is not None else None
+        if found is not None:
+            return found
+    if not record:
+        return None
+    split = next(s for s in ("validation", "train", "test") if session.data.splits.get(s))
+    _log.info("recording %s's decision latency on %s %s", spec, session.data.name, split)
+    times = measure(make_agent(spec, params), session, split)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    part = cached.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps({"agent": spec, "dataset": session.data.name, "latency_ns": times.tolist()}))
+    part.replace(cached)
+    return times
+
+
+def measure(agent: Agent, session: Session, split: str, n: int = SAMPLES) -> npt.NDArray[np.int64]:
+    """Measure the wall clock of up to `n` decisions of `agent`, warm-up excluded, ns."""
+    times: list[int] = []
+    for index, episode in enumerate(session.data.splits[split]):
+        steps = session.run(agent, episode, index, most_steps=n + WARM_UP - len(times)).steps
+        times += steps["wall_ns"][steps["asked"] == 1].tolist()
+        if len(times) >= n + WARM_UP:
+            break
+    kept = times[WARM_UP:] or times
+    if not kept:
+        raise ConfigError(f"{agent!r} on {session.data.name}: no decision to measure a latency profile on")
+    return np.array(kept, np.int64)
+
+
+def _cache_path(spec: str, params: dict[str, object], dataset: str) -> Path:
+    key = hashlib.sha256(json.dumps([spec, params], sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return cache_home() / "profiles" / f"{dataset}-{key}.json"
+
+
+def _read(path: Path) -> npt.NDArray[np.int64] | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8")).get("latency_ns")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError) as err:
+        raise ConfigError(f"latency profile {path}: cannot be read ({err}); delete it") from None
+    if not values:
+        return None
+    times = np.array(values)
+    if times.ndim != 1 or times.dtype.kind != "i" or int(times.min()) < 0:
+        raise ConfigError(f"latency profile {path}: expected a list of non-negative ns; delete it")
+    return times.astype(np.int64)
