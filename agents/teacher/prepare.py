@@ -17,7 +17,7 @@ from mmsim_agents.teacher.heads import fit_heads
 from mmsim_agents.teacher.model import Pool, TeacherModel, load_teacher
 from mmsim_agents.teacher.nfp import Probed, block_roles, cut_points, fluoresce
 from mmsim_agents.teacher.prompt import TEMPLATE, render_many
-from mmsim_agents.teacher.ridge import F64, apply_standard, standardise
+from mmsim_agents.teacher.ridge import F64, apply_standard, one_thread, standardise
 
 Raw = Sequence[npt.NDArray[np.int64]]
 I64 = npt.NDArray[np.int64]
@@ -167,7 +167,8 @@ def prepare_teacher(
     fit, tune, held = (
         Probed(z["train"], t.target, t.regime).rows(rows) for rows in block_roles(len(t.index))
     )
-    probe = fluoresce(fit, tune, held, seed=seed, progress=progress, what=f"probe {dataset}")
+    with one_thread():
+        probe = fluoresce(fit, tune, held, seed=seed, progress=progress, what=f"probe {dataset}")
     card = {
         "dataset": dataset,
         "model": model.model_id,
@@ -181,7 +182,8 @@ def prepare_teacher(
         "unit": unit,
         "samples": {"train": len(t.index), "validation": len(v.index)},
     }
-    heads, cross = fit_heads(z["train"], t.target, z["validation"], v.target, mu, sigma, card)
+    with one_thread():
+        heads, cross = fit_heads(z["train"], t.target, z["validation"], v.target, mu, sigma, card)
     predicted = heads.predict_standard(z["validation"][:, heads.layer])
     return TeacherArtifacts(
         train=SampleSet(t.index, t.episode, z["train"], t.target, cross, t.regime),

@@ -111,7 +111,7 @@ def artifacts(tiny_folder, toy_raw, tmp_path_factory):
         train, val = [toy_raw(400, s) for s in (0, 1)], [toy_raw(300, 2)]
         seen = []
         art = pr.prepare_teacher(
-            "sim-toy", train, val, model=model, n_train=300, n_validation=100,
+            "sim-toy", train, val, model=model, n_train=120, n_validation=40,
             progress=lambda *a: seen.append(a),
         )  # fmt: skip
         return art, seen, model, train, val
@@ -119,7 +119,7 @@ def artifacts(tiny_folder, toy_raw, tmp_path_factory):
 
 def test_artifacts_hang_together(artifacts):
     art, seen, model, _, val = artifacts
-    assert art.train.hidden.shape == (300, 3, 32) and art.validation.hidden.shape == (100, 3, 32)
+    assert art.train.hidden.shape == (120, 3, 32) and art.validation.hidden.shape == (40, 3, 32)
     assert art.nfp.shape == (3, 3, 3) and art.cuts == (1, 2)
     np.testing.assert_allclose(art.nfp.sum(0), 1.0)
     assert {what for what, _, _ in seen} == {
@@ -143,7 +143,7 @@ def test_group_target_is_the_weighted_mean_of_the_groups_layers(artifacts):
     got = art.group_target(art.train, 2, 1, 0)
     np.testing.assert_allclose(got, art.train.hidden[:, 2], rtol=1e-3, atol=1e-3)
     # a group without probe mass takes equal weights
-    assert art.group_target(art.train, 0, 0, 0).shape == (300, 32)
+    assert art.group_target(art.train, 0, 0, 0).shape == (120, 32)
 
 
 def test_too_little_data_is_a_data_error(tiny_folder, toy_raw):
