@@ -72,7 +72,13 @@ def convert(*paths: Path, **options: object) -> Conversion:
 def test_snapshot_chain_order_and_counts(tmp_path: Path) -> None:
     done = convert(write(tmp_path / "a.gz", GOOD))
     rows = [
-        (int(e["ts"]) // 10**6 - T0, EventKind(int(e["kind"])).name, int(e["side"]), int(e["px"]), int(e["qty"]))
+        (
+            int(e["ts"]) // 10**6 - T0,
+            EventKind(int(e["kind"])).name,
+            int(e["side"]),
+            int(e["px"]),
+            int(e["qty"]),
+        )
         for e in done.events
     ]
     assert rows == [
@@ -142,7 +148,10 @@ def test_a_gap_ends_the_segment_and_is_reported(tmp_path: Path) -> None:
 
 
 def test_symbols(tmp_path: Path) -> None:
-    lines = [*GOOD, line(T0 + 30, {"e": "trade", "E": 1, "T": 1, "s": "ETHUSDT", "t": 1, "p": "1", "q": "1", "m": True})]
+    lines = [
+        *GOOD,
+        line(T0 + 30, {"e": "trade", "E": 1, "T": 1, "s": "ETHUSDT", "t": 1, "p": "1", "q": "1", "m": True}),
+    ]
     path = write(tmp_path / "a.gz", lines)
     with pytest.raises(DataError, match="row 12, field 's': expected one symbol, was ETHUSDT after BTCUSDT"):
         convert(path)
@@ -152,19 +161,37 @@ def test_symbols(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (diff(T0 + 30, 111, 112, 110, [["100.05", "1"]], []), "row 12, field 'price': expected a multiple of 0.1"),
-        (diff(T0 + 30, 111, 112, 110, [["nan", "1"]], []), "row 12, field 'price': expected a finite decimal"),
-        (diff(T0 + 30, 111, 112, 110, [["99.9", "0.0001"]], []), "row 12, field 'quantity': expected a multiple"),
-        (diff(T0 + 30, 111, 112, 110, [["99.9", "-1"]], []), "row 12, field 'quantity': expected a quantity >= 0"),
+        (
+            diff(T0 + 30, 111, 112, 110, [["100.05", "1"]], []),
+            "row 12, field 'price': expected a multiple of 0.1",
+        ),
+        (
+            diff(T0 + 30, 111, 112, 110, [["nan", "1"]], []),
+            "row 12, field 'price': expected a finite decimal",
+        ),
+        (
+            diff(T0 + 30, 111, 112, 110, [["99.9", "0.0001"]], []),
+            "row 12, field 'quantity': expected a multiple",
+        ),
+        (
+            diff(T0 + 30, 111, 112, 110, [["99.9", "-1"]], []),
+            "row 12, field 'quantity': expected a quantity >= 0",
+        ),
         (diff(T0 + 30, 111, 112, 110, [["100.1", "1"]], []), "row 12, field 'b, a': .*crossed book"),
         (diff(T0 + 30, 111, 112, 110, [], [["100.1", "0"], ["100.5", "0"]]), "row 12, .*empty side"),
-        (diff(T0 + 15, 111, 112, 110, [["99.9", "1"]], []), "row 12, field 'T': expected exchange time not before"),
+        (
+            diff(T0 + 15, 111, 112, 110, [["99.9", "1"]], []),
+            "row 12, field 'T': expected exchange time not before",
+        ),
         (trade(T0 + 30, 5, "100.05", "1", True), "row 12, field 'p': expected a multiple of 0.1"),
         (trade(T0 + 30, 5, "100.0", "x", True), "row 12, field 'q': expected a finite decimal"),
-        (line(T0 + 30, {"e": "depthUpdat", "s": "BTCUSDT"}), "row 12, field 'e': expected depthUpdate, .*'depthUpdat'"),
+        (
+            line(T0 + 30, {"e": "depthUpdat", "s": "BTCUSDT"}),
+            "row 12, field 'e': expected depthUpdate, .*'depthUpdat'",
+        ),
         (line(T0 + 30, {"e": "trade", "s": "BTCUSDT"}), "row 12, field 'T': expected this key, was missing"),
         (line(T0 + 30, {"s": "BTCUSDT"}), "row 12, field 'e': expected this key"),
-        (f"{T0 * 1000} {{\"e\": ", "row 12: expected a JSON message"),
+        (f'{T0 * 1000} {{"e": ', "row 12: expected a JSON message"),
         (f"{T0 * 1000} 7", "row 12: expected a JSON message"),
         ("17 {}", "row 12, field 'local time': expected a receive time"),
         (diff(T0 + 30, 111, 112, 110, [["99.9"]], []), "row 12: expected a JSON message"),
@@ -199,7 +226,11 @@ def test_real_stretch_equals_every_best_quote_that_was_published(real_data_home:
     folder = real_data_home / "binance-depth-trades" / "usdm"
     done = convert(folder / "btcusdt_20230404.dat.gz", folder / "btcusdt_20230405.dat.gz")
     counts = done.counts
-    assert (counts["rows_depth"], counts["rows_book_ticker"], counts["rows_trade"]) == (16_110, 44_205, 12_935)
+    assert (counts["rows_depth"], counts["rows_book_ticker"], counts["rows_trade"]) == (
+        16_110,
+        44_205,
+        12_935,
+    )
     assert counts["gaps"] == 0
     assert done.checks["states_compared"] > 16_000
     assert done.checks["states_equal"] == done.checks["states_compared"]

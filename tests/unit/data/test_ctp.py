@@ -87,7 +87,10 @@ def test_rows_night_and_counts(tmp_path: Path) -> None:
     # 34 lots in all, 5 in the auction, 4 in the first snapshot that has no quotes before it
     assert (counts["lots_traded"], counts["lots_implied"]) == (34, 25)
     first = done.events[0]
-    assert str(pd.Timestamp(int(first["ts"]), tz="UTC").tz_convert("Asia/Shanghai")) == "2024-01-09 21:00:00+08:00"
+    assert (
+        str(pd.Timestamp(int(first["ts"]), tz="UTC").tz_convert("Asia/Shanghai"))
+        == "2024-01-09 21:00:00+08:00"
+    )
     # the fifth levels of the last row are no quotes: with fewer than five shown, nothing is beyond
     last = done.events[done.events["ts"] == done.events["ts"][-1]]
     gone = last[(last["kind"] == EventKind.LEVEL) & (last["qty"] == 0)]
@@ -109,10 +112,18 @@ def test_every_packing_and_spelling_gives_the_same_events(tmp_path: Path) -> Non
     (tmp_path / "utf8.csv").write_bytes(b"\xef\xbb\xbf" + text(chinese(frame)))
     renamed = frame.rename(columns={f"{s}Price{i}": f"{s}_p{i}" for s in ("Bid", "Ask") for i in range(1, 6)})
     mapping = {
-        **{"last": "LastPrice", "volume": "Volume", "turnover": "Turnover", "contract": "InstrumentID"},
-        **{"trading_day": "TradingDay", "action_day": "ActionDay"},
-        **{"time": "UpdateTime", "millis": "UpdateMillisec"},
-        **{"bid_price": "Bid_p{}", "bid_qty": "BidVolume{}", "ask_price": "Ask_p{}", "ask_qty": "AskVolume{}"},
+        "last": "LastPrice",
+        "volume": "Volume",
+        "turnover": "Turnover",
+        "contract": "InstrumentID",
+        "trading_day": "TradingDay",
+        "action_day": "ActionDay",
+        "time": "UpdateTime",
+        "millis": "UpdateMillisec",
+        "bid_price": "Bid_p{}",
+        "bid_qty": "BidVolume{}",
+        "ask_price": "Ask_p{}",
+        "ask_qty": "AskVolume{}",
     }
     for name in ("a.csv.gz", "a.zip", "a.parquet", "gbk.csv", "utf8.csv"):
         assert convert(tmp_path / name).events.tobytes() == reference, name
@@ -123,7 +134,11 @@ def test_every_packing_and_spelling_gives_the_same_events(tmp_path: Path) -> Non
 def tqsdk_rows() -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "datetime": ["2024-01-09 21:00:00.000000000", "2024-01-09 21:00:00.5", "2024-01-10 14:59:59.500001024"],
+            "datetime": [
+                "2024-01-09 21:00:00.000000000",
+                "2024-01-09 21:00:00.5",
+                "2024-01-10 14:59:59.500001024",
+            ],
             "last_price": ["3900.0"] * 3,
             "volume": ["9.0", "11.0", "11.0"],
             "amount": ["351000.0", "429000.0", "429000.0"],
@@ -192,7 +207,10 @@ def edit(row: int, column: str, value: str) -> pd.DataFrame:
         (edit(2, "UpdateTime", "21:00:xx"), "row 4, field 'UpdateTime': expected a date or time"),
         (edit(2, "ActionDay", "2024"), "row 4, field 'ActionDay': expected a date"),
         (edit(1, "UpdateMillisec", "1500"), r"row 3, field 'UpdateMillisec': expected 0\.\.999"),
-        (edit(2, "UpdateMillisec", "0").assign(UpdateTime=["21:00:02"] * 2 + ["21:00:01"] * 4), "non-decreasing"),
+        (
+            edit(2, "UpdateMillisec", "0").assign(UpdateTime=["21:00:02"] * 2 + ["21:00:01"] * 4),
+            "non-decreasing",
+        ),
         (ctp_rows().drop(columns="AskVolume1"), "row 1, field 'AskVolume1': expected this column"),
         (ctp_rows().drop(columns="UpdateTime"), "row 1, field 'UpdateTime': expected this column"),
         (pd.DataFrame({"a": ["1"]}), "row 1, field 'header': expected the columns of one of"),
@@ -224,7 +242,7 @@ def test_broken_files_and_options(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"ragged\.csv: expected a csv table"):
         convert(tmp_path / "ragged.csv")
     path = written(tmp_path, ctp_rows())
-    with pytest.raises(ConfigError, match="unknown column preset 'tqsk'.*did you mean 'tqsdk'"):
+    with pytest.raises(ConfigError, match=r"unknown column preset 'tqsk'.*did you mean 'tqsdk'"):
         convert(path, columns="tqsk")
     with pytest.raises(ConfigError, match="unknown meaning 'lst'"):
         convert(path, columns={"lst": "LastPrice"})

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mmsim.data.conversion import midnight_ns, no_progress
 from mmsim.data.snapshot_encode import encode
 from mmsim.data.snapshots import Snapshots, classify_rows, convert_days, implied_trades
-from mmsim.data.conversion import midnight_ns, no_progress
 from mmsim.data.times import snapshot_times
 from mmsim.errors import DataError
 from mmsim.types import EventFlag, EventKind, Instrument
@@ -195,7 +195,12 @@ def test_volume_may_start_again_only_after_a_break() -> None:
 @pytest.mark.parametrize(
     ("bids", "asks", "clock", "said"),
     [
-        ([[(100, 5)], [(101, 5)]], [[(101, 5)]] * 2, [10.0, 10.1], "row 3, field 'ask_price_1'.*crossed book"),
+        (
+            [[(100, 5)], [(101, 5)]],
+            [[(101, 5)]] * 2,
+            [10.0, 10.1],
+            "row 3, field 'ask_price_1'.*crossed book",
+        ),
         ([[(100, 5)]] * 2, [[(101, 5)]] * 2, [10.1, 10.0], "row 3, field 'time'.*non-decreasing"),
         ([[(100, 5), (100, 1)]] * 2, [[(101, 5)]] * 2, [10.0, 10.1], "row 2, field 'bid_price_1'.*level 2"),
         ([[(100, 0), (99, 1)]] * 2, [[(101, 5)]] * 2, [10.0, 10.1], "row 2, field 'bid_price_1'.*level 2"),
@@ -207,7 +212,9 @@ def test_broken_snapshots_name_row_and_field(bids: list, asks: list, clock: list
 
 
 def test_two_rows_of_one_time_keep_their_order() -> None:
-    day = snapshots([10.0, 10.0, 10.0], [[(100, 5)], [(100, 6)], [(100, 7)]], [[(101, 5)]] * 3, [0] * 3, [0] * 3)
+    day = snapshots(
+        [10.0, 10.0, 10.0], [[(100, 5)], [(100, 6)], [(100, 7)]], [[(101, 5)]] * 3, [0] * 3, [0] * 3
+    )
     done = convert_days([day], AG, 1, no_progress)
     bids = done.events[done.events["side"] == 1]["qty"].tolist()
     assert bids == [5, 6, 7]
@@ -226,18 +233,27 @@ def test_two_rows_of_one_time_keep_their_order() -> None:
 )
 def test_night_rows_get_their_real_date(trading: int, action: int, clock: int, local: str) -> None:
     got = snapshot_times(
-        np.array([trading]), np.array([action]), np.array([clock]), AG, source="", rows=np.array([1]), fields=("", "", "")
+        np.array([trading]),
+        np.array([action]),
+        np.array([clock]),
+        AG,
+        source="",
+        rows=np.array([1]),
+        fields=("", "", ""),
     )
     expected = np.datetime64(local, "ns").astype(np.int64) - 8 * 3600 * NS
     assert got.tolist() == [expected]
 
 
 @pytest.mark.parametrize(
-    ("trading", "clock", "field"), [(20241301, 93000000, "day"), (20240110, 250000000, "time"), (99, 0, "day")]
+    ("trading", "clock", "field"),
+    [(20241301, 93000000, "day"), (20240110, 250000000, "time"), (99, 0, "day")],
 )
 def test_impossible_times_name_the_row(trading: int, clock: int, field: str) -> None:
     with pytest.raises(DataError, match=f"f, row 7, field '{field}'"):
         snapshot_times(
             *(np.array([trading]), np.array([trading]), np.array([clock]), AG),
-            **{"source": "f", "rows": np.array([7]), "fields": ("day", "day", "time")},
+            source="f",
+            rows=np.array([7]),
+            fields=("day", "day", "time"),
         )

@@ -118,7 +118,7 @@ def test_broken_files(tmp_path: Path) -> None:
     (tmp_path / "b.dsb").write_bytes(good.read_bytes()[:10])
     with pytest.raises(DataError, match="field 'head': expected a head of 20 bytes, was 10"):
         convert(tmp_path / "b.dsb")
-    with pytest.raises(DataError, match="field 'size': expected .* bytes after the head"):
+    with pytest.raises(DataError, match=r"field 'size': expected .* bytes after the head"):
         convert(write(tmp_path / "c.dsb", ticks(), cut=5))
     with pytest.raises(DataError, match="field 'type': expected block type 24 version 2"):
         convert(write(tmp_path / "d.dsb", ticks(), version=3))
@@ -147,7 +147,15 @@ def test_real_blocks_equal_the_csv_beside_them(real_data_home: Path, day: str) -
     same = {"last_price": "price"} | {
         k: k
         for k in (
-            *("trading_date", "action_date", "action_time", "total_volume", "volume", "total_turnover", "turn_over"),
+            *(
+                "trading_date",
+                "action_date",
+                "action_time",
+                "total_volume",
+                "volume",
+                "total_turnover",
+                "turn_over",
+            ),
             *("open_interest", "diff_interest", "open", "high", "low", "pre_close", "pre_settle"),
             *("upper_limit", "lower_limit"),
         )

@@ -1,0 +1,285 @@
+"""The cache: atomic, keyed by what changes events, quick, and empty after a failure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mmsim.data
+from mmsim.data import store
+from mmsim.data.conversion import Conversion, build_events
+from mmsim.data.imports import ImportSettings, import_dataset
+from mmsim.data.manifest import Manifest, manifest, parse_manifest
+from mmsim.errors import ConfigError, DataError
+from mmsim.types import EVENT, Segment
+
+CSV_HEAD = (
+    "TradingDay,ActionDay,UpdateTime,UpdateMillisec,InstrumentID,LastPrice,Volume,Turnover,"
+    "BidPrice1,BidVolume1,AskPrice1,AskVolume1\n"
+)
+FUTURE = {"tick_size": "1", "multiplier": "10"}
+
+
+def csv_text(n: int = 2400, *, day: int = 20240110, broken: int = -1) -> str:
+    """`n` half-second rows from 09:00 on; in row `broken` bid and ask cross."""
+    out = [CSV_HEAD]
+    for i in range(n):
+        s = i // 2
+        clock = f"{9 + s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d},{500 * (i % 2)}"
+        bid = 3902 if i == broken else 3900 - i % 3
+        out.append(f"{day},{day},{clock},rb2405,{bid},{i},{i * 39000},{bid},5,3901,7\n")
+    return "".join(out)
+
+
+@pytest.fixture
+def csv_file(tmp_path: Path) -> Path:
+    path = tmp_path / "rb.csv"
+    path.write_text(csv_text())
+    return path
+
+
+@pytest.fixture
+def mine(empty_cache: Path, csv_file: Path) -> Manifest:
+    spec, _ = import_dataset("mine", [csv_file], ImportSettings("ctp", FUTURE))
+    return spec
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*")) if folder.exists() else []
+
+
+def test_import_then_load(mine: Manifest, csv_file: Path) -> None:
+    data = mmsim.data.load("mine", progress=False)
+    assert data.name == "mine"
+    assert data.events.dtype == EVENT
+    assert type(data.events) is np.ndarray
+    assert data.instrument.tick_value == 10.0
+    assert (data.level, data.view_depth, data.decision_ns) == ("snapshot", 1, 0)
+    assert data.counts["rows_read"] == 2400
+    assert (data.px_min, data.px_max) == (3898, 3901)
+    # 20 minutes: the default episode of 1.5 h shrinks so that every split has one
+    assert all(len(data.splits[s]) >= 1 for s in ("train", "validation", "test"))
+    assert mine.files[0].path == str(csv_file)
+    assert manifest("mine") == mine
+
+
+def test_second_load_is_quick_and_copy_on_write(mine: Manifest) -> None:
+    mmsim.data.load("mine", progress=False)
+    start = time.perf_counter()
+    data = mmsim.data.load("mine", progress=False)
+    assert time.perf_counter() - start < 0.2
+    before = (store.cache_folder(mine) / "events.npy").read_bytes()
+    data.events["px"][0] = 1
+    assert (store.cache_folder(mine) / "events.npy").read_bytes() == before
+    assert mmsim.data.load("mine", progress=False).events["px"][0] != 1
+
+
+def test_the_cache_stands_alone_and_a_changed_source_is_refused(mine: Manifest, csv_file: Path) -> None:
+    text = csv_file.read_text()
+    csv_file.unlink()
+    assert len(mmsim.data.load("mine", progress=False).events) > 0
+    csv_file.write_text(text)  # same content, another time: hashed again, then known
+    assert len(mmsim.data.load("mine", progress=False).events) > 0
+    csv_file.write_text(text + "\n")
+    with pytest.raises(DataError, match=r"rb\.csv: expected sha256 .*, was .*: mmsim data import mine again"):
+        mmsim.data.load("mine", progress=False)
+
+
+def test_missing_sources_say_where_and_what_to_do(
+    empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMSIM_DATA_HOME", str(tmp_path / "home"))
+    with pytest.raises(
+        DataError, match=r"no file cffex-if-tick/.*home.* and .*mmsim data fetch if"
+    ) as caught:
+        mmsim.data.load("if", progress=False)
+    assert str(empty_cache / "data") in str(caught.value)
+    with pytest.raises(DataError, match=r"other.*mmsim data fetch if"):
+        mmsim.data.load("if", data_home=tmp_path / "other", progress=False)
+    with pytest.raises(DataError, match=r"rb: the data are licensed.*mmsim data import rb FILES"):
+        mmsim.data.load("rb", progress=False)
+    assert contents(empty_cache) == []
+
+
+def test_a_file_with_another_hash_is_refused(
+    empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMSIM_DATA_HOME", str(tmp_path / "home"))
+    for file in manifest("if").files:
+        path = tmp_path / "home" / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"other")
+    with pytest.raises(DataError, match=r"expected sha256 c0f9d80e.*delete it and run mmsim data fetch if"):
+        mmsim.data.load("if", progress=False)
+    assert contents(empty_cache) == []
+
+
+def test_a_broken_file_leaves_nothing(empty_cache: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(csv_text(broken=77))
+    with pytest.raises(DataError, match=r"bad\.csv, row 79, field 'AskPrice1': .*crossed book"):
+        import_dataset("mine", [path], ImportSettings("ctp", FUTURE))
+    assert contents(empty_cache) == []
+    assert "mine" not in mmsim.data.names()
+
+
+def test_a_failed_write_leaves_nothing(
+    empty_cache: Path, csv_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.np, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        import_dataset("mine", [csv_file], ImportSettings("ctp", FUTURE))
+    assert [p for p in contents(empty_cache) if p != "datasets"] == []
+
+
+def test_two_processes_may_race(mine: Manifest) -> None:
+    folder = store.cache_folder(mine)
+    stored = store.stored(mine)
+    done = Conversion(stored.events.copy(), stored.segments, "snapshot", 1).finish()
+    # the other was first: its folder stays, ours goes, and what we get is whole
+    again = store.save(mine, done, [])
+    assert again.events.tobytes() == stored.events.tobytes()
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_concurrent_first_loads(mine: Manifest, empty_cache: Path) -> None:
+    import shutil
+
+    shutil.rmtree(empty_cache / "datasets")
+    code = "import mmsim.data, hashlib; print(hashlib.sha256(mmsim.data.load('mine').events.tobytes()).hexdigest())"
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        )
+        for _ in range(2)
+    ]
+    out = [job.communicate(timeout=120)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0]
+    assert out[0] == out[1] != ""
+    assert len(list((empty_cache / "datasets").iterdir())) == 1
+
+
+def test_the_key_follows_what_changes_events(mine: Manifest) -> None:
+    values = mine.model_dump(mode="json")
+    base = store.cache_folder(mine)
+
+    def folder(table: str, key: str, value: object) -> Path:
+        changed = {**values, table: {**values[table], key: value}}
+        return store.cache_folder(parse_manifest(changed, "x"))
+
+    assert folder("instrument", "tick_size", "2") != base
+    assert folder("instrument", "sessions", [["09:00", "10:00"]]) != base
+    assert folder("options", "depth", 1) != base
+    # what only changes the use of events does not convert again
+    assert folder("replay", "episode_s", 30) == base
+    assert folder("instrument", "unit_lots", 7) == base
+
+
+def test_a_damaged_cache_is_named(mine: Manifest) -> None:
+    folder = store.cache_folder(mine)
+    content = (folder / "events.npy").read_bytes()
+    (folder / "events.npy").write_bytes(content[:-100])
+    with pytest.raises(DataError, match=r"the cached dataset is damaged .*delete this folder"):
+        mmsim.data.load("mine", progress=False)
+
+
+def test_import_refuses_taken_names_and_missing_settings(mine: Manifest, csv_file: Path) -> None:
+    with pytest.raises(ConfigError, match="was imported before: give --force"):
+        import_dataset("mine", [csv_file], ImportSettings("ctp", FUTURE))
+    import_dataset("mine", [csv_file], ImportSettings("ctp", FUTURE, force=True))
+    with pytest.raises(ConfigError, match="comes with mmsim"):
+        import_dataset("if", [csv_file], ImportSettings("ctp", FUTURE))
+    with pytest.raises(ConfigError, match="needs the contract's tick size"):
+        import_dataset("new", [csv_file], ImportSettings("ctp"))
+    with pytest.raises(ConfigError, match=r"unknown format 'ctpp'.*did you mean 'ctp'"):
+        import_dataset("new", [csv_file], ImportSettings("ctpp", FUTURE))
+    with pytest.raises(DataError, match="expected a file, was none"):
+        import_dataset("new", [csv_file.parent / "no.csv"], ImportSettings("ctp", FUTURE))
+    with pytest.raises(ConfigError, match="name: "):
+        import_dataset("New One", [csv_file], ImportSettings("ctp", FUTURE))
+    with pytest.raises(DataError, match="expected 5 levels as asked by --depth, was 1"):
+        import_dataset("new", [csv_file], ImportSettings("ctp", FUTURE, depth=5))
+    with pytest.raises(DataError, match="expected market events, was none"):
+        import_dataset("new", [csv_file], ImportSettings("ctp", {**FUTURE, "sessions": [["16:00", "17:00"]]}))
+
+
+def test_a_licensed_market_takes_its_shipped_constants(empty_cache: Path, tmp_path: Path) -> None:
+    for day in (10, 11, 12):
+        (tmp_path / f"{day}.csv").write_text(csv_text(day=20240100 + day))
+    spec, data = import_dataset(
+        "rb", [tmp_path / f"{d}.csv" for d in (12, 10, 11)], ImportSettings("ctp", episode_s=300)
+    )
+    assert [s.label for s in data.segments] == ["2024-01-10", "2024-01-11", "2024-01-12"]
+    assert data.instrument.multiplier == 10
+    assert "shfe" in data.fees
+    assert spec.imported
+    assert manifest("rb") == spec
+    assert data.splits["train"][0].segment == 0
+    assert data.splits["test"][-1].segment == 2
+
+
+def test_simulated_markets_come_from_the_generator(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import types
+
+    calls = []
+
+    def generate(spec: Manifest) -> Conversion:
+        calls.append(spec.name)
+        ts = np.arange(0, 4000, dtype=np.int64) * 10**9
+        side = np.where(np.arange(4000) % 2, 1, -1)
+        rows = build_events(ts=ts, kind=6, side=side, px=10 - side, qty=spec.generator["qty"], flags=1)
+        return Conversion(rows, (Segment(0, 4000, "day"),), "L2")
+
+    monkeypatch.setitem(sys.modules, "mmsim.flow.markets", types.SimpleNamespace(generate=generate))
+    values = {
+        "name": "sim",
+        "title": "sim",
+        "kind": "simulated",
+        "generator": {"qty": 3},
+        "instrument": {"name": "sim", "tick_size": "1"},
+        "replay": {"level": "L2", "decision_ns": 10**9, "episode_s": 100},
+        "splits": {"fractions": [0.5, 0.25, 0.25]},
+    }
+    spec = parse_manifest(values, "sim")
+    data = store.build(spec, store.stored(spec))
+    assert data.simulated
+    assert data.splits["train"][0].end_ts == 100 * 10**9
+    store.stored(spec)
+    assert calls == ["sim"]
+    digest = store.events_sha256(data.events)
+    store.stored(parse_manifest(values | {"events_sha256": digest}, "sim"))
+    with pytest.raises(DataError, match="expected a generated event array with sha256 0000"):
+        store.stored(parse_manifest(values | {"events_sha256": "0" * 64}, "sim"))
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "recv"),
+    [
+        ("if", "snapshot", False),
+        ("rb-sample", "snapshot", False),
+        pytest.param("btcusdt", "L2", True, marks=pytest.mark.slow),
+    ],
+)
+def test_real_markets_load(real_data_home: Path, name: str, level: str, recv: bool) -> None:
+    data = mmsim.data.load(name, progress=False)
+    assert data.level == level
+    assert (data.recv_ts is not None) == recv
+    assert data.counts["crossed_books"] == 0
+    spec = manifest(name)
+    for split, episodes in data.splits.items():
+        labels = getattr(spec.splits, split)
+        assert {data.segments[e.segment].label for e in episodes} == set(labels)
+    start = time.perf_counter()
+    mmsim.data.load(name, progress=False)
+    assert time.perf_counter() - start < 0.2
