@@ -18,7 +18,7 @@ class CMM(PredictiveMaker):
     fusion : str
         ``hajek`` (consensus weights with the prior chosen on validation), ``hajek_pure`` (no prior),
         ``mean``, ``validation`` (weights proportional to 1 / validation MSE) or ``regime``.
-    kappa, rho, max_units
+    kappa, rho, max_units, slack
         Constants of the order rule; None: the card's.
     """
 

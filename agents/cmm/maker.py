@@ -22,13 +22,14 @@ class PredictiveMaker(Strategy):
 
     Parameters
     ----------
-    kappa, rho, max_units
+    kappa, rho, max_units, slack
         Constants of the order rule (`RuleParams`); None: the card's, chosen on validation.
     """
 
     kappa: float | None = None
     rho: float | None = None
     max_units: int | None = None
+    slack: float | None = None
 
     @abstractmethod
     def predict(self, obs: Observation) -> tuple[float, float, float] | None:
@@ -45,6 +46,7 @@ class PredictiveMaker(Strategy):
             card.kappa if self.kappa is None else self.kappa,
             card.rho if self.rho is None else self.rho,
             card.max_units if self.max_units is None else self.max_units,
+            card.slack if self.slack is None else self.slack,
         )
         self._limits = (ctx.max_inventory, ctx.unit, ctx.max_order)
         self._units = 0.0

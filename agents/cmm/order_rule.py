@@ -19,17 +19,20 @@ class RuleParams:
 
     ``kappa`` skews the reservation price against the inventory (in predicted spreads at a full
     inventory), ``rho`` is the share of the predicted volume that we offer, ``max_units`` caps one order.
+    ``slack`` (ticks, below 1/2) is taken off before a price is rounded away from the market: at 0 the least
+    prediction moves a quote by a whole tick and costs it its place in the queue.
     """
 
     kappa: float = 1.0
     rho: float = 0.05
     max_units: int = 1
+    slack: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.kappa >= 0 and self.rho >= 0 and self.max_units >= 1):
+        if not (self.kappa >= 0 and self.rho >= 0 and self.max_units >= 1 and 0 <= self.slack < 0.5):
             raise ConfigError(
-                f"order rule: expected kappa >= 0, rho >= 0, max_units >= 1, was {self.kappa}, {self.rho}, "
-                f"{self.max_units}"
+                "order rule: expected kappa >= 0, rho >= 0, max_units >= 1, 0 <= slack < 0.5, was "
+                f"{self.kappa}, {self.rho}, {self.max_units}, {self.slack}"
             )
 
 
@@ -77,7 +80,7 @@ def order_rule(
     -------
     Orders
         Reservation price ``p = mid + dm - kappa (q/Q) s``, half spread ``e = max(s, 1) / 2``;
-        ``ask = max(ceil(p + e), bid_px + 1)``, ``bid = min(floor(p - e), ask_px - 1)``;
+        ``ask = max(ceil(p + e - slack), bid_px + 1)``, ``bid = min(floor(p - e + slack), ask_px - 1)``;
         ``N = clip(round(rho expm1(v)), 1, max_units)`` units, ask ``round(N (1 + q/Q))``, bid
         ``round(N (1 - q/Q))`` units (half up), cut to the lots that keep ``|inventory| <= Q`` even if
         the side fills completely; nothing at a price below one tick.
@@ -99,8 +102,8 @@ def order_rule(
     load = inventory / max_inventory if max_inventory > 0 else 0.0
     reservation = 0.5 * (bid_px + ask_px) + dm - params.kappa * load * s
     half = 0.5 * max(s, 1.0)
-    ask = max(math.ceil(reservation + half), bid_px + 1)
-    bid = min(math.floor(reservation - half), ask_px - 1)
+    ask = max(math.ceil(reservation + half - params.slack), bid_px + 1)
+    bid = min(math.floor(reservation - half + params.slack), ask_px - 1)
     # expm1 overflows past 709; anything near the cap is the cap.
     units = min(max(math.floor(params.rho * math.expm1(min(v, 50.0)) + 0.5), 1), params.max_units)
     ask_qty = unit * math.floor(units * (1.0 + load) + 0.5)

@@ -18,7 +18,8 @@ from mmsim_agents.cmm.brain import Brain, Prediction
 from mmsim_agents.cmm.maker import PredictiveMaker
 from mmsim_agents.cmm.order_rule import RuleParams
 
-KAPPAS = (0.5, 1.0, 2.0, 4.0, 8.0)
+KAPPAS = (0.25, 0.5, 1.0, 2.0, 4.0)
+SLACKS = (0.0, 0.25, 0.45)
 SIZES = ((0.0, 1), (0.02, 3), (0.1, 3))  # (rho, max_units)
 RISK = 0.5  # price of a lot of mean absolute inventory, mean spreads an episode
 N_LATENCIES = 512
@@ -47,7 +48,7 @@ def tune_rule(
     tables: Sequence[Mapping[int, Prediction | None]],
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[RuleParams, list[dict[str, Any]]]:
-    """Choose kappa, rho and max_units by runs on validation episodes.
+    """Choose kappa, rho, max_units and slack by runs on validation episodes.
 
     The best has the largest mean over episodes of ``PnL - RISK * MAP * mean spread`` (tick-lots, before
     fees, inventory closed at the end): profit less half a spread for every lot held on average. A
@@ -60,12 +61,15 @@ def tune_rule(
     list of dict
         Every point with its PnL and MAP, for the card.
     """
-    grid = [RuleParams(kappa, rho, units) for kappa, (rho, units) in itertools.product(KAPPAS, SIZES)]
+    grid = [
+        RuleParams(kappa, rho, units, slack)
+        for slack, kappa, (rho, units) in itertools.product(SLACKS, KAPPAS, SIZES)
+    ]
     points: list[dict[str, Any]] = []
     for i, rule in enumerate(grid):
         pnl, held, score = [], [], []
         for k, (episode, table) in enumerate(zip(episodes, tables, strict=True)):
-            maker = Replayed(kappa=rule.kappa, rho=rule.rho, max_units=rule.max_units)
+            maker = Replayed(**asdict(rule))
             maker._table = table
             result = session.run(maker, episode, k)
             steps = result.steps

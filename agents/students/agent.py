@@ -14,7 +14,7 @@ class Student(PredictiveMaker):
 
     Parameters
     ----------
-    kappa, rho, max_units
+    kappa, rho, max_units, slack
         Constants of the order rule; None: the card's.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +142,7 @@ def test_replayed_predictions_give_the_same_fills(
     brain = Brain(
         ckpt.shape, ckpt.weights, ckpt.norm, ckpt.fusions["hajek"], ckpt.thresholds, ckpt.span, unit=1
     )
-    maker = Replayed(kappa=ckpt.rule.kappa, rho=ckpt.rule.rho, max_units=ckpt.rule.max_units)
+    maker = Replayed(**asdict(ckpt.rule))
     maker._table = predictions(brain, raw["validation"][0])
     session = Session(market, checkpoints=trained[0])
     episode = market.splits["validation"][0]

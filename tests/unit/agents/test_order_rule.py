@@ -34,6 +34,17 @@ def test_prices_by_hand(
     assert (got.bid_px, got.ask_px) == want
 
 
+def test_slack_keeps_a_quote_in_its_queue() -> None:
+    def px(dm: float, slack: float) -> tuple[int, int]:
+        got = order_rule(100, 101, dm, 1.0, 0.0, 0, 10, 1, 10, RuleParams(slack=slack))
+        return got.bid_px, got.ask_px
+
+    assert px(0.1, 0.0) == (100, 102) and px(-0.1, 0.0) == (99, 101)
+    assert px(0.1, 0.25) == (100, 101) and px(-0.1, 0.25) == (100, 101)
+    assert px(0.3, 0.25) == (100, 102) and px(-0.3, 0.25) == (99, 101)
+    assert px(0.0, 0.45) == (100, 101)
+
+
 def test_sizes_by_hand() -> None:
     rule = RuleParams(rho=0.1, max_units=4)
     v = math.log1p(25)  # 25 units trade, a tenth is 2.5, rounded half up to 3
@@ -58,7 +69,13 @@ def test_sizes_by_hand() -> None:
     load=st.floats(-1, 1),
     unit=st.sampled_from([1, 7, 100]),
     max_order=st.integers(1, 2000),
-    rule=st.builds(RuleParams, kappa=st.floats(0, 20), rho=st.floats(0, 10), max_units=st.integers(1, 20)),
+    rule=st.builds(
+        RuleParams,
+        kappa=st.floats(0, 20),
+        rho=st.floats(0, 10),
+        max_units=st.integers(1, 20),
+        slack=st.floats(0, 0.49),
+    ),
 )
 @settings(max_examples=300, deadline=None)
 def test_no_order_ever_breaks_a_limit(
@@ -88,7 +105,7 @@ def test_no_order_ever_breaks_a_limit(
 
 
 def test_bad_values_are_refused() -> None:
-    for kwargs in ({"kappa": -1.0}, {"rho": float("nan")}, {"max_units": 0}):
+    for kwargs in ({"kappa": -1.0}, {"rho": float("nan")}, {"max_units": 0}, {"slack": 0.5}):
         with pytest.raises(ConfigError, match="order rule"):
             RuleParams(**kwargs)
     for bad in (float("nan"), float("inf")):
