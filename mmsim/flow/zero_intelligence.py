@@ -202,6 +202,12 @@ def generate_events(
     # index 0 is the touch crossed by nobody; distance d reads entry d
     cancel_rate = np.array([flow.cancel_rates[0], *flow.cancel_rates], np.int64)
     regimes = np.array(flow.regimes, np.int64)
+    # the kernel draws events by (32 random bits) x (sum of rates), which must fit 63 bits
+    fastest = 2 * int(cancel_rate.max()) * max_orders + 2 * int(add_cum[-1]) + flow.fill_rate
+    if fastest + flow.market_rate * int(regimes[:, 1].max()) // int(k.ONE) >= 2**31:
+        raise ConfigError(
+            f"flow: expected rates that add up to less than {2**31} micro-events/s with {max_orders} orders"
+        )
     capacity = 4 * max_orders + int(12 * (end_ts - start_ts) / 1e9)
     while True:
         orders, levels, state = empty_book(max_orders, window)
