@@ -108,7 +108,7 @@ def _chunk_path(folder: Path, i: int, chunk: int) -> Path:
 
 def _valid(path: Path, n: int, keep: list[int], model: TeacherModel) -> bool:
     try:
-        return np.load(path, mmap_mode="r").shape == (n, len(keep), model.width)
+        return bool(np.load(path, mmap_mode="r").shape == (n, len(keep), model.width))
     except (OSError, ValueError):
         return False
 

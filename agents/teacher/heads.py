@@ -59,7 +59,8 @@ class Heads:
     def predict_standard(self, z: npt.NDArray[np.floating]) -> F64:
         """Predict from the standardised states of each task's layer, ``(n, 3, d)``."""
         out = np.einsum("ncd,cd->nc", np.asarray(z, np.float64), self.weight.astype(np.float64)) + self.bias
-        return np.clip(out, self.low, self.high)
+        clipped: F64 = np.clip(out, self.low, self.high)
+        return clipped
 
     @property
     def digest(self) -> str:

@@ -231,7 +231,7 @@ def cut_points(nfp: npt.NDArray[np.floating]) -> tuple[int, int]:
 
 def _scaled(light: npt.NDArray[np.floating]) -> F64:
     # Contributions whose means over samples sum to 1 over layers (as NFP does).
-    total = np.maximum(np.asarray(light, np.float64).mean(1), 0.0).sum()
+    total = np.maximum(np.asarray(light, np.float64).sum(1) / max(light.shape[1], 1), 0.0).sum()
     return np.asarray(light, np.float64) / total if total > 0 else np.zeros(light.shape)
 
 

@@ -51,7 +51,8 @@ class RidgePath:
         self._scores: F64 = self._vectors.T @ (centred.T @ (y - self._y_mean))
 
     def _solve(self, penalty: F64 | float) -> F64:
-        return self._scores / (self._values[:, None] + penalty)
+        scaled: F64 = self._scores / (self._values[:, None] + penalty)
+        return scaled
 
     def choose(self, x: npt.NDArray[np.floating], y: F64) -> tuple[F64, F64]:
         """Choose the penalty per target on other data.
