@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsim.agent import Agent, Observation, Quotes, Strategy
+from mmsim.agent import O_N_ORDERS, Agent, Observation, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, MmsimError
 from mmsim.testing.scenarios import Market, observe, play, quote_problem, replay, scenarios, tiny_markets
@@ -200,7 +200,9 @@ def _returns_quotes(bench: _Bench) -> str:
 def _leaves_observation_alone(bench: _Bench) -> str:
     for market in bench.markets:
         agent = bench.started(market)
-        for raw in market.raws:
+        for recorded in market.raws:
+            raw = recorded.copy()
+            raw[O_N_ORDERS] = 2
             obs = Observation(raw.copy(), np.zeros(2, OWN_ORDER))
             agent.quote(obs)
             if not np.array_equal(obs.raw, raw) or obs.orders.tobytes() != bytes(obs.orders.nbytes):
@@ -227,11 +229,19 @@ def _quotes_are_valid(bench: _Bench) -> str:
 
 def _own_random_numbers_only(bench: _Bench) -> str:
     market = bench.markets[0]
-    before = random.getstate(), repr(np.random.get_state(legacy=False))  # noqa: NPY002 (watching it)
-    agent = bench.started(market)
-    for raw in market.raws:
-        agent.quote(observe(raw.copy()))
-    after = random.getstate(), repr(np.random.get_state(legacy=False))  # noqa: NPY002 (watching it)
+    saved = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one is what we watch)
+    try:
+        # a state that no agent seeds to by chance
+        random.seed(0x6D6D_7369_6D)
+        np.random.seed(0x6D6D_7369)  # noqa: NPY002
+        before = random.getstate(), repr(np.random.get_state(legacy=False))  # noqa: NPY002
+        agent = bench.started(market)
+        for raw in market.raws:
+            agent.quote(observe(raw.copy()))
+        after = random.getstate(), repr(np.random.get_state(legacy=False))  # noqa: NPY002
+    finally:
+        random.setstate(saved[0])
+        np.random.set_state(saved[1])  # noqa: NPY002
     if before != after:
         return "it draws from (or seeds) a global random generator; use ctx.rng, given to reset(ctx)"
     return ""
