@@ -34,7 +34,7 @@ from mmsim.agent import (
     OBS_SIZE,
 )
 from mmsim.errors import Status
-from mmsim.sim.ladder import copy_depth
+from mmsim.sim.ladder import copy_depth, note_mid
 from mmsim.sim.layout import (
     A_ID,
     A_KIND,
@@ -361,6 +361,7 @@ def advance(ev, know, lad, ords, st, own, req, ack, ring, fills, steps, obs, own
             write_step(st, steps, t, 0, want, 0, 0, mid2, q[O_BID_PX], q[O_ASK_PX])
             st[S_RING_H] += 1
             continue
+        note_mid(st)
         deliver(st, own, ring, obs, own_view)
         st[S_RING_H] += 1
         st[C_ASKED] += 1
@@ -370,5 +371,6 @@ def advance(ev, know, lad, ords, st, own, req, ack, ring, fills, steps, obs, own
         return DECIDE
     if st[S_NFILL] + take_room(st) >= fills.shape[0]:
         return FILLS_FULL
+    note_mid(st)
     close_out(lad, st, own, fills, ack, st[S_END])
     return END

@@ -76,7 +76,7 @@ def clear_book(lad, st):
 
 @inline_kernel
 def note_mid(st):
-    """Remember the mid and best prices while the book is two-sided."""
+    """Remember the mid and best prices if the book is two-sided (at fills, decisions and the end)."""
     if st[S_NB] > 0 and st[S_NA] > 0:
         st[S_LAST_BB] = st[S_BASE] + st[S_BB]
         st[S_LAST_BA] = st[S_BASE] + st[S_BA]

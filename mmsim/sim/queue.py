@@ -16,6 +16,7 @@ fill rules, one function each (a bid is described; an ask is its mirror image):
 from __future__ import annotations
 
 from mmsim._jit import inline_kernel, kernel
+from mmsim.sim.ladder import note_mid
 from mmsim.sim.layout import (
     A_ID,
     A_KIND,
@@ -93,6 +94,7 @@ def own_bounds(st, own):
 @kernel
 def book_fill(st, fills, ts, order_id, side, px, qty, maker, reason, decision):
     """Write one fill row and move inventory and cash, all in integers."""
+    note_mid(st)
     f = fills[st[S_NFILL]]
     f.ts = ts
     f.order_id = order_id

@@ -340,7 +340,7 @@ class Session:
                 raise self._fault(f"{name} size: expected a positive quantity in lots, was {qty}")
             if not 0 < px <= _MAX_PX:
                 raise self._fault(f"{name} price: expected 1 to {_MAX_PX} ticks, was {px}")
-            if px in flat[::2]:
+            if flat and px in flat[::2]:
                 raise self._fault(f"{name}: expected one level a price, was two at {px}")
             flat.append(px)
             flat.append(qty)
@@ -364,9 +364,9 @@ class Session:
             bids, asks, post_only, take = quotes
         except (TypeError, ValueError):
             raise self._fault(f"quote returned {quotes!r}, expected Quotes") from None
-        bid, bid_qty = self._side(bids, "bid")
-        ask, ask_qty = self._side(asks, "ask")
-        if bid and ask and max(bid[::2]) >= min(ask[::2]):
+        bid, bid_qty = self._side(bids, "bid") if bids else ([], 0)
+        ask, ask_qty = self._side(asks, "ask") if asks else ([], 0)
+        if bid and ask and (bid[0] >= ask[0] or max(bid[::2]) >= min(ask[::2])):
             raise self._fault(
                 f"crossed pair: bid {max(bid[::2])} is not below ask {min(ask[::2])} (ticks)"
             )
@@ -374,12 +374,13 @@ class Session:
             take = self._whole(take, "take", "lots")
         held = int(self._st[L.S_AINV])
         most, largest = self.max_inventory, self.max_order
-        if held + bid_qty + max(take, 0) > most or held - ask_qty + min(take, 0) < -most:
+        buy, sell = (bid_qty + take, ask_qty) if take > 0 else (bid_qty, ask_qty - take)
+        if held + buy > most or held - sell < -most:
             raise self._fault(
                 f"beyond its limits: inventory {held}, bids {bid_qty}, asks {ask_qty}, take {take} could "
                 f"leave +-{most} lots"
             )
-        if max(bid_qty, ask_qty, abs(take)) > largest:
+        if buy > largest or sell > largest:
             raise self._fault(
                 f"beyond its limits: bids {bid_qty}, asks {ask_qty}, take {take} lots, expected at most "
                 f"{largest} a side (sim.max_order_units)"

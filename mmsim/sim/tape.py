@@ -112,7 +112,6 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack):
             if qty > 0 and quote_reaches_own(st, side, px):
                 own_cross(st, own, fills, ack, e.ts, -side, px, -1)
         set_level(lad, st, row, ix, qty)
-        note_mid(st)
         return OK
     if kind == TRADE:
         if e.flags & F_AUCTION:
@@ -121,6 +120,7 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack):
         if live:
             rest = -side
             if side == 0:  # unknown aggressor: the side of the mid on which it printed
+                note_mid(st)
                 gap = 2 * px - st[S_MID2]
                 rest = 1 if gap < 0 else (-1 if gap > 0 else 0)
             if rest != 0 and trade_reaches_own(st, rest, px):
@@ -131,7 +131,6 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack):
         if live and at_own_price(st, side, px):
             own_hide(st, own, side, px)
         set_level(lad, st, row, ix, 0)
-        note_mid(st)
         return OK
     if kind < ADD or kind > EXECUTE:
         return BAD_KIND
@@ -147,7 +146,6 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack):
         set_level(lad, st, row, ix, lad[row, ix] + qty)
         if live and e.flags & F_SEED and at_own_price(st, side, px):
             own_seed(st, own, side, px, lad[row, ix])
-        note_mid(st)
         return OK
     if ords[oid, ORDER_PX] != px or ords[oid, ORDER_QTY] < qty:
         return BAD_ORDER
@@ -170,5 +168,4 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack):
     if live and at_own_price(st, side, px):
         own_order_left(st, own, side, px, qty, seq, after)
     set_level(lad, st, row, ix, after)
-    note_mid(st)
     return OK

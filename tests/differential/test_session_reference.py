@@ -1,0 +1,123 @@
+"""The kernel against the naive replay: the same market and maker, the same fills, row by row."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmsim.agent import Observation, Quotes, Strategy
+from mmsim.config import SimConfig
+from mmsim.sim.reference import Replay
+from mmsim.sim.session import Session
+from mmsim.testing.markets import tiny_market
+from mmsim.types import MarketData
+
+MAX_INVENTORY = 6
+
+
+def quotes_of(seed: int, step: int, bid: int, ask: int, inventory: int) -> Quotes:
+    """A maker that does everything: several levels, sizes up and down, takes, crosses, pulls."""
+    rng = random.Random(f"{seed}-{step}-{bid}-{ask}-{inventory}")
+    if rng.random() < 0.1:
+        return Quotes.none()
+    room = {1: MAX_INVENTORY - inventory, -1: MAX_INVENTORY + inventory}
+    sides: dict[int, list[tuple[int, int]]] = {1: [], -1: []}
+    for side, best in ((1, bid), (-1, ask)):
+        for k in rng.sample(range(-1, 4), rng.randint(0, 3)):
+            qty = rng.randint(1, 3)
+            if qty <= room[side]:
+                room[side] -= qty
+                sides[side].append((best - side * k, qty))
+    if sides[1] and sides[-1] and max(sides[1])[0] >= min(sides[-1])[0]:
+        sides[-1] = []
+    take = rng.choice([0, 0, 0, 1, -1])
+    if take and room[take] < 1:
+        take = 0
+    return Quotes(tuple(sides[1]), tuple(sides[-1]), post_only=rng.random() < 0.7, take=take)
+
+
+class Random(Strategy):
+    """`quotes_of` as an agent."""
+
+    seed: int = 0
+
+    def quote(self, obs: Observation) -> Quotes:
+        return quotes_of(self.seed, obs.step, obs.bid_px, obs.ask_px, obs.inventory)
+
+
+def both(data: MarketData, sim: SimConfig, seed: int) -> tuple[list[Any], list[Any], Session, Replay]:
+    episode = data.splits["test"][0]
+    segment = data.segments[episode.segment]
+    session = Session(data, sim)
+    result = session.run(Random(seed=seed), episode)
+    fields = ["ts", "order_id", "side", "px", "qty", "maker", "reason"]
+    kernel = result.fills[fields].tolist()
+    naive = Replay(
+        rows=data.events[segment.start : segment.stop].tolist(),
+        l3=data.level == "L3",
+        start=episode.start_ts,
+        end=episode.end_ts,
+        interval=session.decision_ns,
+        view=data.view_depth,
+        feed=sim.feed_latency_ns,
+        order_latency=sim.order_latency_ns,
+        ack_latency=sim.ack_latency_ns,
+        decision_latency=sim.decision_latency_ns if sim.latency == "fixed" else 0,
+        max_inventory=MAX_INVENTORY,
+        risk_averse=sim.queue_model == "risk_averse",
+        always=sim.replace == "always",
+        known_at=None if data.recv_ts is None else data.recv_ts[segment.start : segment.stop].tolist(),
+    )
+    naive.run(lambda step, bid, ask, inv: quotes_of(seed, step, bid, ask, inv))
+    return kernel, naive.fills, session, naive
+
+
+MS = 1_000_000
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    level=st.sampled_from(["L3", "L2", "snapshot"]),
+    seed=st.integers(0, 10_000),
+    latency=st.sampled_from([0, 0, 1, 7 * MS, 40 * MS, 700 * MS]),
+    ack=st.sampled_from([0, 3 * MS, 900 * MS]),
+    feed=st.sampled_from([0, 0, 5 * MS, 1_300 * MS]),
+    thinking=st.sampled_from([0, 2 * MS, 650 * MS]),
+    queue=st.sampled_from(["auto", "risk_averse"]),
+    replace=st.sampled_from(["diff", "diff", "always"]),
+    depth=st.sampled_from([0, 2, 3]),
+    spread=st.integers(1, 3),
+)
+def test_kernel_equals_the_naive_replay(
+    level: str, seed: int, latency: int, ack: int, feed: int, thinking: int, queue: str, replace: str,
+    depth: int, spread: int,
+) -> None:  # fmt: skip
+    data = tiny_market(
+        seed, level=level, seconds=30, events_per_second=40, spread_ticks=spread,
+        view_depth=depth if level == "snapshot" else 0, max_inventory_units=MAX_INVENTORY,
+    )  # fmt: skip
+    sim = SimConfig(
+        order_latency_ns=latency, ack_latency_ns=ack, feed_latency_ns=feed, latency="fixed",
+        decision_latency_ns=thinking, queue_model=queue, replace=replace,
+    )  # fmt: skip
+    kernel, naive, session, slow = both(data, sim, seed)
+    assert kernel == naive
+    assert session.counters["missed"] == slow.missed
+
+
+@pytest.mark.parametrize("level", ["L3", "L2"])
+def test_recorded_receive_times(level: str) -> None:
+    data = tiny_market(5, level=level, seconds=60, events_per_second=40, max_inventory_units=MAX_INVENTORY)  # type: ignore[arg-type]
+    jitter = np.random.default_rng(1).integers(0, 400 * MS, len(data.events))
+    recv = np.maximum.accumulate(data.events["ts"] + jitter)
+    from dataclasses import replace
+
+    data = replace(data, recv_ts=recv)
+    kernel, naive, _, _ = both(data, SimConfig(order_latency_ns=2 * MS, ack_latency_ns=1 * MS), 3)
+    assert len(kernel) > 10
+    assert kernel == naive
