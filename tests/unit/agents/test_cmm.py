@@ -255,3 +255,13 @@ def test_too_little_data_is_named(raw: dict[str, Raw], market: MarketData) -> No
         fit_normaliser([raw["train"][0][:25]], 1)
     with pytest.raises(DataError, match="needs a train split"):
         record(replace(market, splits={"train": ()}), "train", SimConfig())
+
+
+def test_command_line_names_a_wrong_agent(capsys: pytest.CaptureFixture[str]) -> None:
+    from mmsim.cli.main import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "cmmm", "--dataset", "sim-rb"])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "(did you mean 'cmm'?)" in err
