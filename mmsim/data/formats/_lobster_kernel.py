@@ -14,7 +14,7 @@ from mmsim._jit import kernel
 
 # counters of the kernel
 COUNTERS = (
-    "adds_out_of_view",  # new order beyond the last visible level: no rows
+    "messages_out_of_view",  # new order or cancel beyond the last level in use: no rows
     "unknown_order_messages",  # cancel or execution that hit a seed
     "size_beyond_order",  # message took more than the order (and the seeds of its level) held
     "price_of_order_differs",  # message names another price than the order's
@@ -219,6 +219,9 @@ def convert_messages(
                     counts[4] += 1
                     qty = slots[slot, 1]
                 taken = _take(out, state, slots, free, slot_of, code, slot, qty, kind)
+            elif kind != 4 and _out_of_view(book_px, book_qty, before, b, px):
+                counts[0] += 1
+                qty, taken = code[0], code[0]
             else:
                 counts[1] += 1
                 taken = _take_at(out, state, slots, free, slot_of, code, px, side, qty, kind, code[0])

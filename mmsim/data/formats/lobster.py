@@ -39,10 +39,10 @@ from mmsim.data.formats._text import (
     source_date,
     to_steps,
 )
-from mmsim.errors import DataError
+from mmsim.errors import ConfigError, DataError
 from mmsim.types import EVENT, Instrument, Segment
 
-OPTIONS = frozenset({"date"})
+OPTIONS = frozenset({"date", "depth"})
 TIMEZONE = "America/New_York"  # of LOBSTER's seconds after midnight; the manifest's `timezone` must say so
 
 _FIELDS = ("time", "type", "order_id", "size", "price", "direction")
@@ -111,12 +111,14 @@ def _messages(text: SourceText, tick: int, lot: int, counts: dict[str, int]) -> 
     return {"ts": ts, "kind": kind, "owner": owner, "qty": qty, "px": px, "side": side}
 
 
-def _books(text: SourceText, tick: int, lot: int) -> tuple[Ints, Ints]:
+def _books(text: SourceText, tick: int, lot: int, use: int | None) -> tuple[Ints, Ints]:
     # (n, 2, depth) prices in ticks and quantities in lots, bids first; quantity 0 where there is no level
     columns = text.data.split(b"\n", 1)[0].count(b",") + 1
     if columns % 4:
         raise DataError(f"expected 4 columns a level, was {columns} columns", source=text.name, row=1)
     depth = columns // 4
+    if use is not None and not 1 <= use <= depth:
+        raise DataError(f"expected {use} levels as asked by the option depth, was {depth}", source=text.name)
     fields = [
         f"{side}_{what}_{k + 1}"
         for k in range(depth)
@@ -157,15 +159,20 @@ def _books(text: SourceText, tick: int, lot: int) -> tuple[Ints, Ints]:
         source=text.name,
         field="bid_price_1",
     )
-    return px, qty
+    return np.ascontiguousarray(px[:, :, :use]), np.ascontiguousarray(qty[:, :, :use])
 
 
 def _one_day(
-    message: SourceText, orderbook: SourceText, instrument: Instrument, day: str, out: Conversion
+    message: SourceText,
+    orderbook: SourceText,
+    instrument: Instrument,
+    day: str,
+    use: int | None,
+    out: Conversion,
 ) -> npt.NDArray[np.void]:
     tick, lot = instrument_units(instrument, 4, 0)
     m = _messages(message, tick, lot, out.counts)
-    book_px, book_qty = _books(orderbook, tick, lot)
+    book_px, book_qty = _books(orderbook, tick, lot, use)
     n, depth = len(m["ts"]), book_px.shape[2]
     if len(book_px) != n:
         raise DataError(f"expected {n} rows, one a message, was {len(book_px)}", source=orderbook.name)
@@ -238,7 +245,8 @@ def convert(
         Prices (USD x 10,000) become multiples of ``tick_size``, sizes (shares) of ``lot_size``; times are
         seconds after midnight in ``timezone``.
     options : mapping
-        ``date``: trading day ``YYYY-MM-DD`` if the file names do not hold it.
+        ``date``: trading day ``YYYY-MM-DD`` if the file names do not hold it; ``depth``: levels a side to
+        use (default: all that the files have).
     progress : callable
         Called with (stage, fraction).
 
@@ -252,6 +260,10 @@ def convert(
         Naming file, row and field of the first thing that is not as LOBSTER documents it.
     """
     check_options(options, OPTIONS, "lobster")
+    try:
+        use = None if options.get("depth") is None else int(options["depth"])
+    except ValueError:
+        raise ConfigError(f"option 'depth': expected a number of levels, was {options['depth']!r}") from None
     progress("reading", 0.0)
     pairs = _pairs(list(paths))
     out = Conversion(events=np.zeros(0, dtype=EVENT), segments=(), level="L3", checks={"crossed_books": 0})
@@ -261,7 +273,7 @@ def convert(
     for k, (message, orderbook) in enumerate(pairs):
         progress(f"converting {message.name}", k / len(pairs))
         day = source_date([message.name], options.get("date") if len(pairs) == 1 else None)
-        parts.append(_one_day(message, orderbook, instrument, day, out))
+        parts.append(_one_day(message, orderbook, instrument, day, use, out))
         segments.append(Segment(start, start + len(parts[-1]), day))
         start += len(parts[-1])
     out.events, out.segments = np.concatenate(parts), tuple(segments)

@@ -202,6 +202,12 @@ def test_a_naive_market_seen_through_lobster_comes_back_exactly(tmp_path_factory
     assert all(v == 0 for k, v in out.checks.items() if k.startswith("corrected_"))
     assert out.counts["rows_read"] == n and out.view_depth == depth and out.level == "L3"
     assert (np.diff(out.events["ts"]) >= 0).all()
+    assert out.checks["messages_out_of_view"] == out.checks["size_beyond_order"] == 0
+    for depth_used in range(1, depth):
+        fewer = lobster.convert(paths, STOCK, {"depth": depth_used}, no_progress)
+        assert fewer.view_depth == depth_used
+        assert fewer.checks["states_equal_without_correction"] == n
+        assert fewer.checks["size_beyond_order"] == 0
     replay = check_replay(out, messages, market.rows)
     assert replay.behind == 0 == out.checks["executions_behind_queue_front"]
     prints = [m for m in messages if m[0] == 5]
@@ -269,6 +275,10 @@ def test_the_date_option_serves_a_name_without_a_date(tmp_path):
         lobster.convert(paths, STOCK, {}, no_progress)
     with pytest.raises(ConfigError, match="did you mean 'date'"):
         lobster.convert(paths, STOCK, {"dat": "2012-06-21"}, no_progress)
+    with pytest.raises(ConfigError, match="number of levels"):
+        lobster.convert(paths, STOCK, {"date": "2012-06-21", "depth": "all"}, no_progress)
+    with pytest.raises(DataError, match=r"expected 2 levels .* was 1"):
+        lobster.convert(paths, STOCK, {"date": "2012-06-21", "depth": "2"}, no_progress)
     with pytest.raises(ConfigError, match="expected YYYY-MM-DD"):
         lobster.convert(paths, STOCK, {"date": "21.6.2012"}, no_progress)
 
