@@ -109,7 +109,7 @@ def thin(y: FloatArray, points: int = POINTS) -> npt.NDArray[np.int64]:
     """Return indices that keep the shape of `y`: the lowest and highest row of each of ``points / 2`` buckets.
 
     >>> thin(np.array([0.0, 9.0, 1.0, 1.0, -5.0, 1.0]), 4).tolist()
-    [0, 1, 4, 5]
+    [0, 1, 3, 4, 5]
     """
     n = len(y)
     if n <= points:

@@ -20,15 +20,15 @@ LAYERS: dict[str, set[str]] = {
     "registry": {"agent", "errors"},
     "book": {"errors", "types", "_jit"},
     "sim": BASE | {"book", "metrics"},  # the session returns metrics.episode.EpisodeResult
-    "flow": ENGINE
-    | {"data"},  # a generated market is one more source of a conversion; data finds it by string
+    "flow": ENGINE | {"data"},  # a generated market is one more conversion; data finds it by string
     "features": {"errors", "types", "_jit", "agent"},
     "data": {"errors", "types", "config", "paths", "_jit", "book"},
     "metrics": {"errors", "types"},
     "report": {"errors", "types", "config", "paths", "metrics"},
     "calibrate": ENGINE | {"data"},
     "calibration_store": {"errors", "types", "config", "paths", "calibrate"},
-    "runner": ENGINE | {"registry", "data", "metrics", "report", "calibrate", "calibration_store", "paths"},
+    "profiles": ENGINE | {"registry"},
+    "runner": ENGINE | {"registry", "data", "metrics", "report", "calibration_store", "profiles"},
     "quoting": {"errors", "agent", "features"},
     "env": ENGINE | {"features", "data", "metrics", "quoting"},
 }
