@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -88,12 +88,11 @@ def _probe(
             bar.update(rows[what], completed=done, total=total)  # type: ignore[arg-type]
 
         session = Session(data, SimConfig())
-        raw = {}
+        raw: dict[str, list[Any]] = {}
         for split in ("train", "validation"):
             episodes = data.splits[split]
-            raw[split] = []
             for i, episode in enumerate(episodes):
-                raw[split].append(session.record(episode))
+                raw.setdefault(split, []).append(session.record(episode))
                 show(f"record {split}", i + 1, len(episodes))
         return probe_market(
             dataset, raw["train"], raw["validation"], unit=data.instrument.unit_lots, model=teacher, samples=samples, control=control,

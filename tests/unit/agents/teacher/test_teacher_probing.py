@@ -92,3 +92,23 @@ def test_perturbation_moves_its_fields_only_and_keeps_the_book_sound(toy_raw, gr
 def test_unknown_field_group_is_refused(toy_raw):
     with pytest.raises(ConfigError, match="field group"):
         causal.perturb(toy_raw(5), "weather", {}, np.random.default_rng(0))
+
+
+def test_command_prints_a_table_and_writes_the_files(tiny_folder, tmp_path, monkeypatch, capsys):
+    import mmsim.data
+    from mmsim.cli.main import main
+    from mmsim.testing.markets import tiny_market
+
+    market = tiny_market(seconds=100, name="tiny")
+    monkeypatch.setattr(mmsim.data, "load", lambda *_, **__: market)
+    argv = ["probe", "--dataset", "tiny", "--model", str(tiny_folder), "--samples", "120"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*argv, "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert "control" in shown and "layer groups: shallow 0-0, middle 1-1, deep 2-2" in shown
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["nfp.parquet", "nfp.png", "probe.json"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*argv, "--pool", "max"])
+    assert stopped.value.code == 2
+    assert "--pool: expected 'last' or 'mean'" in capsys.readouterr().err
