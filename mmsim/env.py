@@ -21,9 +21,10 @@ from mmsim.agent import Observation
 from mmsim.config import SimConfig
 from mmsim.data import load
 from mmsim.errors import AgentError, ConfigError, did_you_mean
+from mmsim.features import N_FEATURES
 from mmsim.metrics.episode import EpisodeResult
 from mmsim.metrics.ledger import MICRO, fees_per_fill
-from mmsim.quoting import N_ACTIONS, N_FEATURES, N_STATE, Quoter, QuoterSpec, scaling
+from mmsim.quoting import N_ACTIONS, N_STATE, Quoter, QuoterSpec, scaling
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
 from mmsim.types import Episode, MarketData

@@ -46,6 +46,9 @@ class QuoterSpec:
         Quantity on each side, units.
     closing_decisions : int
         The time left is seen only during this many usual decision intervals before the end.
+    lean_ticks : float
+        Shift of both quotes against the inventory that is there before the policy's own skew, ticks at
+        the inventory limit; 0: the policy alone answers for the inventory.
     clip : float
         Bound of the scaled market features.
     mean, std : tuple of float
@@ -56,6 +59,7 @@ class QuoterSpec:
     max_skew_ticks: float = 3.0
     size_units: int = 1
     closing_decisions: int = 100
+    lean_ticks: float = 0.0
     clip: float = 5.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -70,6 +74,8 @@ class QuoterSpec:
         )
         if not all(math.isfinite(x) and x > 0 for x in positive):
             raise ConfigError(f"quoter: expected positive constants, was {positive}")
+        if not (math.isfinite(self.lean_ticks) and self.lean_ticks >= 0):
+            raise ConfigError(f"quoter: expected a lean of at least 0 ticks, was {self.lean_ticks}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (0, N_FEATURES):
                 raise ConfigError(
@@ -92,12 +98,13 @@ class QuoterSpec:
         ConfigError
             If a value is missing or unknown, or the policy was trained on other features.
         """
-        fields = dict(values)
+        fields: dict[str, Any] = dict(values)
         state = fields.pop("state", None)
         if state != list(STATE):
             raise ConfigError("quoter: the policy was trained on other features, train it again")
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+            return cls(**plain)
         except TypeError as err:
             raise ConfigError(f"quoter: {err}") from None
 
@@ -204,7 +211,7 @@ class Quoter:
         action : (N_ACTIONS,) float
             Each in [-1, 1] (cut to it). ``offset`` 0 is the best quotes, 1 is ``max_offset_ticks`` behind
             them, -1 is inside the spread, one tick apart around the mid. ``skew`` shifts both quotes by
-            its multiple of ``max_skew_ticks``: positive leans towards buying. Prices are rounded to
+            its multiple of ``max_skew_ticks``: positive leans towards buying; ``lean_ticks`` comes on top. Prices are rounded to
             the nearest tick, halves towards the market.
 
         Raises
@@ -222,7 +229,8 @@ class Quoter:
         spec = self.spec
         bid, ask = obs.bid_px, obs.ask_px
         offset = a * spec.max_offset_ticks if a > 0.0 else 0.5 * a * (ask - bid - 1)
-        skew = b * spec.max_skew_ticks
-        bid_px = to_ticks(bid - offset + skew + 0.5, 1)
-        ask_px = to_ticks(ask + offset + skew - 0.5, -1)
+        skew = b * spec.max_skew_ticks - spec.lean_ticks * obs.inventory / self._limit
+        bid_px = min(to_ticks(bid - offset + skew + 0.5, 1), ask - 1)
+        ask_px = max(to_ticks(ask + offset + skew - 0.5, -1), bid + 1)
+        # Inside a wide spread two halves may meet at one tick.
         return within_limits(bid_px, max(ask_px, bid_px + 1), self._size, obs, self._ctx)

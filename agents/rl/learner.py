@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ class Learner:
         torch.set_num_threads(1)
         self.config, self.work, self._report = config, work, report
         self._quoter = quoter
-        reward = RewardSpec(config.reward, eta=config.eta)
+        reward = RewardSpec(config.reward, eta=config.eta, phi=config.phi)
         self._validation = MarketMakingEnv(data, split="validation", reward=reward, quoter=quoter)
         self._episodes = self._choose(data)
         self.reward_scale = self._measure_rewards(data, reward)
@@ -142,7 +143,7 @@ class Learner:
     def _references(self) -> None:
         for ticks in (0, 1, 2):
             action = np.array([min(ticks / self._quoter.max_offset_ticks, 1.0), 0.0], np.float32)
-            self.references[str(ticks)] = play(self._validation, lambda _, a=action: a, self._episodes)
+            self.references[str(ticks)] = play(self._validation, partial(_constant, action), self._episodes)
 
     def _validate(self, model: sb3.PPO) -> None:
         network = export(model)
@@ -197,7 +198,7 @@ class Learner:
         self.references = note["references"]
 
 
-class _Callback(BaseCallback):  # type: ignore[misc]  # stable-baselines3 ships no types that we follow
+class _Callback(BaseCallback):
     # A rollout starts right after an update: only then do weights and step count belong together.
     def __init__(self, update: Callable[[sb3.PPO], None]) -> None:
         super().__init__()
@@ -211,6 +212,10 @@ class _Callback(BaseCallback):  # type: ignore[misc]  # stable-baselines3 ships 
 
     def _on_step(self) -> bool:
         return True
+
+
+def _constant(action: npt.NDArray[np.float32], _state: object) -> npt.NDArray[np.float32]:
+    return action
 
 
 def export(model: sb3.PPO) -> Network:

@@ -56,7 +56,7 @@ class Network:
             x = w @ x
             x += b
             np.tanh(x, out=x)
-        out = weight @ x
+        out: F32 = weight @ x
         out += bias
         return np.minimum(np.maximum(out, np.float32(-1.0), out=out), np.float32(1.0), out=out)
 

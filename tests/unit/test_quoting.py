@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmsim import agent as m
@@ -60,6 +60,14 @@ def test_skew_leans_and_stays_passive():
     assert act(0, 0.5, observation(100, 110), max_skew_ticks=4) == Quotes.two_sided(102, 112, 1)
 
 
+def test_lean_comes_before_the_skew():
+    assert act(0, 0, observation(inventory=5), lean_ticks=4) == Quotes.two_sided(98, 101, 1)
+    assert act(0, 0, observation(100, 109, inventory=5), lean_ticks=4) == Quotes.two_sided(98, 107, 1)
+    assert act(0, 2 / 3, observation(100, 109, inventory=5), lean_ticks=4) == Quotes.two_sided(100, 109, 1)
+    with pytest.raises(ConfigError, match="lean"):
+        QuoterSpec(lean_ticks=-1.0)
+
+
 def test_limits_drop_the_side_that_would_break_them():
     assert act(0, 0, observation(inventory=10)) == Quotes((), ((101, 1),))
     assert act(0, 0, observation(inventory=-10)) == Quotes(((100, 1),), ())
@@ -79,9 +87,11 @@ def test_a_nan_is_refused(action):
     offset=st.floats(-2, 2),
     skew=st.floats(-2, 2),
     reach=st.floats(0.5, 50),
+    lean=st.sampled_from([0.0, 3.0]),
 )
-def test_quotes_are_always_valid_and_mirror(bid, spread, inventory, offset, skew, reach):
-    spec = QuoterSpec(max_offset_ticks=reach, max_skew_ticks=reach)
+@example(bid=1, spread=1, inventory=0, offset=0.0, skew=1.0, reach=0.5, lean=0.0)  # halves met at the ask
+def test_quotes_are_always_valid_and_mirror(bid, spread, inventory, offset, skew, reach, lean):
+    spec = QuoterSpec(max_offset_ticks=reach, max_skew_ticks=reach, lean_ticks=lean)
     obs = observation(bid, bid + spread, inventory)
     got = ready(spec).quotes(np.array([offset, skew]), obs)
     for px, qty in got.bids:
