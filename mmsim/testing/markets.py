@@ -133,6 +133,8 @@ def _market(
     view_depth: int,
     max_inventory_units: int,
 ) -> MarketData:
+    # read-only, as the memory-mapped arrays of real datasets are: kernels compile for one type only
+    events.flags.writeable = False
     priced = events["kind"] != EventKind.CLEAR
     pxs = events["px"][priced]
     return MarketData(
