@@ -269,7 +269,7 @@ def distil(
     out: Path,
     options: Options,
     *,
-    samples: int = 2000,
+    samples: int = 1200,
     teacher: str | None = None,
     progress: Progress = _silent,
 ) -> dict[str, dict[str, Any]]:
