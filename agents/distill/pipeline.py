@@ -269,7 +269,7 @@ def distil(
     out: Path,
     options: Options,
     *,
-    samples: int = 1200,
+    samples: int = 600,
     teacher: str | None = None,
     progress: Progress = _silent,
 ) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         seed: int = typer.Option(0, min=0, help="Seed of everything random."),
         samples: int = typer.Option(
-            1200, min=1, help="Train decisions that the teacher reads (cmm, student)."
+            600, min=1, help="Train decisions that the teacher reads (cmm, student)."
         ),
         epochs: int = typer.Option(30, min=1, help="Passes over the training data at most (cmm, student)."),
         teacher: Annotated[
