@@ -51,7 +51,8 @@ class Learner:
     best : Network
         The best on validation so far, and its row of `history` in ``best_row``.
     references : dict
-        Validation of fixed offsets (in ticks behind the best quotes, no skew), for comparison.
+        Validation of fixed offsets (ticks behind the best quotes) with the quoter's lean against the
+        inventory but no skew of a policy, for comparison.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mmsim.env import MarketMakingEnv
     from mmsim_agents.rl.learner import Learner
 
-STEPS = 200_000
+STEPS = 100_000
 LEAN = 1.0  # shift of the quotes at the inventory limit before the policy's own skew, in reaches
 _LATENCIES = 512  # decision times kept in the card
 _SPREAD = STATE.index("spread")
