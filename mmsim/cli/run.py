@@ -20,7 +20,10 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def run(
         agent: str | None = typer.Option(
-            None, "--agent", "-a", help="Agents, comma-separated: names or path/to/file.py:Class. Default: cmm."
+            None,
+            "--agent",
+            "-a",
+            help="Agents, comma-separated: names or path/to/file.py:Class. Default: cmm.",
         ),
         dataset: str | None = typer.Option(
             None, "--dataset", "-d", help="Markets, comma-separated. Default: the four simulated ones."
@@ -49,25 +52,19 @@ def register(app: typer.Typer) -> None:
         """Run agents on markets and compare PnL, inventory risk and latency."""
         from mmsim.config import RunConfig, SimConfig, build, merge, parse_overrides, per_agent, read_toml
 
-        flags: dict[str, Any] = {}
-        sim: dict[str, Any] = {}
+        given: dict[str, Any] = {"split": split, "out": str(out) if out else None}
+        flags: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+        given = {"seed": seed, "latency": latency, "fees": fees}
+        sim = {k: v for k, v in given.items() if v is not None}
         if agent is not None:
             flags["agents"] = _names(agent, "--agent")
         if dataset is not None:
             flags["datasets"] = _names(dataset, "--dataset")
-        for key, value in (("split", split), ("out", str(out) if out else None)):
-            if value is not None:
-                flags[key] = value
-        for key, given in (("seed", seed), ("latency", latency), ("fees", fees)):
-            if given is not None:
-                sim[key] = given
         if sim:
             flags["sim"] = sim
         if not plots:
             flags["plots"] = False
-        values = merge(
-            per_agent(read_toml(config) if config else {}), per_agent(parse_overrides(set_ or []))
-        )
+        values = merge(per_agent(read_toml(config) if config else {}), per_agent(parse_overrides(set_ or [])))
         build(SimConfig, values.get("sim", {}), "sim")
         resolved: RunConfig = build(RunConfig, merge(values, flags), str(config) if config else "run")
         if print_config:
@@ -96,7 +93,7 @@ def _run(config: RunConfig, data_home: Path | None, checkpoints: Path | None) ->
 
     for name in config.datasets:
         manifest(name)  # unknown names end the run before anything is computed
-    folder = Path(config.out) if config.out else Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path(config.out) if config.out else Path("runs") / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     err = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
@@ -119,7 +116,11 @@ def _run(config: RunConfig, data_home: Path | None, checkpoints: Path | None) ->
         where = f"results in {folder}" + (f", mmsim {revision['revision'][:10]}" if revision else "")
         typer.echo(where, err=True)
     if outcome.failure is not None:
-        kept = f" (results of the {len(outcome.results)} finished runs are in {folder})" if outcome.results else ""
+        kept = (
+            f" (results of the {len(outcome.results)} finished runs are in {folder})"
+            if outcome.results
+            else ""
+        )
         raise MmsimError(f"{outcome.failure}{kept}") from outcome.failure
 
 

@@ -163,7 +163,7 @@ class Replay:
         self.later(ts, "fill", oid, side * qty)
 
     def trade(self, ts: int, side: int, px: int, qty: int, age: int | None) -> None:
-        """A trade hits resting orders on `side`: through better prices, then the queue at `px`."""
+        """Let a trade hit resting orders on `side`: through better prices, then the queue at `px`."""
         if side == 0:
             return
         left = qty
@@ -231,7 +231,7 @@ class Replay:
         self.inbox.append((ts + self.ack_latency, what, oid, qty))
 
     def hear(self, what: str, oid: int, qty: int) -> None:
-        """The agent receives a message."""
+        """Let the agent receive a message."""
         if what == "fill":
             self.told += qty
         for o in list(self.own):
@@ -269,7 +269,7 @@ class Replay:
             self.outbox.append((arrives, "new", o.id, o.side, o.px, o.qty, o.post_only))
 
     def receive(self, index: int, message: Request) -> None:
-        """The exchange receives a request; `index` events were applied before."""
+        """Let the exchange receive a request; `index` events were applied before."""
         ts, what, oid, side, px, qty, post_only = message
         room = self.max_inventory - side * self.inventory - sum(o.qty for o in self.resting(side))
         if what == "market":
@@ -360,7 +360,7 @@ class Replay:
         self.close()
 
     def close(self) -> None:
-        """End of the episode: walk the book with what is left; beyond it, at its worst price."""
+        """Close what is left by walking the book; beyond it, at its worst price."""
         self.own.clear()
         side = -1 if self.inventory > 0 else 1
         visible = sorted(self.book[-side], reverse=side < 0)

@@ -333,7 +333,10 @@ class Session:
             try:
                 px, qty = level
                 if type(px) is not int or type(qty) is not int:
-                    px, qty = self._whole(px, f"{name} price", "ticks"), self._whole(qty, f"{name} size", "lots")
+                    px, qty = (
+                        self._whole(px, f"{name} price", "ticks"),
+                        self._whole(qty, f"{name} size", "lots"),
+                    )
             except (TypeError, ValueError):
                 raise self._fault(f"{name} level: expected (price, quantity), was {level!r}") from None
             if qty <= 0:
@@ -367,9 +370,7 @@ class Session:
         bid, bid_qty = self._side(bids, "bid") if bids else ([], 0)
         ask, ask_qty = self._side(asks, "ask") if asks else ([], 0)
         if bid and ask and (bid[0] >= ask[0] or max(bid[::2]) >= min(ask[::2])):
-            raise self._fault(
-                f"crossed pair: bid {max(bid[::2])} is not below ask {min(ask[::2])} (ticks)"
-            )
+            raise self._fault(f"crossed pair: bid {max(bid[::2])} is not below ask {min(ask[::2])} (ticks)")
         if take and type(take) is not int:
             take = self._whole(take, "take", "lots")
         held = int(self._st[L.S_AINV])

@@ -99,11 +99,11 @@ def test_the_future_does_not_change_the_past(level: str, seed: int, latency: int
     keep = data.events["ts"] <= cut
     segment = data.segments[episode.segment]
     stop = segment.start + int(keep[segment.start : segment.stop].sum())
-    other = replace(
-        data, segments=tuple(replace(s, stop=stop) if s is segment else s for s in data.segments)
-    )
+    other = replace(data, segments=tuple(replace(s, stop=stop) if s is segment else s for s in data.segments))
     whole, cropped = (run(d, SimConfig(order_latency_ns=latency)) for d in (data, other))
-    assert whole.fills[whole.fills["ts"] <= cut].tolist() == cropped.fills[cropped.fills["ts"] <= cut].tolist()
+    assert (
+        whole.fills[whole.fills["ts"] <= cut].tolist() == cropped.fills[cropped.fills["ts"] <= cut].tolist()
+    )
     before = whole.steps["ts"] <= cut
     fields = [n for n in whole.steps.dtype.names or () if n not in ("wall_ns", "pad")]
     n = int(before.sum())

@@ -317,7 +317,7 @@ def test_agent_that_raises_is_named_with_its_cause() -> None:
             raise KeyError("x")
 
     data = market_from(l3(), episode=(at(0.1), at(2)))
-    with pytest.raises(AgentError, match="Broken.*KeyError") as caught:
+    with pytest.raises(AgentError, match=r"Broken.*KeyError") as caught:
         Session(data).run(Broken(), data.splits["test"][0])
     assert isinstance(caught.value.__cause__, KeyError)
 
