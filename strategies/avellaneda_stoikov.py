@@ -35,7 +35,7 @@ class AvellanedaStoikov(Strategy):
     """
 
     gamma: float = 0.1
-    horizon_s: float | None = 30.0
+    horizon_s: float | None = 10.0
     size_units: int = 1
 
     def reset(self, ctx: SessionContext) -> None:

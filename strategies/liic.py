@@ -12,7 +12,7 @@ class LIIC(Strategy):
     Parameters
     ----------
     a : float, optional
-        Half-spread, ticks; default half the market's calibrated mean spread.
+        Half-spread, ticks; default half the market's calibrated mean spread, in whole half-ticks.
     b : float, optional
         Shift of both quotes per unit of inventory z, ticks, at most 0; default ``-a`` divided by the
         bound, so that at the bound the reducing quote stands at the mid.
@@ -35,7 +35,8 @@ class LIIC(Strategy):
     def reset(self, ctx: SessionContext) -> None:
         self._ctx = ctx
         self._limit = ctx.max_inventory if self.c is None else min(self.c * ctx.unit, ctx.max_inventory)
-        self._half = ctx.constants("mean_spread")[0] / 2 if self.a is None else self.a
+        # rounded down to half-ticks: a hair more than half the spread would quote one tick behind the best
+        self._half = max(int(ctx.constants("mean_spread")[0]), 1) / 2 if self.a is None else self.a
         self._lean = -self._half * ctx.unit / max(self._limit, 1) if self.b is None else self.b
         if self._half <= 0 or self._lean > 0:
             raise ConfigError(f"LIIC: expected a > 0 and b <= 0, was a={self._half:g}, b={self._lean:g}")

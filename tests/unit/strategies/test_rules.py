@@ -83,10 +83,10 @@ def rounded(bid, ask):
     return int(np.floor(bid)), int(np.ceil(ask))
 
 
-@pytest.mark.parametrize(("z", "left_s"), [(0, 1000), (3, 1000), (-4, 12.5), (2, 0)])
+@pytest.mark.parametrize(("z", "left_s"), [(0, 1000), (3, 1000), (-4, 2.5), (2, 0)])
 def test_avellaneda_stoikov_formula(z, left_s):
     # the paper's letters, gamma per tick
-    g, s2, k, t = 0.1 * 0.4, 0.8**2, 0.4, min(left_s, 30)
+    g, s2, k, t = 0.1 * 0.4, 0.8**2, 0.4, min(left_s, 10)
     r = 1000.5 - z * g * s2 * t
     spread = g * s2 * t + (2 / g) * np.log(1 + g / k)
     bid, ask = rounded(r - spread / 2, r + spread / 2)
