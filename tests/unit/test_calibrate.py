@@ -25,7 +25,9 @@ def poisson_market(
         far = rng.exponential(1 / k, m)  # ticks from the mid then
         mid = mid2[np.searchsorted(ts, at, side="right") - 1] / 2
         px = np.floor(mid + far) if side == 1 else np.ceil(mid - far)
-        rows += [(t, p, side if sides_known else 0) for t, p in zip(at, px, strict=True) for _ in range(prints)]
+        rows += [
+            (t, p, side if sides_known else 0) for t, p in zip(at, px, strict=True) for _ in range(prints)
+        ]
     rows.sort()
     t, p, s = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
     return Stretch(ts, mid2, np.full(n, spread2), t, p, s)
