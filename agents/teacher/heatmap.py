@@ -34,12 +34,10 @@ def draw(report: ProbeReport, path: Path) -> None:
                 nfp.nfp[:, c].T, aspect="auto", cmap="viridis", vmin=0, vmax=top, interpolation="nearest"
             )
             ax.set_yticks(range(3), [f"{r} vol" for r in REGIMES])
-            ax.set_title(f"{task}: {name}", fontsize=10)
+            ax.set_title(f"{task}: {name} (each row sums to 1)", fontsize=10)
             for cut in report.cuts if k == 0 else ():
                 ax.axvline(cut - 0.5, color="white", linewidth=1.2, linestyle="--")
-        figure.colorbar(
-            image, ax=axes[c].tolist(), label="NFP (sums to 1 over layers)", fraction=0.03, pad=0.01
-        )
+        figure.colorbar(image, ax=axes[c].tolist(), label="NFP", fraction=0.03, pad=0.01)
     layers = np.arange(n_layers)
     ax = axes[3, -1]
     for c, task in enumerate(TASKS):
@@ -47,7 +45,7 @@ def draw(report: ProbeReport, path: Path) -> None:
             excess = (nfp.intensity - nfp.background)[:, c].mean(1)
             ax.plot(layers, excess, color=f"C{c}", linestyle=("-", ":")[k], label=f"{task}, {name}")
     ax.set_title("intensity above background, mean of regimes", fontsize=10)
-    ax.legend(fontsize=8, ncols=len(shown))
+    ax.legend(fontsize=7, ncols=len(shown), loc="upper center", bbox_to_anchor=(0.5, -0.14))
     ax.axhline(0, color="0.7", linewidth=0.8)
     if len(shown) > 1:
         ax = axes[3, 0]

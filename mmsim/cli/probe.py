@@ -104,14 +104,13 @@ def _show(report: ProbeReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mmsim_agents.teacher.artifacts import REGIMES, TASKS
+    from mmsim_agents.teacher.artifacts import TASKS
 
     console = Console()
     table = Table(
-        "model", "task", "brightest layer", *(f"NFP {r}" for r in REGIMES), *(f"|rho| {r}" for r in REGIMES),
-        "background", "R2",
+        "model", "task", "layer", "NFP low/mid/high", "|rho| low/mid/high", "background", "R2",
         title=f"{report.dataset}: normalized fluorescent probe of {report.model_id}",
-        caption="at the layer with the largest mean NFP; R2 on all held-out decisions; uniform NFP would be "
+        caption="at the brightest layer (largest mean NFP); R2 on all held-out decisions; uniform NFP would be "
         f"{1 / len(report.teacher.nfp):.3f}",
     )  # fmt: skip
     for name, nfp in (("teacher", report.teacher), ("control", report.control)):
@@ -120,8 +119,8 @@ def _show(report: ProbeReport) -> None:
         for c, task in enumerate(TASKS):
             peak = int(nfp.nfp[:, c].mean(1).argmax())
             table.add_row(
-                name, task, str(peak), *(f"{x:.3f}" for x in nfp.nfp[peak, c]),
-                *(f"{x:.3f}" for x in nfp.intensity[peak, c]), f"{nfp.background[peak, c].mean():.3f}",
+                name, task, str(peak), " ".join(f"{x:.2f}" for x in nfp.nfp[peak, c]),
+                " ".join(f"{x:.2f}" for x in nfp.intensity[peak, c]), f"{nfp.background[peak, c].mean():.3f}",
                 f"{nfp.r2[peak, c]:.3f}",
             )  # fmt: skip
     console.print(table)

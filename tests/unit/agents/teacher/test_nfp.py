@@ -116,6 +116,16 @@ def test_regime_test_sees_a_profile_that_moves_with_volatility():
     assert tv > 0.5 and p < 0.02
 
 
+def test_distances_stay_in_the_unit_interval_when_a_profile_has_almost_no_light():
+    rng = np.random.default_rng(3)
+    faint = rng.standard_normal((5, 90))
+    faint -= faint.mean(1, keepdims=True)
+    faint[0] += 1e-9
+    bright = rng.standard_normal((5, 90)) + 0.5
+    tv, p = fl.paired_test(faint, bright)
+    assert 0 <= tv <= 1 and p > 0.05
+
+
 def test_permutation_p_values_are_about_uniform_without_a_difference():
     small = 0
     for seed in range(60):
