@@ -45,7 +45,7 @@ def draw(report: ProbeReport, path: Path) -> None:
             excess = (nfp.intensity - nfp.background)[:, c].mean(1)
             ax.plot(layers, excess, color=f"C{c}", linestyle=("-", ":")[k], label=f"{task}, {name}")
     ax.set_title("intensity above background, mean of regimes", fontsize=10)
-    ax.legend(fontsize=7, ncols=len(shown), loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    ax.legend(fontsize=7, ncols=len(shown), loc="upper center", bbox_to_anchor=(0.5, -0.24))
     ax.axhline(0, color="0.7", linewidth=0.8)
     if len(shown) > 1:
         ax = axes[3, 0]

@@ -108,9 +108,9 @@ def _show(report: ProbeReport) -> None:
 
     console = Console()
     table = Table(
-        "model", "task", "layer", "NFP low/mid/high", "|rho| low/mid/high", "background", "R2",
+        "model", "task", "layer", "NFP low/mid/high", "|rho| low/mid/high", "noise", "R2",
         title=f"{report.dataset}: normalized fluorescent probe of {report.model_id}",
-        caption="at the brightest layer (largest mean NFP); R2 on all held-out decisions; uniform NFP would be "
+        caption="at the brightest layer (largest mean NFP); noise: background of |rho|; R2 on all held-out decisions; uniform NFP would be "
         f"{1 / len(report.teacher.nfp):.3f}",
     )  # fmt: skip
     for name, nfp in (("teacher", report.teacher), ("control", report.control)):
