@@ -287,7 +287,7 @@ def market(ev, know, lad, ords, st, own, ack, ring, fills, limit):
             return code
         now = t
         cur += 1
-        if snapshots and e.flags & F_LAST:
+        if snapshots and e["flags"] & F_LAST:
             known = (know[cur - 1] if has_know else t) + feed
             if known >= st[S_START]:
                 st[S_TP] = known

@@ -313,9 +313,7 @@ def close_out(lad, st, own, fills, ack, ts):
     if st[S_INV] == 0:
         return
     side = -1 if st[S_INV] > 0 else 1
-    rest = take_liquidity(
-        lad, st, fills, ack, ts, 0, side, 0, abs(st[S_INV]), CLOSE, st[S_DEC], 0
-    )
+    rest = take_liquidity(lad, st, fills, ack, ts, 0, side, 0, abs(st[S_INV]), CLOSE, st[S_DEC], 0)
     if rest > 0:
         px = worst_visible(lad, st, side)
         book_fill(st, fills, ts, 0, side, px, rest, 0, CLOSE, st[S_DEC])

@@ -114,7 +114,7 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack):
         set_level(lad, st, row, ix, qty)
         return OK
     if kind == TRADE:
-        if e.flags & F_AUCTION:
+        if e["flags"] & F_AUCTION:
             note_trade(st, side, px, qty)
             return OK
         if live:
@@ -138,20 +138,20 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack):
     if oid >= ords.shape[0]:
         return BAD_ORDER
     if kind == ADD:
-        if live and quote_reaches_own(st, side, px) and not e.flags & F_AUCTION:
+        if live and quote_reaches_own(st, side, px) and not e["flags"] & F_AUCTION:
             own_cross(st, own, fills, ack, e.ts, -side, px, qty)
         ords[oid, ORDER_PX] = px
         ords[oid, ORDER_QTY] = qty
-        ords[oid, ORDER_SEQ] = 0 if e.flags & F_SEED else 2 * (cur + 1)
+        ords[oid, ORDER_SEQ] = 0 if e["flags"] & F_SEED else 2 * (cur + 1)
         set_level(lad, st, row, ix, lad[row, ix] + qty)
-        if live and e.flags & F_SEED and at_own_price(st, side, px):
+        if live and e["flags"] & F_SEED and at_own_price(st, side, px):
             own_seed(st, own, side, px, lad[row, ix])
         return OK
     if ords[oid, ORDER_PX] != px or ords[oid, ORDER_QTY] < qty:
         return BAD_ORDER
     seq = ords[oid, ORDER_SEQ]
     if kind == EXECUTE:
-        auction = e.flags & F_AUCTION
+        auction = e["flags"] & F_AUCTION
         if live and trade_reaches_own(st, side, px) and not auction:
             own_trade(st, own, fills, ack, e.ts, side, px, qty, seq, 1)
         note_trade(st, 0 if auction else -side, px, qty)
