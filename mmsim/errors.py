@@ -34,9 +34,7 @@ class DataError(MmsimError, ValueError):
         Column or key.
     """
 
-    def __init__(
-        self, message: str, *, source: str = "", row: int | None = None, field: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, source: str = "", row: int | None = None, field: str = "") -> None:
         where = ", ".join(
             p
             for p in (source, f"row {row}" if row is not None else "", f"field {field!r}" if field else "")
