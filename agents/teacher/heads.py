@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save
 from mmsim.errors import ConfigError
 from mmsim_agents.cmm.checkpoint import atomic_write
 from mmsim_agents.teacher.artifacts import TASKS
-from mmsim_agents.teacher.ridge import F64, RidgePath
+from mmsim_agents.teacher.ridge import F64, RidgePath, r_squared
 
 SCHEMA = 1
 FOLDS = 5  # time folds of the cross-fitted predictions
@@ -102,6 +102,11 @@ class Heads:
             ) from err
 
 
+def _plain(values: F64) -> list[float | None]:
+    # JSON has no NaN: null where R2 has no meaning
+    return [round(v, 4) if np.isfinite(v) else None for v in values.tolist()]
+
+
 def fit_heads(
     train: npt.NDArray[np.floating],
     train_target: F64,
@@ -149,14 +154,14 @@ def fit_heads(
         for k in range(FOLDS):
             out = fold == k
             cross[out, c] = RidgePath(x[~out], y[~out]).predict(x[out], penalty)[:, 0]
-    r2 = 1.0 - errors / np.maximum(validation_target.var(0), 1e-300)
+    r2 = r_squared(errors, np.broadcast_to(validation_target.var(0), errors.shape))
     best = r2[layers, np.arange(3)]
     full = card | {
         "tasks": list(TASKS),
         "layers": layers.tolist(),
         "penalty": penalties[layers, np.arange(3)].tolist(),
-        "validation_r2": [round(float(v), 4) for v in best],
-        "validation_r2_by_layer": np.round(r2, 4).tolist(),
+        "validation_r2": _plain(best),
+        "validation_r2_by_layer": [_plain(row) for row in r2],
     }
     heads = Heads(layers, mu[layers], sigma[layers], weight, bias, low, high, full)
     return heads, np.clip(cross, low, high)

@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 
 from mmsim.errors import ConfigError
 from mmsim_agents.teacher.artifacts import REGIMES, TASKS, Progress
-from mmsim_agents.teacher.ridge import F64, RidgePath
+from mmsim_agents.teacher.ridge import F64, RidgePath, r_squared
 
 PERMUTATIONS = 20  # of the background
 BLOCKS = 30  # time blocks that labels are permuted in, and that tests flip
@@ -53,7 +53,8 @@ class Nfp:
         ``|Spearman|`` of the marker with the label on held-out samples of the regime, and the mean of
         the same over labels permuted in blocks; 0 where a regime has fewer than `MIN_SAMPLES`.
     r2 : (L, 3)
-        R2 of the marker on all held-out samples (the variant of the intensity).
+        R2 of the marker on all held-out samples (the variant of the intensity); NaN where the target
+        does not move.
     penalty : (L, 3)
         Ridge penalty chosen on the tuning samples.
     counts : (3,)
@@ -158,13 +159,13 @@ def fluoresce(
     corr = np.zeros((n_layers, n_regimes, y_held.shape[1]))
     light = np.zeros((n_layers, n_tasks, len(held.target)), np.float32)
     r2, penalty = np.zeros((n_layers, n_tasks)), np.zeros((n_layers, n_tasks))
-    variance = np.maximum(held.target.var(0), 1e-300)
+    variance = held.target.var(0)
     for layer in range(n_layers):
         path = RidgePath(fit.hidden[:, layer], y_fit)
         best, _ = path.choose(tune.hidden[:, layer], y_tune)
         predicted = path.predict(held.hidden[:, layer], best)
         penalty[layer] = best[:n_tasks]
-        r2[layer] = 1.0 - ((predicted[:, :n_tasks] - held.target) ** 2).mean(0) / variance
+        r2[layer] = r_squared(((predicted[:, :n_tasks] - held.target) ** 2).mean(0), variance)
         for r, rows in enumerate(masks):
             if measured[r]:
                 product = _ranks(predicted[rows]) * truth[r]

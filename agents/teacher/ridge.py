@@ -79,6 +79,19 @@ class RidgePath:
         return np.asarray(x, np.float64) @ w + b
 
 
+def r_squared(mse: F64, variance: F64) -> F64:
+    """Return ``1 - mse / variance``; NaN where the target does not move and R2 has no meaning.
+
+    >>> r_squared(np.array([0.25, 1.0]), np.array([1.0, 0.0])).tolist()
+    [0.75, nan]
+    """
+    moves = variance > 0
+    ratio: F64 = np.divide(
+        mse, variance, out=np.full(np.broadcast_shapes(mse.shape, variance.shape), np.nan), where=moves
+    )
+    return 1.0 - ratio
+
+
 def standardise(
     hidden: npt.NDArray[np.floating], rows: npt.NDArray[np.int64] | None = None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -52,6 +52,16 @@ def test_cross_fitted_predictions_do_not_see_their_labels():
     assert max(abs(np.corrcoef(cross[:, c], y[:, c])[0, 1]) for c in range(3)) < 0.25
 
 
+def test_a_target_that_never_moves_has_no_r2():
+    h, y = planted(120, 0)
+    y[:, 1] = 1.0  # the spread of a market that is always one tick wide
+    mu, sigma = standardise(h)
+    z = apply_standard(h, mu, sigma)
+    heads, cross = hd.fit_heads(z, y, z, y, mu, sigma, {})
+    assert heads.card["validation_r2"][1] is None and None not in heads.card["validation_r2"][::2]
+    assert (heads.predict(h)[:, 1] == 1).all() and (cross[:, 1] == 1).all()
+
+
 def test_saved_heads_are_the_same_and_small(fitted, tmp_path):
     heads, *_, v, _ = fitted
     heads.save(tmp_path / "m", {"git": "x"})
