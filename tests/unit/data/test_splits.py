@@ -100,7 +100,7 @@ def test_splits_are_disjoint_ordered_and_apart(
         at = windows[-1][1]
     segments, rows = events(*windows)
     low, high = sorted((a, b))
-    fractions = [low / 100, (high - low) / 100, 1 - low / 100 - (high - low) / 100]
+    fractions = [low / 100, (high - low) / 100, (100 - high) / 100]  # 1 - low - ... can fall below 0
     try:
         out, _ = make_splits(spec([], {"fractions": fractions, "gap_s": gap}, length), segments, rows)
     except DataError:
