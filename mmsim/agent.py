@@ -181,6 +181,11 @@ class Observation:
         self._orders = orders
         self._head: list[int] = raw[:HEADER].tolist()
 
+    def _refresh(self) -> Observation:
+        # The session hands out one object and renews what it shows.
+        self._head = self.raw[:HEADER].tolist()
+        return self
+
     def copy(self) -> Observation:
         """Return an observation that stays valid after the next decision."""
         return Observation(self.raw.copy(), self.orders.copy())

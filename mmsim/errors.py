@@ -94,6 +94,7 @@ class Status(IntEnum):
     BAD_QTY = -4
     OWN_FULL = -5
     BAD_TIME = -6
+    BAD_QUOTES = -7
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

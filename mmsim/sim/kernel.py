@@ -12,6 +12,8 @@ exchange did meanwhile; in between it waits in a ring.
 
 from __future__ import annotations
 
+import numpy as np
+
 from mmsim._jit import inline_kernel, kernel
 from mmsim.agent import (
     O_ASK_PX,
@@ -42,6 +44,7 @@ from mmsim.sim.layout import (
     A_QTY,
     A_SIDE,
     A_TS,
+    ACK_AT,
     ACK_FILL,
     ACK_LIVE,
     C_ASKED,
@@ -51,15 +54,29 @@ from mmsim.sim.layout import (
     L_LIVE,
     L_PENDING,
     MAX_OWN,
+    N_ACK,
+    N_OWN,
+    N_REQ,
     N_RING,
+    N_STATE,
+    OBS_AT,
+    OWN_AT,
     OWN_LIVE,
     R_TS,
+    REQ_AT,
     RING_OWN,
     RING_T,
     S_ACASH,
     S_ACK_H,
     S_ACK_T,
     S_AINV,
+    S_ASK_HI,
+    S_ASK_LO,
+    S_BA,
+    S_BASE,
+    S_BB,
+    S_BID_HI,
+    S_BID_LO,
     S_BUSY,
     S_BUYN,
     S_BUYQ,
@@ -108,15 +125,16 @@ from mmsim.sim.layout import (
     W_PX,
     W_SIDE,
     W_STATE,
+    WANT_AT,
     WANT_HEAD,
 )
-from mmsim.sim.orders import arrive, close_out, drop_row, find_own, stage
-from mmsim.sim.tape import apply_event
+from mmsim.sim.orders import arrive, close_out, drop_row, find_own, quotes_valid, stage
+from mmsim.sim.tape import LEVEL, apply_event
 from mmsim.types import EventFlag
 
 DECIDE, END = int(Status.DECIDE), int(Status.END)
 FILLS_FULL, OBS_FULL, STEPS_FULL = int(Status.FILLS_FULL), int(Status.OBS_FULL), int(Status.STEPS_FULL)
-OWN_FULL, BAD_TIME = int(Status.OWN_FULL), int(Status.BAD_TIME)
+OWN_FULL, BAD_TIME, BAD_QUOTES = int(Status.OWN_FULL), int(Status.BAD_TIME), int(Status.BAD_QUOTES)
 F_LAST = int(EventFlag.LAST)
 FILL_MARGIN = 2 * MAX_OWN  # fills that one event may cause at most, with room to spare
 
@@ -244,12 +262,19 @@ def known_at(ev, know, st, cur):
     return ev[cur].ts + st[S_FEED]
 
 
+@inline_kernel
+def sync(st, bb, ba, nb, na, cur, now):
+    """Write what `market` keeps in registers back to the state."""
+    st[S_BB], st[S_BA], st[S_NB], st[S_NA], st[S_CUR], st[S_NOW] = bb, ba, nb, na, cur, now
+
+
 @kernel
 def market(ev, know, lad, ords, st, own, ack, ring, fills, limit):
     """Run the MARKET lane up to and including time `limit`; return 0 or a status.
 
     Stops early (with 0) after an event that sent the agent a message or made a decision due before
-    `limit`, so that the caller can look at the lanes again.
+    `limit`, so that the caller can look at the lanes again. Level changes that no own order can feel
+    are applied here with the best prices in registers; everything else by `apply_event`.
     """
     cur, stop = st[S_CUR], st[S_STOP]
     snapshots = st[S_INTERVAL] == 0
@@ -257,34 +282,63 @@ def market(ev, know, lad, ords, st, own, ack, ring, fills, limit):
     acks = st[S_ACK_T]
     has_know = st[S_HAS_KNOW] == 1
     room = fills.shape[0] - FILL_MARGIN
-    tp = st[S_TP]
-    now = st[S_NOW]
+    tp, now = st[S_TP], st[S_NOW]
+    base, width = st[S_BASE], lad.shape[1]
+    bb, ba, nb, na = st[S_BB], st[S_BA], st[S_NB], st[S_NA]
+    bid_lo, bid_hi, ask_lo, ask_hi = st[S_BID_LO], st[S_BID_HI], st[S_ASK_LO], st[S_ASK_HI]
+    code = 0
     while cur < stop:
         e = ev[cur]
         t = e.ts
         if t > limit:
             break
         if t < now:
-            st[S_CUR] = cur
-            return BAD_TIME
+            code = BAD_TIME
+            break
         if (know[cur] if has_know else t) + feed > tp:
+            sync(st, bb, ba, nb, na, cur, now)
             if st[S_RING_T] - st[S_RING_H] >= ring.shape[0]:
-                st[S_CUR] = cur
                 return OBS_FULL
-            st[S_NOW] = now
             take_observation(lad, st, own, ring, tp)
             tp = st[S_TP]
             continue
-        if st[S_NFILL] >= room:
-            st[S_CUR] = cur
-            return FILLS_FULL
-        if acks - st[S_ACK_H] > N_RING // 2:
-            st[S_CUR] = cur
-            return OWN_FULL
-        st[S_CUR] = cur
-        code = apply_event(e, cur, lad, ords, st, own, fills, ack)
-        if code != 0:
-            return code
+        px, qty = np.int64(e.px), np.int64(e.qty)
+        ix = px - base
+        quick = e.kind == LEVEL and 0 <= ix < width and qty >= 0
+        if quick and e.side > 0 and not (bid_lo <= px <= bid_hi or (px >= ask_lo and qty > 0)):
+            old = lad[0, ix]
+            lad[0, ix] = qty
+            if qty > 0:
+                nb += old == 0
+                bb = max(bb, ix)
+            elif old > 0:
+                nb -= 1
+                if ix == bb:
+                    bb -= 1
+                    while bb >= 0 and (nb == 0 or lad[0, bb] == 0):
+                        bb = bb - 1 if nb > 0 else -1
+        elif quick and e.side < 0 and not (ask_lo <= px <= ask_hi or (px <= bid_hi and qty > 0)):
+            old = lad[1, ix]
+            lad[1, ix] = qty
+            if qty > 0:
+                na += old == 0
+                ba = min(ba, ix)
+            elif old > 0:
+                na -= 1
+                if ix == ba:
+                    ba += 1
+                    while ba < width and (na == 0 or lad[1, ba] == 0):
+                        ba = ba + 1 if na > 0 else width
+        else:
+            sync(st, bb, ba, nb, na, cur, now)
+            if st[S_NFILL] >= room:
+                return FILLS_FULL
+            if acks - st[S_ACK_H] > N_RING // 2:
+                return OWN_FULL
+            code = apply_event(e, cur, lad, ords, st, own, fills, ack)
+            if code != 0:
+                return code
+            bb, ba, nb, na = st[S_BB], st[S_BA], st[S_NB], st[S_NA]
         now = t
         cur += 1
         if snapshots and e["flags"] & F_LAST:
@@ -292,27 +346,33 @@ def market(ev, know, lad, ords, st, own, ack, ring, fills, limit):
             if known >= st[S_START]:
                 st[S_TP] = known
                 tp = known
-                if known < limit:
-                    limit = known
+                limit = min(limit, known)
         if st[S_ACK_T] != acks:
             break
-    st[S_CUR] = cur
-    st[S_NOW] = now
-    return 0
+    sync(st, bb, ba, nb, na, cur, now)
+    return code
 
 
 @kernel
-def advance(ev, know, lad, ords, st, own, req, ack, ring, fills, steps, obs, own_view, want):
-    """Send the requests in `want`, then run all lanes until the agent must be asked.
+def advance(ev, know, lad, ords, mem, ring, fills, steps, own_view):
+    """Send the requests that `mem` holds, then run all lanes until the agent must be asked.
 
-    `want[0]` < 0 resumes without requests (at the start, and after a buffer was enlarged).
+    Called again with the same arguments it resumes (at the start, and after a buffer was enlarged).
 
     Returns
     -------
     int
         `Status`: DECIDE, END, a buffer that must grow (nothing is lost), or an error.
     """
+    st = mem[:N_STATE]
+    own = mem[OWN_AT:REQ_AT].reshape(MAX_OWN + 1, N_OWN)
+    req = mem[REQ_AT:ACK_AT].reshape(N_RING, N_REQ)
+    ack = mem[ACK_AT:OBS_AT].reshape(N_RING, N_ACK)
+    obs = mem[OBS_AT:WANT_AT]
+    want = mem[WANT_AT:]
     if st[S_PEND_STEP] == 1:
+        if quotes_valid(st, want) == 0:
+            return BAD_QUOTES
         if st[S_NSTEP] >= steps.shape[0]:
             return STEPS_FULL
         write_step(

@@ -75,6 +75,7 @@ WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
     S_OBS_ASK,
     S_LAST_BB,  # last best prices seen, ticks, for closing on an empty side
     S_LAST_BA,
+    S_MAXORDER,  # lots that may be asked for on one side
     S_FIRST,  # 1 until the first observation is taken
     C_ORDERS,  # counters of the episode
     C_CANCELS,
@@ -87,7 +88,7 @@ WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
     C_ASKED,
     C_CLOSE_BEYOND,  # lots closed beyond the visible book
     N_STATE,
-) = range(71)
+) = range(72)
 
 # ---- own: one row per own order ------------------------------------------------------------------
 (
@@ -121,5 +122,14 @@ ACK_LIVE, ACK_FILL, ACK_GONE = 1, 2, 3
 RING_T = OBS_SIZE  # column of the decision time in a ring row
 RING_OWN = OBS_SIZE + 1  # then (order id, queue ahead) pairs
 RING_COLS = OBS_SIZE + 1 + 2 * MAX_OWN
+
+# ---- mem: st, own, req, ack, obs and want in one array, because every array argument costs a call ----
+OWN_AT = N_STATE
+REQ_AT = OWN_AT + (MAX_OWN + 1) * N_OWN
+ACK_AT = REQ_AT + N_RING * N_REQ
+OBS_AT = ACK_AT + N_RING * N_ACK
+WANT_AT = OBS_AT + OBS_SIZE
+
+MAX_PX = 2**31 - 2
 
 ORDER_PX, ORDER_QTY, ORDER_SEQ = range(3)  # columns of the L3 order table

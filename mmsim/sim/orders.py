@@ -33,6 +33,7 @@ from mmsim.sim.layout import (
     L_CANCEL,
     L_PENDING,
     MAX_OWN,
+    MAX_PX,
     N_RING,
     OWN_DEAD,
     OWN_FLIGHT,
@@ -49,6 +50,7 @@ from mmsim.sim.layout import (
     REQ_MARKET,
     REQ_NEW,
     REQ_REDUCE,
+    S_AINV,
     S_ALWAYS,
     S_BA,
     S_BASE,
@@ -59,6 +61,7 @@ from mmsim.sim.layout import (
     S_LAST_BA,
     S_LAST_BB,
     S_MAXINV,
+    S_MAXORDER,
     S_NA,
     S_NB,
     S_NEXT_ID,
@@ -166,6 +169,43 @@ def stage_side(st, own, req, want, side, n, at, ts, phase):
         st[S_NOWN] += 1
         full |= push_req(st, req, ts, REQ_NEW, w[W_ID], side, px, w[W_QTY], want[2])
     return full
+
+
+@kernel
+def side_total(want, n, at):
+    """Return the lots wanted on one side, or -1 if a price or quantity is not valid or a price comes twice."""
+    total = 0
+    for i in range(n):
+        px, qty = want[at + 2 * i], want[at + 2 * i + 1]
+        if px <= 0 or px > MAX_PX or qty <= 0 or qty > MAX_PX:
+            return -1
+        for k in range(i):
+            if want[at + 2 * k] == px:
+                return -1
+        total += qty
+    return total
+
+
+@kernel
+def quotes_valid(st, want):
+    """Return 1 if the quotes in `want` may be staged: valid levels, not crossed, within the agent's limits.
+
+    The session says in words what is wrong (`Session._explain`); both must refuse the same.
+    """
+    nb, na, take = want[0], want[1], want[3]
+    a_at = WANT_HEAD + 2 * nb
+    buy, sell = side_total(want, nb, WANT_HEAD), side_total(want, na, a_at)
+    if buy < 0 or sell < 0:
+        return 0
+    for i in range(nb):
+        for k in range(na):
+            if want[WANT_HEAD + 2 * i] >= want[a_at + 2 * k]:
+                return 0
+    buy, sell = (buy + take, sell) if take > 0 else (buy, sell - take)
+    held, most = st[S_AINV], st[S_MAXINV]
+    if held + buy > most or held - sell < -most or buy > st[S_MAXORDER] or sell > st[S_MAXORDER]:
+        return 0
+    return 1
 
 
 @kernel

@@ -7,6 +7,7 @@ The same object serves the comparison runs (`Session.run`), the Gymnasium enviro
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mmsim._jit import entry_point
 from mmsim.agent import OBS_SIZE, Agent, Fill, Observation, Quotes, SessionContext
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError, DataError, KernelError, Status
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 _NO_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 _MAX_WIDTH = 2**26
-_MAX_PX = 2**31 - 2
+_PACK = [struct.Struct(f"{L.WANT_HEAD + 2 * n}q").pack_into for n in range(33)]  # by number of levels
 _COUNTERS = {
     "orders": L.C_ORDERS,
     "cancels": L.C_CANCELS,
@@ -103,26 +105,32 @@ class Session:
         self.max_order = self.sim.max_order_units * unit
         interval = self.sim.decision_interval_ns
         self.decision_ns = data.decision_ns if interval is None else interval
-        self._ev = _records(data.events)
+        events = np.ascontiguousarray(data.events).view()
+        events.flags.writeable = False  # always: a writable array would be another type to compile for
+        self._ev = _records(events)
         self._know = np.zeros(1, np.int64)
         if data.recv_ts is not None:
             self._know = np.maximum.accumulate(np.maximum(data.recv_ts, data.events["ts"]))
         self._lad = np.zeros((2, width), np.int32)
         self._ords = np.zeros((max(data.n_slots, 1), 3), np.int64)
-        self._st = np.zeros(L.N_STATE, np.int64)
-        self._own = np.zeros((L.MAX_OWN + 1, L.N_OWN), np.int64)
-        self._req = np.zeros((L.N_RING, L.N_REQ), np.int64)
-        self._ack = np.zeros((L.N_RING, L.N_ACK), np.int64)
+        self._mem = np.zeros(L.WANT_AT + L.WANT_HEAD + 4 * self.sim.max_levels, np.int64)
+        self._st = self._mem[: L.N_STATE]
+        self._want = self._mem[L.WANT_AT :]
+        self._wire = memoryview(self._want).cast("B")  # type: ignore[arg-type]  # the same bytes, to pack into
         self._ring = np.zeros((8, L.RING_COLS), np.int64)
         self._fills = _records(np.zeros(4096, FILL))
         self._steps = _records(np.zeros(16384, STEP))
         self._own_view = _records(np.zeros(L.MAX_OWN + 1, OWN_ORDER))
-        self._obs = np.zeros(OBS_SIZE, np.int64)
-        self._want = np.zeros(L.WANT_HEAD + 4 * self.sim.max_levels, np.int64)
-        self._raw = self._obs.view()
-        self._raw.flags.writeable = False
-        self._orders = self._own_view.view()
-        self._orders.flags.writeable = False
+        raw = self._mem[L.OBS_AT : L.WANT_AT]
+        raw.flags.writeable = False
+        orders = self._own_view.view()
+        orders.flags.writeable = False
+        self._observation = Observation(raw, orders)
+        self._quotes = Quotes.none()
+        self._kernel = entry_point(
+            advance, self._ev, self._know, self._lad, self._ords, self._mem, self._ring, self._fills,
+            self._steps, self._own_view,
+        )  # fmt: skip
         self._agent_name = "agent"
         self._done = True
         self._hear: Callable[[Fill], None] | None = None
@@ -210,6 +218,7 @@ class Session:
         st[L.S_EPISODE] = index
         st[L.S_HAS_KNOW] = self.data.recv_ts is not None
         st[L.S_L3] = self.data.level == "L3"
+        st[L.S_MAXORDER] = self.max_order
         st[L.S_FIRST] = 1
         self._lad[:] = 0
         self._heard = 0
@@ -256,19 +265,33 @@ class Session:
         """
         if self._done:
             raise ConfigError("the episode is over: call start() for the next one")
-        self._pack(quotes, latency_ns, wall_ns)
+        self._quotes = quotes
+        try:
+            bids, asks, post_only, take = quotes
+            n_bid, n_ask = len(bids), len(asks)
+            if n_bid == 1 == n_ask:  # by far the most common
+                (bid,), (ask,) = bids, asks
+                _PACK[2](self._wire, 0, 1, 1, post_only, take, latency_ns, wall_ns, *bid, *ask)
+            else:
+                levels = (*bids, *asks)
+                if max(n_bid, n_ask) > self.sim.max_levels or any(len(level) != 2 for level in levels):
+                    raise ValueError
+                flat = [x for level in levels for x in level]
+                _PACK[n_bid + n_ask](self._wire, 0, n_bid, n_ask, post_only, take, latency_ns, wall_ns, *flat)
+        except (struct.error, TypeError, ValueError):
+            self._explain(quotes, latency_ns, wall_ns)  # raises, or packs whole numbers of another type
         return self._advance()
 
     def _advance(self) -> Observation | None:
         while True:
-            code = advance(
-                self._ev, self._know, self._lad, self._ords, self._st, self._own, self._req, self._ack,
-                self._ring, self._fills, self._steps, self._obs, self._own_view, self._want,
+            code = self._kernel(
+                self._ev, self._know, self._lad, self._ords, self._mem, self._ring, self._fills, self._steps,
+                self._own_view,
             )  # fmt: skip
             if code == Status.DECIDE:
                 if self._hear is not None:
                     self._tell()
-                return Observation(self._raw, self._orders)
+                return self._observation._refresh()
             if code == Status.END:
                 self._done = True
                 if self._hear is not None:
@@ -293,6 +316,9 @@ class Session:
             self._st[L.S_RING_H], self._st[L.S_RING_T] = 0, tail - head
             return
         row = int(self._st[L.S_CUR])
+        if status == Status.BAD_QUOTES:
+            self._explain(self._quotes, 0, 0)
+            raise KernelError(f"{self.data.name}: valid quotes {self._quotes!r} were refused")
         if status == Status.OWN_FULL:
             raise KernelError(f"{self.data.name}: {_MEANING[status]} (status {status.name})")
         raise DataError(
@@ -341,8 +367,8 @@ class Session:
                 raise self._fault(f"{name} level: expected (price, quantity), was {level!r}") from None
             if qty <= 0:
                 raise self._fault(f"{name} size: expected a positive quantity in lots, was {qty}")
-            if not 0 < px <= _MAX_PX:
-                raise self._fault(f"{name} price: expected 1 to {_MAX_PX} ticks, was {px}")
+            if not 0 < px <= L.MAX_PX:
+                raise self._fault(f"{name} price: expected 1 to {L.MAX_PX} ticks, was {px}")
             if flat and px in flat[::2]:
                 raise self._fault(f"{name}: expected one level a price, was two at {px}")
             flat.append(px)
@@ -362,7 +388,8 @@ class Session:
             pass
         raise self._fault(f"{what}: expected a whole number of {unit}, was {value!r}")
 
-    def _pack(self, quotes: Quotes, latency_ns: int, wall_ns: int) -> None:
+    def _explain(self, quotes: Quotes, latency_ns: int, wall_ns: int) -> None:
+        # The kernel refuses the same quotes without words (`orders.quotes_valid`).
         try:
             bids, asks, post_only, take = quotes
         except (TypeError, ValueError):
