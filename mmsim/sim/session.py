@@ -90,7 +90,7 @@ class Session:
         self.calibration = dict(calibration or {})
         self.checkpoints = checkpoints
         if self.sim.fees != "zero" and self.sim.fees not in data.fees:
-            known = ", ".join(["zero", *sorted(data.fees)])
+            known = ", ".join(sorted({"zero", *data.fees}))
             raise ConfigError(f"{data.name} has no fee schedule {self.sim.fees!r}; it has: {known}")
         self.fees = data.fees.get(self.sim.fees, FeeSchedule())
         width = data.px_max - data.px_min + 3
@@ -445,7 +445,7 @@ class Session:
             begin = clock()
             try:
                 quotes = agent.quote(obs)
-            except AgentError:
+            except (AgentError, ConfigError):  # e.g. a library that is not installed: not the agent's fault
                 raise
             except Exception as err:
                 raise self._fault(f"quote raised {type(err).__name__}: {err}") from err

@@ -354,6 +354,16 @@ def test_buffers_grow_and_nothing_is_lost() -> None:
     assert again.fills.tolist() == result.fills.tolist()
 
 
+def test_a_configuration_error_of_an_agent_is_not_blamed_on_its_quotes() -> None:
+    class Lacking(Strategy):
+        def quote(self, obs: Observation) -> Quotes:
+            raise ConfigError("needs transformers: run make teacher")
+
+    data = market_from(l3(), episode=(at(0.1), at(2)))
+    with pytest.raises(ConfigError, match="make teacher"):
+        Session(data).run(Lacking(), data.splits["test"][0])
+
+
 def test_unknown_fee_schedule_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="no fee schedule 'xyz'; it has: zero"):
         Session(market_from(l3()), SimConfig(fees="xyz"))
