@@ -174,16 +174,17 @@ class Observation:
     constants of this module, for kernels.
     """
 
-    __slots__ = ("_head", "_orders", "raw")
+    __slots__ = ("_head", "_orders", "_top", "raw")
 
     def __init__(self, raw: npt.NDArray[np.int64], orders: npt.NDArray[np.void]) -> None:
         self.raw = raw
         self._orders = orders
-        self._head: list[int] = raw[:HEADER].tolist()
+        self._top = raw[:HEADER]
+        self._head: list[int] = self._top.tolist()
 
     def _refresh(self) -> Observation:
         # The session hands out one object and renews what it shows.
-        self._head = self.raw[:HEADER].tolist()
+        self._head = self._top.tolist()
         return self
 
     def copy(self) -> Observation:

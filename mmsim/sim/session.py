@@ -438,13 +438,13 @@ class Session:
         """
         model = latency or LatencyModel.from_config(self.sim)
         model.start(self.seed, index)
-        clock = time.perf_counter_ns
+        clock, quote, step, draw = time.perf_counter_ns, agent.quote, self.step, model.draw
         recalls = hasattr(agent, "last_latency_ns")
         obs = self.start(episode, agent, index)
         while obs is not None:
             begin = clock()
             try:
-                quotes = agent.quote(obs)
+                quotes = quote(obs)
             except (AgentError, ConfigError):  # e.g. a library that is not installed: not the agent's fault
                 raise
             except Exception as err:
@@ -452,7 +452,7 @@ class Session:
             wall = clock() - begin
             if recalls:
                 wall = getattr(agent, "last_latency_ns") or wall  # noqa: B009 (optional attribute)
-            obs = self.step(quotes, model.draw(), wall)
+            obs = step(quotes, draw(), wall)
             if most_steps is not None and self._st[L.C_ASKED] > most_steps:
                 break
         return self.result(agent, episode, index)
