@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mmsim.config import SimConfig
 from mmsim.errors import DataError
 from mmsim.paths import cache_home
+from mmsim.profiles import measure
 from mmsim.sim.session import Session
 from mmsim.types import Episode, MarketData
 from mmsim_agents.cmm.agent import CMM
@@ -31,7 +32,7 @@ from mmsim_agents.distill.data import (
 )
 from mmsim_agents.distill.fusion import fit_all, in_units, linear_baseline, merged, to_common_space
 from mmsim_agents.distill.train import TrainConfig, Trained, Trainer, outputs
-from mmsim_agents.distill.tune import measure_latency, predictions, tune_rule
+from mmsim_agents.distill.tune import predictions, tune_rule
 from mmsim_agents.students.agent import Student
 from mmsim_agents.students.shape import Shape
 from mmsim_agents.teacher.artifacts import Progress, TeacherArtifacts
@@ -254,10 +255,8 @@ class Distillation:
         write(folder, name, replace(ckpt, card=card))
         self.progress(f"measure {name}'s latency", 0, 1)
         agent = CMM() if name == "cmm" else Student()
-        times = measure_latency(self.session, agent, self._episodes)
-        card["latency_us"] = {
-            f"p{p}": round(float(np.percentile(times, p)) / 1e3, 2) if times else None for p in (50, 99)
-        }
+        times = measure(agent, self.session, "validation").tolist()
+        card["latency_us"] = {f"p{p}": round(float(np.percentile(times, p)) / 1e3, 2) for p in (50, 99)}
         card["latency_ns"] = times
         write(folder, name, replace(ckpt, card=card))
         self.progress(f"measure {name}'s latency", 1, 1)

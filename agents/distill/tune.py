@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.agent import Agent, Observation
+from mmsim.agent import Observation
 from mmsim.metrics.ledger import pnl_half_ticks
 from mmsim.sim.session import Session
 from mmsim.types import Episode
@@ -22,8 +22,6 @@ KAPPAS = (0.25, 0.5, 1.0, 2.0, 4.0)
 SLACKS = (0.0, 0.25, 0.45)
 SIZES = ((0.0, 1), (0.02, 3), (0.1, 3))  # (rho, max_units)
 RISK = 0.5  # price of a lot of mean absolute inventory, mean spreads an episode
-N_LATENCIES = 512
-_WARM_UP = 64
 
 
 def predictions(brain: Brain, raw: npt.NDArray[np.int64]) -> dict[int, Prediction | None]:
@@ -83,18 +81,3 @@ def tune_rule(
             progress(i + 1, len(grid))
     best = max(range(len(grid)), key=lambda i: points[i]["score"])
     return grid[best], points
-
-
-def measure_latency(session: Session, agent: Agent, episodes: Sequence[Episode]) -> list[int]:
-    """Return up to `N_LATENCIES` wall-clock times of ``agent.quote`` in a running simulation, ns.
-
-    The first decisions (empty window, cold caches) are left out; the sample is evenly spaced.
-    """
-    times: list[int] = []
-    for k, episode in enumerate(episodes):
-        steps = session.run(agent, episode, k).steps
-        times += steps["wall_ns"][steps["asked"] == 1].tolist()[_WARM_UP:]
-        if len(times) >= 4 * N_LATENCIES:
-            break
-    count = min(N_LATENCIES, len(times))
-    return [times[(i * len(times)) // count] for i in range(count)]

@@ -23,11 +23,13 @@ from mmsim.data import load
 from mmsim.errors import ConfigError
 from mmsim.metrics import epnl, map_
 from mmsim.paths import cache_home
+from mmsim.profiles import measure
 from mmsim.quoting import STATE, QuoterSpec, scaling
 from mmsim.sim.session import Session
 from mmsim.types import MarketData
 from mmsim_agents.cmm.checkpoint import shipped
 from mmsim_agents.distill.card import git_revision, versions
+from mmsim_agents.rl.agent import PPO
 from mmsim_agents.rl.policy import Policy, write
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 STEPS = 100_000
 LEAN = 1.0  # shift of the quotes at the inventory limit before the policy's own skew, in reaches
-_LATENCIES = 512  # decision times kept in the card
 _SPREAD = STATE.index("spread")
 
 
@@ -126,7 +127,7 @@ def train(
     card = _card(data, cfg, learner, command) | {"seconds": round(time.perf_counter() - begin, 1)}
     # Once without latencies, so that the agent itself can be run; then the whole.
     write(folder, Policy(learner.best, quoter, card))
-    times = measure_latency(data, folder.parent)
+    times = measure(PPO(), Session(data, checkpoints=folder.parent), "validation").tolist()
     card["latency_us"] = {f"p{p}": round(float(np.percentile(times, p)) / 1e3, 2) for p in (50, 99)}
     card["latency_ns"] = times
     write(folder, Policy(learner.best, quoter, card))
@@ -170,22 +171,6 @@ def play(env: MarketMakingEnv, act: Callable[[Any], Any], episodes: list[int]) -
         pnl.append(epnl(result))
         held.append(map_(result))
     return {"reward": float(np.mean(rewards)), "epnl": float(np.mean(pnl)), "map": float(np.mean(held))}
-
-
-def measure_latency(data: MarketData, checkpoints: Path) -> list[int]:
-    """Return wall-clock times of decisions of the shipped agent on the validation split, ns."""
-    from mmsim_agents.rl.agent import PPO
-
-    session = Session(data, checkpoints=checkpoints)
-    walls = np.zeros(0, np.int64)
-    for i, episode in enumerate(data.splits["validation"]):
-        result = session.run(PPO(), episode, i)
-        walls = np.concatenate([walls, result.steps["wall_ns"][result.steps["asked"] == 1]])
-        if len(walls) > 4 * _LATENCIES:
-            break
-    walls = walls[min(64, len(walls) // 2) :]  # without the first, slower ones
-    picks = np.linspace(0, len(walls) - 1, min(_LATENCIES, len(walls))).astype(int)
-    return [int(w) for w in walls[picks]]
 
 
 def _card(data: MarketData, cfg: TrainConfig, learner: Learner, command: str) -> dict[str, Any]:

@@ -31,7 +31,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     row += 1
                     yield row, line
     except (OSError, EOFError, zlib.error) as err:
-        raise DataError(f"expected a complete file: {_say(err)}", source=str(path), row=row + 1) from None
+        raise DataError(
+            f"expected a complete file: {_say(err)}; fetch it again", source=str(path), row=row + 1
+        ) from None
     if tail:
         yield row + 1, tail
 
@@ -46,7 +48,7 @@ def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """
     source = str(path)
     try:
-        if path.suffix == ".zip":
+        if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 for info in archive.infolist():
                     if not info.is_dir():
@@ -58,7 +60,7 @@ def read_members(path: Path) -> Iterator[tuple[str, bytes]]:
         else:
             yield path.name, path.read_bytes()
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as err:
-        raise DataError(f"expected a complete file: {_say(err)}", source=source) from None
+        raise DataError(f"expected a complete file: {_say(err)}; fetch it again", source=source) from None
 
 
 def _say(err: BaseException) -> str:

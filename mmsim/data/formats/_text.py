@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy.typing as npt
 
 from mmsim._jit import kernel
 from mmsim.data.conversion import INT32_MAX, Ints
+from mmsim.data.files import read_members
 from mmsim.errors import ConfigError, DataError
 from mmsim.types import Instrument
 
@@ -42,16 +41,12 @@ def read_texts(path: Path, suffix: str) -> list[SourceText]:
     DataError
         If the file is missing, the zip is cut short or damaged, or it holds no such member.
     """
-    try:
-        if path.suffix.lower() != ".zip":
-            return [SourceText(path.name, path.read_bytes())]
-        with zipfile.ZipFile(path) as archive:
-            names = [n for n in archive.namelist() if n.lower().endswith(suffix)]
-            texts = [SourceText(f"{path.name}:{n}", archive.read(n)) for n in names]
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as exc:
-        raise DataError(
-            f"expected a whole, readable file, was: {exc}; fetch it again", source=str(path)
-        ) from exc
+    packed = path.suffix.lower() == ".zip"
+    texts = [
+        SourceText(f"{path.name}:{name}" if packed else path.name, data)
+        for name, data in read_members(path)
+        if not packed or name.lower().endswith(suffix)
+    ]
     if not texts:
         raise DataError(f"expected a member named *{suffix} in the zip, was none", source=str(path))
     return texts
