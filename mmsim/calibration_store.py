@@ -98,3 +98,28 @@ def _constants(stored: Mapping[str, object], path: Path) -> dict[str, float]:
             )
         out[key] = float(value)
     return out
+
+
+def fitted_queue_power(name: str) -> float:
+    """Return the exponent of the power queue model that ``mmsim calibrate queue`` fitted.
+
+    The market's own (``NAME.queue.toml``, the user's before the shipped one), else the one pooled over the
+    L3 markets that mmsim was fitted on (``all.queue.toml``).
+
+    Raises
+    ------
+    ConfigError
+        If there is none at all, or the file does not hold one.
+    """
+    for stem in (name, "all"):
+        for folder in (user_folder(), datasets_folder() / "calibration"):
+            path = folder / f"{stem}.queue.toml"
+            if not path.is_file():
+                continue
+            power = read_toml(path).get("power")
+            if isinstance(power, bool) or not isinstance(power, int | float) or not power > 0:
+                raise ConfigError(f"{path}: expected a positive number for 'power', was {power!r}")
+            return float(power)
+    raise ConfigError(
+        "queue model 'fitted': there is no fit; run: mmsim calibrate queue --dataset NAME --write"
+    )

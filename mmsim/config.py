@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mmsim.errors import ConfigError, did_you_mean
 
@@ -16,22 +16,46 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+QUEUE_MODELS = ("auto", "proportional", "risk_averse", "power", "log", "fitted")
+
+
 class SimConfig(_Frozen):
-    """The physics of one run. Times in ns, quantities in units of ``Instrument.unit_lots``."""
+    """The physics of one run. Times in ns, quantities in units of ``Instrument.unit_lots``.
+
+    ``queue_model`` matters on level feeds only; on L3 positions are exact. ``auto`` is ``proportional``,
+    ``fitted`` the power that ``mmsim calibrate queue`` found. docs/fills.md specifies what each rule does.
+    """
 
     feed_latency_ns: int = Field(default=0, ge=0)  # exchange -> agent, on top of recorded receive times
     order_latency_ns: int = Field(default=0, ge=0)  # agent -> exchange
+    cancel_latency_ns: int | None = Field(default=None, ge=0)  # the same for cancels; None: as orders
+    reduce_latency_ns: int | None = Field(default=None, ge=0)  # for reductions
+    market_latency_ns: int | None = Field(default=None, ge=0)  # for market orders
     ack_latency_ns: int = Field(default=0, ge=0)  # exchange -> agent, for fills, acks and rejects
+    wire_sigma: float = Field(default=0.0, ge=0, le=3)  # > 0: the above are medians of log-normal latencies
+    wire_file: str | None = None  # recorded latencies (CSV, see `sim.latency`) instead of all of the above
     latency: Literal["zero", "fixed", "profile"] = "zero"  # decision latency of the agent
     decision_latency_ns: int = Field(default=0, ge=0)  # used by "fixed"
     decision_interval_ns: int | None = Field(default=None, ge=1_000)  # None: the market's own grid
-    queue_model: Literal["auto", "proportional", "risk_averse"] = "auto"  # auto: exact on L3
+    queue_model: str = "auto"  # on level feeds: see QUEUE_MODELS; or a numba function, FILE.py:NAME
+    queue_power: float = Field(default=2.0, gt=0, le=20)  # n of "power"
+    impact: Literal["none", "consume"] = "none"  # what own fills took: "consume" keeps a liquidity ledger
+    inside: Literal["through", "any", "strict"] = "through"  # quotes inside a snapshot's spread
     replace: Literal["diff", "always"] = "diff"  # "always" cancels and resends unchanged quotes too
     fees: str = "zero"  # a named schedule of the market's manifest
     max_inventory_units: int | None = Field(default=None, ge=1)  # None: the manifest's
     max_order_units: int = Field(default=10, ge=1)
     max_levels: int = Field(default=5, ge=1, le=16)
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("queue_model")
+    @classmethod
+    def _known_queue_model(cls, value: str) -> str:
+        if value in QUEUE_MODELS or ":" in value:
+            return value
+        raise ValueError(
+            f"expected one of {', '.join(QUEUE_MODELS)} or FILE.py:FUNCTION{did_you_mean(value, QUEUE_MODELS)}"
+        )
 
 
 class RunConfig(_Frozen):

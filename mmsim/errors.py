@@ -88,6 +88,7 @@ class Status(IntEnum):
     FILLS_FULL = 3
     OBS_FULL = 4
     STEPS_FULL = 5
+    MORE_ROWS = 6
     BAD_KIND = -1
     BAD_PRICE = -2
     BAD_ORDER = -3
@@ -95,6 +96,7 @@ class Status(IntEnum):
     OWN_FULL = -5
     BAD_TIME = -6
     BAD_QUOTES = -7
+    BAD_SIDE = -8
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -158,6 +158,28 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
         raise ConfigError(f"agent {spec}: its constructor failed: {_where(err, None)}") from err
 
 
+def load_object(spec: str) -> Any:
+    """Return what ``path/to/file.py:NAME`` or ``package.module:NAME`` names.
+
+    Raises
+    ------
+    ConfigError
+        If the file or module cannot be imported or has no such name.
+    """
+    path, name = _split(spec)
+    if path is not None:
+        module = _import_file(path)
+    else:
+        head, _, name = spec.rpartition(":")
+        try:
+            module = importlib.import_module(head)
+        except ImportError as err:
+            raise ConfigError(f"{spec!r}: cannot import {head!r}: {err}") from err
+    if not hasattr(module, name):
+        raise ConfigError(f"{spec!r}: {module.__name__} has no {name!r}{did_you_mean(name, vars(module))}")
+    return getattr(module, name)
+
+
 def parameters(cls: type[Agent]) -> dict[str, tuple[Any, Any]]:
     """Return ``{name: (type, default)}`` of what the constructor of `cls` takes."""
     if issubclass(cls, Strategy):

@@ -1,7 +1,12 @@
 """The replayed market book: a dense ladder of level quantities and, on L3, a table of orders.
 
 ``lad`` is ``(2, width)`` int32, row 0 bids and row 1 asks, column = price - ``st[S_BASE]``. The book
-is never matched: it is what the tape says. Own orders are not in it.
+is never matched: it is what the tape says. Own orders are not in it. Memory is touched only where
+prices stand, so a very wide ladder costs address space alone.
+
+With ``impact = "consume"`` there are two more rows, the liquidity ledger: what own fills took from a
+level (negative) or left over there (positive, others were spared because we were hit). It ends with the
+level, and it never takes more than the level holds.
 """
 
 from __future__ import annotations
@@ -21,7 +26,18 @@ from mmsim.agent import (
     O_N_ASK,
     O_N_BID,
 )
-from mmsim.sim.layout import S_BA, S_BASE, S_BB, S_LAST_BA, S_LAST_BB, S_MID2, S_NA, S_NB, S_VIEW
+from mmsim.sim.layout import (
+    S_BA,
+    S_BASE,
+    S_BB,
+    S_CONSUME,
+    S_LAST_BA,
+    S_LAST_BB,
+    S_MID2,
+    S_NA,
+    S_NB,
+    S_VIEW,
+)
 from mmsim.types import MAX_DEPTH
 
 
@@ -62,12 +78,59 @@ def set_level(lad, st, row, ix, qty):
                     while lad[1, k] == 0:
                         k += 1
                     st[S_BA] = k
+    if st[S_CONSUME] == 1:
+        lad[row + 2, ix] = 0 if qty == 0 else max(lad[row + 2, ix], -qty)
+
+
+@inline_kernel
+def available(lad, st, row, ix):
+    """Return the lots at level `ix` that own orders can still take, or must queue behind."""
+    if st[S_CONSUME] == 1:
+        return np.int64(lad[row, ix]) + np.int64(lad[row + 2, ix])
+    return np.int64(lad[row, ix])
+
+
+@inline_kernel
+def ledger(lad, st, row, ix, lots):
+    """Note in the liquidity ledger, if there is one, that own fills left `lots` more at level `ix`."""
+    if st[S_CONSUME] == 1 and 0 <= ix < lad.shape[1]:
+        lad[row + 2, ix] += lots
+
+
+@inline_kernel
+def spared(lad, st, row, ix):
+    """Return the lots at level `ix` that trades spared because they hit us."""
+    if st[S_CONSUME] == 1:
+        return np.int64(max(lad[row + 2, ix], 0))
+    return np.int64(0)
+
+
+@kernel
+def best_available(lad, st, row):
+    """Return the ladder index of the best level of a side that own orders can take from, or -1."""
+    k, left = (st[S_BB], st[S_NB]) if row == 0 else (st[S_BA], st[S_NA])
+    step = -1 if row == 0 else 1
+    while left > 0:
+        if lad[row, k] > 0:
+            if available(lad, st, row, k) > 0:
+                return k
+            left -= 1
+        k += step
+    return -1
 
 
 @kernel
 def clear_book(lad, st):
     """Void the whole book."""
-    lad[:, :] = 0
+    for row in range(2):
+        k, left = (st[S_BB], st[S_NB]) if row == 0 else (st[S_BA], st[S_NA])
+        while left > 0:
+            if lad[row, k] > 0:
+                lad[row, k] = 0
+                if st[S_CONSUME] == 1:
+                    lad[row + 2, k] = 0
+                left -= 1
+            k += -1 if row == 0 else 1
     st[S_BB] = -1
     st[S_BA] = lad.shape[1]
     st[S_NB] = 0
@@ -85,11 +148,11 @@ def note_mid(st):
 
 @inline_kernel
 def level_qty(lad, st, row, px):
-    """Return the lots of others at `px`; 0 outside the ladder."""
+    """Return the lots of others at `px` that a new order joins behind; 0 outside the ladder."""
     ix = px - st[S_BASE]
     if ix < 0 or ix >= lad.shape[1]:
         return np.int64(0)
-    return np.int64(lad[row, ix])
+    return available(lad, st, row, ix)
 
 
 @kernel
@@ -121,29 +184,34 @@ def in_view(lad, st, row, px):
 
 
 @kernel
-def copy_depth(lad, st, raw):
-    """Write the best ``MAX_DEPTH`` levels of each side into the observation vector `raw`."""
+def copy_depth(lad, st, ring, i):
+    """Write the best ``MAX_DEPTH`` levels of each side into the observation in row `i` of `ring`."""
     base = st[S_BASE]
-    raw[B_PX : A_QTY + MAX_DEPTH] = 0
     n = min(st[S_NB], MAX_DEPTH)
     k = st[S_BB]
-    for i in range(n):
+    for j in range(n):
         while lad[0, k] == 0:
             k -= 1
-        raw[B_PX + i] = base + k
-        raw[B_QTY + i] = lad[0, k]
+        ring[i, B_PX + j] = base + k
+        ring[i, B_QTY + j] = lad[0, k]
         k -= 1
-    raw[O_N_BID] = n
+    for j in range(n, MAX_DEPTH):
+        ring[i, B_PX + j] = 0
+        ring[i, B_QTY + j] = 0
+    ring[i, O_N_BID] = n
     n = min(st[S_NA], MAX_DEPTH)
     k = st[S_BA]
-    for i in range(n):
+    for j in range(n):
         while lad[1, k] == 0:
             k += 1
-        raw[A_PX + i] = base + k
-        raw[A_QTY + i] = lad[1, k]
+        ring[i, A_PX + j] = base + k
+        ring[i, A_QTY + j] = lad[1, k]
         k += 1
-    raw[O_N_ASK] = n
-    raw[O_BID_PX] = raw[B_PX]
-    raw[O_BID_QTY] = raw[B_QTY]
-    raw[O_ASK_PX] = raw[A_PX]
-    raw[O_ASK_QTY] = raw[A_QTY]
+    for j in range(n, MAX_DEPTH):
+        ring[i, A_PX + j] = 0
+        ring[i, A_QTY + j] = 0
+    ring[i, O_N_ASK] = n
+    ring[i, O_BID_PX] = ring[i, B_PX]
+    ring[i, O_BID_QTY] = ring[i, B_QTY]
+    ring[i, O_ASK_PX] = ring[i, A_PX]
+    ring[i, O_ASK_QTY] = ring[i, A_QTY]

@@ -1,12 +1,19 @@
-"""How long the agent thinks, as far as the simulation is concerned."""
+"""Latencies as the simulation takes them: how long the agent thinks, and how long messages travel."""
 
 from __future__ import annotations
+
+import csv
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsim.config import SimConfig
-from mmsim.errors import ConfigError
+from mmsim.errors import ConfigError, DataError, did_you_mean
+from mmsim.sim import layout as L
+
+_DRAWS = 4096  # rows of a table of drawn latencies, taken in turn
+_COLUMNS = ("feed_ns", "order_ns", "cancel_ns", "reduce_ns", "market_ns", "ack_ns")  # as LEG_*
 
 
 class LatencyModel:
@@ -40,6 +47,12 @@ class LatencyModel:
         self._rng = np.random.default_rng([seed, episode, 0x1A7])
         self._drawn = []
 
+    def table(self) -> npt.NDArray[np.int64]:
+        """Return decision latencies for compiled strategies, ns: decision `k` takes row ``k % n``."""
+        if self.profile_ns is None:
+            return np.array([self.constant_ns], np.int64)
+        return self.profile_ns[self._rng.integers(0, len(self.profile_ns), _DRAWS)]
+
     def draw(self) -> int:
         """Return the latency of the next decision, ns."""
         if self.profile_ns is None:
@@ -48,3 +61,89 @@ class LatencyModel:
             picks = self._rng.integers(0, len(self.profile_ns), 1024)
             self._drawn = self.profile_ns[picks].tolist()
         return self._drawn.pop()
+
+
+class WireTable:
+    """The table in which the kernel looks up how long a message travels (`mmsim.sim.wire`).
+
+    Constant: `SimConfig`'s five latencies and the feed's. With ``wire_sigma`` > 0 they are medians of log-normal
+    latencies, drawn anew for each message by the run's seed. With ``wire_file`` they come from a recording,
+    interpolated in time: a CSV with a header and the columns ``ts_ns`` (ns since the epoch, rising),
+    ``order_ns`` and ``ack_ns``; ``cancel_ns``, ``reduce_ns`` and ``market_ns`` are as ``order_ns`` where they
+    are missing, ``feed_ns`` as ``sim.feed_latency_ns``.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If both are given, or the file is missing or not as described (file, row, column).
+    """
+
+    def __init__(self, sim: SimConfig) -> None:
+        order = sim.order_latency_ns
+        kinds = (sim.cancel_latency_ns, sim.reduce_latency_ns, sim.market_latency_ns)
+        legs = [sim.feed_latency_ns, order, *(order if x is None else x for x in kinds), sim.ack_latency_ns]
+        self._medians = np.array(legs, np.int64)
+        self._sigma = sim.wire_sigma
+        self._recorded: npt.NDArray[np.int64] | None = None
+        self.mode, self.rows = L.WIRE_CONSTANT, 1
+        if sim.wire_file is not None:
+            if sim.wire_sigma > 0:
+                raise ConfigError("sim.wire_file and sim.wire_sigma: expected one of them")
+            self._recorded = read_latencies(Path(sim.wire_file), sim.feed_latency_ns)
+            self.mode, self.rows = L.WIRE_RECORDED, len(self._recorded)
+        elif sim.wire_sigma > 0:
+            self.mode, self.rows = L.WIRE_DRAWN, _DRAWS
+        self.cells = self.rows * (L.N_LEGS + (self.mode == L.WIRE_RECORDED))
+
+    def fill(self, seed: int, episode: int) -> npt.NDArray[np.int64]:
+        """Return the table of one episode, ``(cells,)`` int64."""
+        if self._recorded is not None:
+            return self._recorded.ravel()
+        if self.mode == L.WIRE_CONSTANT:
+            return self._medians
+        noise = np.random.default_rng([seed, episode, 0x31BE]).standard_normal((self.rows, L.N_LEGS))
+        return np.rint(self._medians * np.exp(self._sigma * noise)).astype(np.int64).ravel()
+
+
+def read_latencies(path: Path, feed_ns: int) -> npt.NDArray[np.int64]:
+    """Read recorded latencies (see `WireTable`) as ``(n, 1 + N_LEGS)`` int64 rows, time first."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"sim.wire_file {path}: {err}") from None
+    header = [name.strip() for name in rows[0]] if rows else []
+    for name in header:
+        if name not in ("ts_ns", *_COLUMNS):
+            raise DataError(
+                f"expected the columns ts_ns, {', '.join(_COLUMNS)}, was {name!r}{did_you_mean(name, _COLUMNS)}",
+                source=str(path),
+            )
+    for name in ("ts_ns", "order_ns", "ack_ns"):
+        if name not in header:
+            raise DataError(
+                f"expected a column {name}, was {', '.join(header) or 'an empty file'}", source=str(path)
+            )
+    out = np.empty((len(rows) - 1, 1 + L.N_LEGS), np.int64)
+    last = -(2**63)
+    for k, row in enumerate(rows[1:]):
+        values: dict[str, int] = {}
+        for name, text in zip(header, row, strict=False):
+            if not text.strip().isdecimal():
+                raise DataError(
+                    f"expected a whole number of ns, was {text!r}", source=str(path), row=k + 1, field=name
+                )
+            values[name] = int(text)
+        if len(row) != len(header) or values["ts_ns"] <= last:
+            raise DataError(
+                f"expected {len(header)} fields and a later time than {last}, was {row}",
+                source=str(path),
+                row=k + 1,
+            )
+        last = values["ts_ns"]
+        order = values["order_ns"]
+        legs = (values.get(n, feed_ns if n == "feed_ns" else order) for n in _COLUMNS)
+        out[k] = (last, *legs)
+    if len(out) == 0:
+        raise DataError("expected at least one row of latencies, was none", source=str(path))
+    return out

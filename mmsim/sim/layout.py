@@ -7,11 +7,14 @@ their way), ``ring`` (observations taken at the exchange and not yet delivered).
 
 from __future__ import annotations
 
+import numpy as np
+
 from mmsim.agent import OBS_SIZE
 
 INF = 2**62
 MAX_OWN = 128  # own orders alive or on their way at one time
 N_RING = 4096  # messages on their way at one time
+MAX_LEVELS = 16  # quoted levels a side
 WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
 
 # ---- st: scalars ---------------------------------------------------------------------------------
@@ -40,9 +43,15 @@ WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
     S_LASTPX,
     S_TP,  # time of the next decision whose observation is still to be taken
     S_INTERVAL,  # ns between decisions; 0: one a snapshot
-    S_FEED,
-    S_ORDLAT,
-    S_ACKLAT,
+    S_LAST,  # end of the segment's rows; S_STOP is the end of those that may be read now
+    S_KNOWN,  # when the last row looked at was known to the agent, ns (never falls)
+    S_WIRE,  # how message latencies are found: WIRE_CONSTANT, WIRE_DRAWN, WIRE_RECORDED
+    S_WIRE_N,  # rows of the latency table
+    S_REQ_LAST,  # arrival of the last request of each kind, four columns: no overtaking within a kind
+    S_REQ_LAST_2,
+    S_REQ_LAST_3,
+    S_REQ_LAST_4,
+    S_ACK_LAST,  # arrival of the last message to the agent: one channel, no overtaking
     S_BUSY,  # the agent is thinking until then
     S_START,
     S_END,
@@ -62,7 +71,11 @@ WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
     S_DEC,  # index of the decision being asked
     S_TRADED,
     S_MAXINV,
-    S_RISK_AVERSE,
+    S_QUEUE,  # queue model of level feeds, Q_*
+    S_QUEUE_POWER,  # exponent of Q_POWER, millionths
+    S_QUEUE_FN,  # address of the user's function for Q_CUSTOM
+    S_INSIDE,  # rule for quotes inside the spread of a snapshot feed, INSIDE_*
+    S_CONSUME,  # 1: what own fills took is kept in the ledger, rows 2 and 3 of the ladder
     S_ALWAYS,
     S_VIEW,  # levels a side that the feed carries; 0: all
     S_EPISODE,
@@ -88,7 +101,7 @@ WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
     C_ASKED,
     C_CLOSE_BEYOND,  # lots closed beyond the visible book
     N_STATE,
-) = range(72)
+) = range(82)
 
 # ---- own: one row per own order ------------------------------------------------------------------
 (
@@ -108,8 +121,9 @@ WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
     W_POST,
     W_MARK,
     W_AHEAD0,  # queue ahead on arrival
+    W_SENT,  # when the order's last request arrives: a later one cannot overtake it
     N_OWN,
-) = range(17)
+) = range(18)
 OWN_FLIGHT, OWN_LIVE, OWN_DEAD = 0, 1, 2
 L_PENDING, L_LIVE, L_CANCEL = 0, 1, 2
 
@@ -129,7 +143,23 @@ REQ_AT = OWN_AT + (MAX_OWN + 1) * N_OWN
 ACK_AT = REQ_AT + N_RING * N_REQ
 OBS_AT = ACK_AT + N_RING * N_ACK
 WANT_AT = OBS_AT + OBS_SIZE
+WIRE_AT = WANT_AT + WANT_HEAD + 4 * MAX_LEVELS  # the latency table runs to the end of `mem`
 
 MAX_PX = 2**31 - 2
 
-ORDER_PX, ORDER_QTY, ORDER_SEQ = range(3)  # columns of the L3 order table
+# ---- latency table: one row a draw, or a recorded moment (then its time first) ---------------------
+LEG_FEED, LEG_NEW, LEG_CANCEL, LEG_REDUCE, LEG_MARKET, LEG_ACK, N_LEGS = range(7)  # LEG_x = REQ_x
+WIRE_CONSTANT, WIRE_DRAWN, WIRE_RECORDED = range(3)
+
+# ---- queue models of level feeds, and the rule for quotes inside a snapshot's spread ----------------
+Q_PROPORTIONAL, Q_RISK_AVERSE, Q_POWER, Q_LOG, Q_CUSTOM = range(5)
+INSIDE_THROUGH, INSIDE_ANY, INSIDE_STRICT = range(3)
+
+# L3 order table: one row a slot of the feed, 16 bytes.
+SLOT = np.dtype(
+    [
+        ("px", "<i4"),  # ticks; negative: an ask
+        ("qty", "<i4"),  # lots still open, 0: the slot is free
+        ("seq", "<i8"),  # arrival: 2 * (row + 1), 0: its age is unknown, older than ours
+    ]
+)

@@ -17,8 +17,10 @@ Cancels and reductions are sent before new orders. ``st[S_ALWAYS]`` = 1 cancels 
 
 from __future__ import annotations
 
-from mmsim._jit import inline_kernel, kernel
-from mmsim.sim.ladder import in_view, level_qty
+import numpy as np
+
+from mmsim._jit import hot_kernel, inline_kernel, kernel
+from mmsim.sim.ladder import available, best_available, in_view, ledger, level_qty
 from mmsim.sim.layout import (
     ACK_FILL,
     ACK_GONE,
@@ -34,6 +36,8 @@ from mmsim.sim.layout import (
     L_PENDING,
     MAX_OWN,
     MAX_PX,
+    N_OWN,
+    N_REQ,
     N_RING,
     OWN_DEAD,
     OWN_FLIGHT,
@@ -67,6 +71,7 @@ from mmsim.sim.layout import (
     S_NEXT_ID,
     S_NOWN,
     S_REQ_H,
+    S_REQ_LAST,
     S_REQ_T,
     W_AHEAD,
     W_AHEAD0,
@@ -81,12 +86,14 @@ from mmsim.sim.layout import (
     W_POST,
     W_PX,
     W_QTY,
+    W_SENT,
     W_SEQ,
     W_SIDE,
     W_STATE,
     WANT_HEAD,
 )
 from mmsim.sim.queue import book_fill, own_bounds, push_ack
+from mmsim.sim.wire import wire
 from mmsim.types import FillReason
 
 TAKE, CLOSE = int(FillReason.TAKE), int(FillReason.CLOSE)
@@ -101,28 +108,39 @@ def find_own(st, own, oid):
     return -1
 
 
-@inline_kernel
-def push_req(st, req, ts, kind, oid, side, px, qty, post):
-    """Send a request that reaches the exchange at `ts`; return 0, or 1 if the ring is full."""
+@kernel
+def push_req(st, req, lat, ts, kind, oid, side, px, qty, post, after):
+    """Send a request at `ts`; return when it reaches the exchange, or -1 if the ring is full.
+
+    Requests of one kind never overtake each other, and none arrives before `after` (the order's own
+    last request). The ring is kept in order of arrival, at equal times in order of sending.
+    """
     if st[S_REQ_T] - st[S_REQ_H] >= N_RING:
-        return 1
-    q = req[st[S_REQ_T] % N_RING]
-    q[R_TS] = ts
-    q[R_KIND] = kind
-    q[R_ID] = oid
-    q[R_SIDE] = side
-    q[R_PX] = px
-    q[R_QTY] = qty
-    q[R_POST] = post
-    q[R_DEC] = st[S_DEC]
+        return np.int64(-1)
+    arrival = max(ts + wire(st, lat, kind, ts, st[S_REQ_T]), st[S_REQ_LAST + kind - 1], after)
+    st[S_REQ_LAST + kind - 1] = arrival
+    at = st[S_REQ_T]
+    while at > st[S_REQ_H] and req[(at - 1) % N_RING, R_TS] > arrival:
+        for column in range(N_REQ):
+            req[at % N_RING, column] = req[(at - 1) % N_RING, column]
+        at -= 1
+    i = at % N_RING
+    req[i, R_TS] = arrival
+    req[i, R_KIND] = kind
+    req[i, R_ID] = oid
+    req[i, R_SIDE] = side
+    req[i, R_PX] = px
+    req[i, R_QTY] = qty
+    req[i, R_POST] = post
+    req[i, R_DEC] = st[S_DEC]
     st[S_REQ_T] += 1
-    return 0
+    return arrival
 
 
 @kernel
-def stage_side(st, own, req, want, side, n, at, ts, phase):
+def stage_side(st, own, req, lat, want, side, n, at, ts, phase):
     """Diff one side: phase 0 sends cancels and reductions, phase 1 new orders. Return 1 when full."""
-    full = 0
+    sent = np.int64(0)
     if phase == 0:
         for r in range(st[S_NOWN]):
             if own[r, W_SIDE] != side or own[r, W_LSTATE] == L_CANCEL or own[r, W_LQTY] <= 0:
@@ -133,15 +151,24 @@ def stage_side(st, own, req, want, side, n, at, ts, phase):
                     want_qty = want[at + 2 * i + 1]
             keep = 0 < want_qty <= own[r, W_LQTY] and st[S_ALWAYS] == 0
             if not keep:
-                full |= push_req(st, req, ts, REQ_CANCEL, own[r, W_ID], side, own[r, W_PX], 0, 0)
+                sent = push_req(
+                    st, req, lat, ts, REQ_CANCEL, own[r, W_ID], side, own[r, W_PX], 0, 0, own[r, W_SENT]
+                )
+                if sent < 0:
+                    return 1
                 own[r, W_LSTATE] = L_CANCEL
                 continue
             own[r, W_MARK] = 1
             if want_qty < own[r, W_LQTY]:
                 less = own[r, W_LQTY] - want_qty
-                full |= push_req(st, req, ts, REQ_REDUCE, own[r, W_ID], side, own[r, W_PX], less, 0)
+                sent = push_req(
+                    st, req, lat, ts, REQ_REDUCE, own[r, W_ID], side, own[r, W_PX], less, 0, own[r, W_SENT]
+                )
+                if sent < 0:
+                    return 1
+                own[r, W_SENT] = sent
                 own[r, W_LQTY] = want_qty
-        return full
+        return 0
     rows = st[S_NOWN]
     for i in range(n):
         px = want[at + 2 * i]
@@ -154,21 +181,25 @@ def stage_side(st, own, req, want, side, n, at, ts, phase):
             continue
         if st[S_NOWN] >= MAX_OWN:
             return 1
-        w = own[st[S_NOWN]]
-        w[:] = 0
-        w[W_ID] = st[S_NEXT_ID]
-        w[W_SIDE] = side
-        w[W_PX] = px
-        w[W_QTY] = want[at + 2 * i + 1]
-        w[W_LQTY] = w[W_QTY]
-        w[W_STATE] = OWN_FLIGHT
-        w[W_LSTATE] = L_PENDING
-        w[W_DEC] = st[S_DEC]
-        w[W_POST] = want[2]
+        n_own = st[S_NOWN]
+        for column in range(N_OWN):
+            own[n_own, column] = 0
+        own[n_own, W_ID] = st[S_NEXT_ID]
+        own[n_own, W_SIDE] = side
+        own[n_own, W_PX] = px
+        own[n_own, W_QTY] = want[at + 2 * i + 1]
+        own[n_own, W_LQTY] = own[n_own, W_QTY]
+        own[n_own, W_STATE] = OWN_FLIGHT
+        own[n_own, W_LSTATE] = L_PENDING
+        own[n_own, W_DEC] = st[S_DEC]
+        own[n_own, W_POST] = want[2]
         st[S_NEXT_ID] += 1
         st[S_NOWN] += 1
-        full |= push_req(st, req, ts, REQ_NEW, w[W_ID], side, px, w[W_QTY], want[2])
-    return full
+        sent = push_req(st, req, lat, ts, REQ_NEW, own[n_own, W_ID], side, px, own[n_own, W_QTY], want[2], 0)
+        if sent < 0:
+            return 1
+        own[n_own, W_SENT] = sent
+    return 0
 
 
 @kernel
@@ -209,26 +240,26 @@ def quotes_valid(st, want):
 
 
 @kernel
-def stage(st, own, req, want, ts):
-    """Send what turns the live orders into the desired ones; requests arrive at `ts`. Return 1 if full.
+def stage(st, own, req, lat, want, ts):
+    """Send, at `ts`, what turns the live orders into the desired ones. Return 1 if a buffer is full.
 
     `want`: ``[n_bid, n_ask, post_only, take, latency_ns, wall_ns, px, qty, ...]``.
     """
     nb, na = want[0], want[1]
     a_at = WANT_HEAD + 2 * nb
-    full = stage_side(st, own, req, want, 1, nb, WANT_HEAD, ts, 0)
-    full |= stage_side(st, own, req, want, -1, na, a_at, ts, 0)
+    full = stage_side(st, own, req, lat, want, 1, nb, WANT_HEAD, ts, 0)
+    full |= stage_side(st, own, req, lat, want, -1, na, a_at, ts, 0)
     if want[3] != 0:
         side = 1 if want[3] > 0 else -1
-        full |= push_req(st, req, ts, REQ_MARKET, st[S_NEXT_ID], side, 0, abs(want[3]), 0)
+        full |= push_req(st, req, lat, ts, REQ_MARKET, st[S_NEXT_ID], side, 0, abs(want[3]), 0, 0) < 0
         st[S_NEXT_ID] += 1
-    full |= stage_side(st, own, req, want, 1, nb, WANT_HEAD, ts, 1)
-    full |= stage_side(st, own, req, want, -1, na, a_at, ts, 1)
+    full |= stage_side(st, own, req, lat, want, 1, nb, WANT_HEAD, ts, 1)
+    full |= stage_side(st, own, req, lat, want, -1, na, a_at, ts, 1)
     return full
 
 
 @kernel
-def take_liquidity(lad, st, fills, ack, ts, oid, side, limit_px, qty, reason, decision, limited):
+def take_liquidity(lad, st, fills, ack, lat, ts, oid, side, limit_px, qty, reason, decision, limited):
     """Walk the opposite displayed levels up to `limit_px`; return the lots that found none."""
     base = st[S_BASE]
     if side > 0:
@@ -242,10 +273,12 @@ def take_liquidity(lad, st, fills, ack, ts, oid, side, limit_px, qty, reason, de
         px = base + k
         if limited == 1 and (px - limit_px) * side > 0:
             break
-        got = min(qty, lad[row, k])
-        book_fill(st, fills, ts, oid, side, px, got, 0, reason, decision)
-        if oid > 0:
-            push_ack(st, ack, ts, ACK_FILL, oid, side, px, got)
+        got = min(qty, available(lad, st, row, k))
+        if got > 0:
+            book_fill(st, fills, ts, oid, side, px, got, 0, reason, decision)
+            ledger(lad, st, row, k, -got)
+            if oid > 0:
+                push_ack(st, ack, lat, ts, ACK_FILL, oid, side, px, got)
         qty -= got
         left -= 1
         k += side
@@ -262,8 +295,8 @@ def open_on_side(st, own, side):
     return total
 
 
-@kernel
-def new_order(lad, st, own, fills, ack, ts, r):
+@hot_kernel
+def new_order(lad, st, own, fills, ack, lat, ts, r):
     """A new limit order reaches the exchange: reject, take, or join the back of its queue."""
     side, px, qty = own[r, W_SIDE], own[r, W_PX], own[r, W_QTY]
     oid = own[r, W_ID]
@@ -271,23 +304,20 @@ def new_order(lad, st, own, fills, ack, ts, r):
     if side * st[S_INV] + open_on_side(st, own, side) + qty > st[S_MAXINV]:
         st[C_LIMIT_REJECTS] += 1
         own[r, W_STATE] = OWN_DEAD
-        push_ack(st, ack, ts, ACK_GONE, oid, side, px, 0)
+        push_ack(st, ack, lat, ts, ACK_GONE, oid, side, px, 0)
         return
-    if side > 0:
-        marketable = st[S_NA] > 0 and px >= st[S_BASE] + st[S_BA]
-    else:
-        marketable = st[S_NB] > 0 and px <= st[S_BASE] + st[S_BB]
-    if marketable:
+    best = best_available(lad, st, 1 if side > 0 else 0)
+    if best >= 0 and (px - st[S_BASE] - best) * side >= 0:  # marketable
         if own[r, W_POST] == 1:
             st[C_POST_REJECTS] += 1
             own[r, W_STATE] = OWN_DEAD
-            push_ack(st, ack, ts, ACK_GONE, oid, side, px, 0)
+            push_ack(st, ack, lat, ts, ACK_GONE, oid, side, px, 0)
             return
-        qty = take_liquidity(lad, st, fills, ack, ts, oid, side, px, qty, TAKE, own[r, W_DEC], 1)
+        qty = take_liquidity(lad, st, fills, ack, lat, ts, oid, side, px, qty, TAKE, own[r, W_DEC], 1)
         own[r, W_QTY] = qty
         if qty == 0:
             own[r, W_STATE] = OWN_DEAD
-            push_ack(st, ack, ts, ACK_GONE, oid, side, px, 0)
+            push_ack(st, ack, lat, ts, ACK_GONE, oid, side, px, 0)
             return
     row = 0 if side > 0 else 1
     own[r, W_STATE] = OWN_LIVE
@@ -298,38 +328,38 @@ def new_order(lad, st, own, fills, ack, ts, r):
     own[r, W_KNOWN] = in_view(lad, st, row, px)
     own[r, W_SEQ] = 2 * st[S_CUR] + 1
     own_bounds(st, own)
-    push_ack(st, ack, ts, ACK_LIVE, oid, side, px, qty)
+    push_ack(st, ack, lat, ts, ACK_LIVE, oid, side, px, qty)
 
 
-@kernel
-def arrive(lad, st, own, req, fills, ack, ts):
+@hot_kernel
+def arrive(lad, st, own, req, fills, ack, lat, ts):
     """Take the oldest request off the wire at the exchange."""
-    q = req[st[S_REQ_H] % N_RING]
+    i = st[S_REQ_H] % N_RING
     st[S_REQ_H] += 1
-    kind, oid = q[R_KIND], q[R_ID]
+    kind, oid = req[i, R_KIND], req[i, R_ID]
     if kind == REQ_MARKET:
         st[C_ORDERS] += 1
-        side, qty = q[R_SIDE], q[R_QTY]
+        side, qty = req[i, R_SIDE], req[i, R_QTY]
         room = st[S_MAXINV] - side * st[S_INV] - open_on_side(st, own, side)
         if qty > room:
             st[C_LIMIT_REJECTS] += 1
             return
-        take_liquidity(lad, st, fills, ack, ts, oid, side, 0, qty, TAKE, q[R_DEC], 0)
+        take_liquidity(lad, st, fills, ack, lat, ts, oid, side, 0, qty, TAKE, req[i, R_DEC], 0)
         return
     r = find_own(st, own, oid)
     if kind == REQ_NEW:
-        new_order(lad, st, own, fills, ack, ts, r)
+        new_order(lad, st, own, fills, ack, lat, ts, r)
         return
     st[C_CANCELS if kind == REQ_CANCEL else C_REDUCES] += 1
     if r < 0 or own[r, W_STATE] != OWN_LIVE:
         st[C_TOO_LATE] += 1
         return
-    if kind == REQ_CANCEL or q[R_QTY] >= own[r, W_QTY]:
+    if kind == REQ_CANCEL or req[i, R_QTY] >= own[r, W_QTY]:
         own[r, W_STATE] = OWN_DEAD
-        push_ack(st, ack, ts, ACK_GONE, oid, own[r, W_SIDE], own[r, W_PX], 0)
+        push_ack(st, ack, lat, ts, ACK_GONE, oid, own[r, W_SIDE], own[r, W_PX], 0)
         own_bounds(st, own)
     else:
-        own[r, W_QTY] -= q[R_QTY]
+        own[r, W_QTY] -= req[i, R_QTY]
 
 
 @kernel
@@ -337,12 +367,13 @@ def drop_row(st, own, r):
     """Forget own order row `r` (the last row takes its place)."""
     last = st[S_NOWN] - 1
     if r != last:
-        own[r, :] = own[last, :]
+        for column in range(N_OWN):
+            own[r, column] = own[last, column]
     st[S_NOWN] = last
 
 
 @kernel
-def close_out(lad, st, own, fills, ack, ts):
+def close_out(lad, st, own, fills, ack, lat, ts):
     """End of the episode: cancel everything and close the inventory by walking the book.
 
     Lots that the visible book cannot absorb are closed at its worst visible price (its last known
@@ -353,7 +384,7 @@ def close_out(lad, st, own, fills, ack, ts):
     if st[S_INV] == 0:
         return
     side = -1 if st[S_INV] > 0 else 1
-    rest = take_liquidity(lad, st, fills, ack, ts, 0, side, 0, abs(st[S_INV]), CLOSE, st[S_DEC], 0)
+    rest = take_liquidity(lad, st, fills, ack, lat, ts, 0, side, 0, abs(st[S_INV]), CLOSE, st[S_DEC], 0)
     if rest > 0:
         px = worst_visible(lad, st, side)
         book_fill(st, fills, ts, 0, side, px, rest, 0, CLOSE, st[S_DEC])

@@ -1,21 +1,25 @@
 """Own resting orders: queue position, and every way a resting order is filled.
 
-The tape is immutable: what an own order takes is not taken away from the flow that follows. The
-fill rules, one function each (a bid is described; an ask is its mirror image):
+The tape is immutable; whether what own fills took is gone for the flow that follows is `SimConfig.impact`.
+The fill rules, one function each (a bid is described; an ask is its mirror image), are specified in
+docs/fills.md:
 
 `own_trade`  an aggressive sale printed at ``px``. Own bids above ``px`` are filled first
              (`FillReason.THROUGH`); at ``px`` the trade first eats ``queue_ahead`` and what is left
              fills us (`FillReason.QUEUE`). On L3 the resting order that was hit tells exactly
              whether it stood ahead of us. The traded quantity bounds the sum of our fills.
 `own_cross`  an ask arrives at or below our bid (`FillReason.CROSS`): on L3 it fills us for the
-             arriving quantity, on level feeds completely, at our own price.
+             arriving quantity, on level feeds completely (at most the level under ``impact = "consume"``),
+             at our own price.
 `own_level`  a level's total changed: what trades do not explain is cancellations, shared between
-             ahead and behind by the queue model.
+             ahead and behind by the queue model (`cancelled_ahead`).
 """
 
 from __future__ import annotations
 
-from mmsim._jit import inline_kernel, kernel
+import numpy as np
+
+from mmsim._jit import hot_kernel, inline_kernel, kernel
 from mmsim.sim.ladder import note_mid
 from mmsim.sim.layout import (
     A_ID,
@@ -27,23 +31,37 @@ from mmsim.sim.layout import (
     ACK_FILL,
     ACK_GONE,
     INF,
+    INSIDE_STRICT,
+    LEG_ACK,
     N_RING,
     OWN_DEAD,
     OWN_LIVE,
+    Q_CUSTOM,
+    Q_LOG,
+    Q_POWER,
+    Q_RISK_AVERSE,
+    S_ACK_LAST,
     S_ACK_T,
-    S_ACKLAT,
     S_ASK_HI,
     S_ASK_LO,
+    S_BA,
+    S_BASE,
+    S_BB,
     S_BID_HI,
     S_BID_LO,
     S_CASH,
     S_EPISODE,
+    S_INSIDE,
     S_INV,
     S_MID2,
+    S_NA,
+    S_NB,
     S_NFILL,
     S_NLIVE,
     S_NOWN,
-    S_RISK_AVERSE,
+    S_QUEUE,
+    S_QUEUE_FN,
+    S_QUEUE_POWER,
     S_TRADED,
     W_AHEAD,
     W_BEHIND,
@@ -57,21 +75,24 @@ from mmsim.sim.layout import (
     W_SIDE,
     W_STATE,
 )
+from mmsim.sim.user_call import call_share
+from mmsim.sim.wire import wire
 from mmsim.types import FillReason
 
 QUEUE, THROUGH, CROSS = int(FillReason.QUEUE), int(FillReason.THROUGH), int(FillReason.CROSS)
 
 
-@inline_kernel
-def push_ack(st, ack, ts, kind, oid, side, px, qty):
-    """Send a message to the agent; it arrives after the acknowledgement latency."""
-    a = ack[st[S_ACK_T] % N_RING]
-    a[A_TS] = ts + st[S_ACKLAT]
-    a[A_KIND] = kind
-    a[A_ID] = oid
-    a[A_SIDE] = side
-    a[A_PX] = px
-    a[A_QTY] = qty
+@kernel
+def push_ack(st, ack, lat, ts, kind, oid, side, px, qty):
+    """Send a message to the agent; it arrives after the response latency, never before an earlier one."""
+    i = st[S_ACK_T] % N_RING
+    st[S_ACK_LAST] = max(st[S_ACK_LAST], ts + wire(st, lat, LEG_ACK, ts, st[S_ACK_T]))
+    ack[i, A_TS] = st[S_ACK_LAST]
+    ack[i, A_KIND] = kind
+    ack[i, A_ID] = oid
+    ack[i, A_SIDE] = side
+    ack[i, A_PX] = px
+    ack[i, A_QTY] = qty
     st[S_ACK_T] += 1
 
 
@@ -113,30 +134,30 @@ def book_fill(st, fills, ts, order_id, side, px, qty, maker, reason, decision):
 
 
 @kernel
-def own_fill(st, own, r, fills, ack, ts, qty, reason):
+def own_fill(st, own, r, fills, ack, lat, ts, qty, reason):
     """Fill resting own order `r` for `qty` lots at its own price."""
     side, px = own[r, W_SIDE], own[r, W_PX]
     book_fill(st, fills, ts, own[r, W_ID], side, px, qty, 1, reason, own[r, W_DEC])
     own[r, W_QTY] -= qty
-    push_ack(st, ack, ts, ACK_FILL, own[r, W_ID], side, px, qty)
+    push_ack(st, ack, lat, ts, ACK_FILL, own[r, W_ID], side, px, qty)
     if own[r, W_QTY] == 0:
         own[r, W_STATE] = OWN_DEAD
-        push_ack(st, ack, ts, ACK_GONE, own[r, W_ID], side, px, 0)
+        push_ack(st, ack, lat, ts, ACK_GONE, own[r, W_ID], side, px, 0)
         own_bounds(st, own)
 
 
-@kernel
-def best_own(st, own, side, px, strict):
+@hot_kernel
+def best_own(st, own, side, px, strict, limit):
     """Return the own order on `side` first in price-time priority at `px` or better, or -1.
 
-    `strict` = 1 wants strictly better than `px`.
+    `strict` = 1 wants strictly better than `px`; prices better than `limit` are passed over.
     """
     best = -1
     for r in range(st[S_NOWN]):
         if own[r, W_STATE] != OWN_LIVE or own[r, W_SIDE] != side:
             continue
         gain = (own[r, W_PX] - px) * side
-        if gain < strict:
+        if gain < strict or (own[r, W_PX] - limit) * side > 0:
             continue
         if best >= 0:
             lead = (own[r, W_PX] - own[best, W_PX]) * side
@@ -146,39 +167,65 @@ def best_own(st, own, side, px, strict):
     return best
 
 
-@kernel
+@inline_kernel
 def next_own_at(st, own, side, px, after_id):
-    """Return the oldest own order at exactly `px` with an id above `after_id`, or -1."""
-    best = -1
+    """Return the oldest own order at exactly `px` with an id above `after_id` or -1, and how many there are."""
+    best, count = -1, 0
     for r in range(st[S_NOWN]):
-        if own[r, W_STATE] != OWN_LIVE or own[r, W_SIDE] != side or own[r, W_PX] != px:
+        if own[r, W_PX] != px or own[r, W_SIDE] != side or own[r, W_STATE] != OWN_LIVE:
             continue
-        if own[r, W_ID] > after_id and (best < 0 or own[r, W_ID] < own[best, W_ID]):
-            best = r
-    return best
+        if own[r, W_ID] > after_id:
+            count += 1
+            if best < 0 or own[r, W_ID] < own[best, W_ID]:
+                best = r
+    return best, count
+
+
+@inline_kernel
+def market_best(st, side):
+    """Return the market's best price on `side`; beyond every price if that side is empty."""
+    if side > 0:
+        return st[S_BASE] + st[S_BB] if st[S_NB] > 0 else np.int64(-INF)
+    return st[S_BASE] + st[S_BA] if st[S_NA] > 0 else np.int64(INF)
 
 
 @kernel
-def own_trade(st, own, fills, ack, ts, side, px, qty, order_seq, exact):
-    """Apply a trade of `qty` lots at `px` against resting own orders on `side`.
+def own_inside(st, own, fills, ack, lat, ts, side, qty):
+    """Fill own orders on `side` inside the spread from any volume traded (`INSIDE_ANY`)."""
+    best = market_best(st, side)
+    while qty > 0:
+        r = best_own(st, own, side, best, 1, side * INF)
+        if r < 0:
+            break
+        take = min(qty, own[r, W_QTY])
+        own_fill(st, own, r, fills, ack, lat, ts, take, THROUGH)
+        qty -= take
+
+
+@hot_kernel
+def own_trade(st, own, fills, ack, lat, ts, side, px, qty, order_seq, exact):
+    """Apply a trade of `qty` lots at `px` against resting own orders on `side`; return the lots we took.
 
     `order_seq`: arrival of the market order that was hit (L3), 0 if its age is unknown, -1 for a
     print without an order. `exact`: 1 on L3.
     """
     budget = qty
-    while budget > 0:
-        r = best_own(st, own, side, px, 1)
+    limit = market_best(st, side) if st[S_INSIDE] == INSIDE_STRICT else side * INF
+    better = st[S_BID_HI] > px if side > 0 else st[S_ASK_LO] < px
+    while better and budget > 0:
+        r = best_own(st, own, side, px, 1, limit)
         if r < 0:
             break
         take = min(budget, own[r, W_QTY])
-        own_fill(st, own, r, fills, ack, ts, take, THROUGH)
+        own_fill(st, own, r, fills, ack, lat, ts, take, THROUGH)
         budget -= take
     used = 0
-    last = -1
-    while True:
-        r = next_own_at(st, own, side, px, last)
+    last, left = -1, 1
+    while left > 0:
+        r, left = next_own_at(st, own, side, px, last)
         if r < 0:
             break
+        left -= 1
         last = own[r, W_ID]
         reach = 0  # lots of this trade that come as far as our place in the queue
         if exact == 0:
@@ -200,31 +247,70 @@ def own_trade(st, own, fills, ack, ts, side, px, qty, order_seq, exact):
         take = min(max(reach - used, 0), own[r, W_QTY])
         if take > 0:
             used += take
-            own_fill(st, own, r, fills, ack, ts, take, QUEUE)
+            own_fill(st, own, r, fills, ack, lat, ts, take, QUEUE)
+    return qty - budget + used
 
 
 @kernel
-def own_cross(st, own, fills, ack, ts, side, px, qty):
+def own_cross(st, own, fills, ack, lat, ts, side, px, qty):
     """Fill own orders on `side` that an arriving opposite quote at `px` touches or crosses.
 
     `qty`: lots of the arriving order, or -1 for a level feed (our orders are filled completely).
+    Returns the lots filled.
     """
-    budget = qty
+    budget, filled = qty, 0
     while budget != 0:
-        r = best_own(st, own, side, px, 0)
+        r = best_own(st, own, side, px, 0, side * INF)
         if r < 0:
             break
         take = own[r, W_QTY] if budget < 0 else min(budget, own[r, W_QTY])
-        own_fill(st, own, r, fills, ack, ts, take, CROSS)
+        own_fill(st, own, r, fills, ack, lat, ts, take, CROSS)
+        filled += take
         if budget > 0:
             budget -= take
+    return filled
+
+
+@inline_kernel
+def power(x, millionths):
+    """Return ``x ** (millionths / 1e6)``; the square, by far the most used, without the library's power."""
+    return x * x if millionths == 2_000_000 else x ** (millionths / 1e6)
 
 
 @kernel
-def own_level(st, own, side, px, old, new):
-    """Move queue positions at (`side`, `px`) when the level's published total goes `old` -> `new`."""
+def cancelled_ahead(st, ahead, behind, gone):
+    """Return how many of `gone` cancelled lots stood ahead of us, by the queue model of level feeds.
+
+    With ``f(x)`` = x (proportional), x ** n (power) or log(1 + x) (log), a cancelled lot stood ahead of us
+    with probability ``f(ahead) / (f(ahead) + f(behind))``; half lots are rounded up. Risk-averse: cancels
+    come from behind us as long as there is anybody. The user's function answers in lots.
+    """
+    model = st[S_QUEUE]
+    if model == Q_RISK_AVERSE or ahead + behind == 0:
+        share = gone - min(gone, behind)
+    elif behind == 0:
+        share = gone
+    elif model == Q_POWER:
+        a, b = power(np.float64(ahead), st[S_QUEUE_POWER]), power(np.float64(behind), st[S_QUEUE_POWER])
+        share = np.int64(np.floor(gone * a / (a + b) + 0.5))
+    elif model == Q_LOG:
+        a, b = np.log1p(np.float64(ahead)), np.log1p(np.float64(behind))
+        share = np.int64(np.floor(gone * a / (a + b) + 0.5))
+    elif model == Q_CUSTOM:
+        share = max(call_share(st[S_QUEUE_FN], ahead, behind, gone), 0)
+    else:
+        share = (gone * ahead * 2 + ahead + behind) // (2 * (ahead + behind))
+    return min(share, ahead, gone)
+
+
+@hot_kernel
+def own_level(st, own, side, px, old, new, extra):
+    """Move queue positions at (`side`, `px`) when the level's published total goes `old` -> `new`.
+
+    `extra`: lots of the liquidity ledger that stand there besides.
+    """
     for r in range(st[S_NOWN]):
-        if own[r, W_STATE] != OWN_LIVE or own[r, W_SIDE] != side or own[r, W_PX] != px:
+        if own[r, W_PX] != px or own[r, W_SIDE] != side or own[r, W_STATE] != OWN_LIVE:
             continue
         if new == 0:
             own[r, W_AHEAD] = 0
@@ -242,17 +328,11 @@ def own_level(st, own, side, px, old, new):
             else:
                 gone = -change
                 ahead, behind = own[r, W_AHEAD], own[r, W_BEHIND]
-                if st[S_RISK_AVERSE] == 1 or ahead + behind == 0:
-                    from_ahead = gone - min(gone, behind)
-                elif behind == 0:
-                    from_ahead = gone
-                else:
-                    from_ahead = (gone * ahead * 2 + ahead + behind) // (2 * (ahead + behind))
-                from_ahead = min(from_ahead, ahead)
+                from_ahead = cancelled_ahead(st, ahead, behind, gone)
                 own[r, W_AHEAD] = ahead - from_ahead
                 own[r, W_BEHIND] = max(behind - (gone - from_ahead), 0)
-            if own[r, W_AHEAD] > new:
-                own[r, W_AHEAD] = new
+            if own[r, W_AHEAD] > new + extra:
+                own[r, W_AHEAD] = new + extra
         own[r, W_KNOWN] = 1
         own[r, W_PEND] = 0
 

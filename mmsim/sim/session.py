@@ -6,7 +6,6 @@ The same object serves the comparison runs (`Session.run`), the Gymnasium enviro
 
 from __future__ import annotations
 
-import os
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -17,19 +16,28 @@ import numpy.typing as npt
 
 from mmsim._jit import entry_point
 from mmsim.agent import OBS_SIZE, Agent, Fill, Observation, Quotes, SessionContext
+from mmsim.compiled import CompiledStrategy
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError, DataError, KernelError, Status
 from mmsim.metrics.episode import EpisodeResult
 from mmsim.sim import layout as L
-from mmsim.sim.kernel import advance
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.kernel import advance, advance_compiled
+from mmsim.sim.latency import LatencyModel, WireTable
+from mmsim.sim.queue_rule import QueueRule
+from mmsim.sim.stream import EventStream
+from mmsim.sim.user_call import NO_JIT
 from mmsim.types import FILL, OWN_ORDER, STEP, Episode, FeeSchedule, MarketData
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NO_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-_MAX_WIDTH = 2**26
+_MAX_WIDTH = 2**28  # ticks; memory is touched only where prices stand
+_INSIDE = {"through": L.INSIDE_THROUGH, "any": L.INSIDE_ANY, "strict": L.INSIDE_STRICT}
+# what one episode hands to the next of its segment: the tape's book and where it stands
+_BOOK = (
+    L.S_CUR, L.S_LAST, L.S_BB, L.S_BA, L.S_NB, L.S_NA, L.S_NOW, L.S_KNOWN, L.S_MID2, L.S_LASTPX, L.S_LAST_BB,
+    L.S_LAST_BA,
+)  # fmt: skip
 _PACK = [struct.Struct(f"{L.WANT_HEAD + 2 * n}q").pack_into for n in range(33)]  # by number of levels
 _COUNTERS = {
     "orders": L.C_ORDERS,
@@ -50,12 +58,13 @@ _MEANING = {
     Status.BAD_QTY: "a negative quantity or level",
     Status.OWN_FULL: "more own orders or messages on their way than the engine keeps",
     Status.BAD_TIME: "time running backwards",
+    Status.BAD_SIDE: "a side that is neither a bid nor an ask",
 }
 
 
 def _records(array: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     # Without the JIT the kernels run on numpy records, whose fields need a record array.
-    return array.view(np.recarray) if _NO_JIT else array
+    return array.view(np.recarray) if NO_JIT else array
 
 
 class Session:
@@ -93,12 +102,6 @@ class Session:
             known = ", ".join(sorted({"zero", *data.fees}))
             raise ConfigError(f"{data.name} has no fee schedule {self.sim.fees!r}; it has: {known}")
         self.fees = data.fees.get(self.sim.fees, FeeSchedule())
-        width = data.px_max - data.px_min + 3
-        if width > _MAX_WIDTH:
-            raise DataError(
-                f"prices span {width} ticks, expected at most {_MAX_WIDTH}: check the tick size",
-                source=data.name,
-            )
         unit = data.instrument.unit_lots
         units = self.sim.max_inventory_units
         self.max_inventory = (data.max_inventory_units if units is None else units) * unit
@@ -108,14 +111,17 @@ class Session:
         events = np.ascontiguousarray(data.events).view()
         events.flags.writeable = False  # always: a writable array would be another type to compile for
         self._ev = _records(events)
-        self._know = np.zeros(1, np.int64)
-        if data.recv_ts is not None:
-            self._know = np.maximum.accumulate(np.maximum(data.recv_ts, data.events["ts"]))
-        self._lad = np.zeros((2, width), np.int32)
-        self._ords = np.zeros((max(data.n_slots, 1), 3), np.int64)
-        self._mem = np.zeros(L.WANT_AT + L.WANT_HEAD + 4 * self.sim.max_levels, np.int64)
+        know = np.zeros(1, np.int64) if data.recv_ts is None else data.recv_ts
+        self._know = np.ascontiguousarray(know).view()
+        self._know.flags.writeable = False
+        self._base = data.px_min - 1
+        self._lad = self._ladder(data.px_max - data.px_min + 3)
+        self._ords = _records(np.zeros(max(data.n_slots, 1), L.SLOT))
+        self._queue = QueueRule(self.sim, data.name)
+        self._wire_table = WireTable(self.sim)
+        self._mem = np.zeros(L.WIRE_AT + self._wire_table.cells, np.int64)
         self._st = self._mem[: L.N_STATE]
-        self._want = self._mem[L.WANT_AT :]
+        self._want = self._mem[L.WANT_AT : L.WIRE_AT]
         self._wire = memoryview(self._want).cast("B")  # type: ignore[arg-type]  # the same bytes, to pack into
         self._ring = np.zeros((8, L.RING_COLS), np.int64)
         self._fills = _records(np.zeros(4096, FILL))
@@ -127,14 +133,28 @@ class Session:
         orders.flags.writeable = False
         self._observation = Observation(raw, orders)
         self._quotes = Quotes.none()
-        self._kernel = entry_point(
-            advance, self._ev, self._know, self._lad, self._ords, self._mem, self._ring, self._fills,
-            self._steps, self._own_view,
-        )  # fmt: skip
+        self._kernel = entry_point(advance, *self._arrays())
+        self._compiled: Callable[..., int] | None = None
         self._agent_name = "agent"
         self._done = True
         self._hear: Callable[[Fill], None] | None = None
         self._heard = 0
+        self._stream = EventStream(data.events, data.recv_ts)
+        self._at = (-1, 0)  # segment and end of the last episode, from which the next may go on
+
+    def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        return (
+            self._ev, self._know, self._lad, self._ords, self._mem, self._ring, self._fills, self._steps,
+            self._own_view,
+        )  # fmt: skip
+
+    def _ladder(self, width: int) -> npt.NDArray[np.int32]:
+        if width > _MAX_WIDTH:
+            raise DataError(
+                f"prices span {width} ticks, expected at most {_MAX_WIDTH}: check the tick size",
+                source=self.data.name,
+            )
+        return np.zeros((4 if self.sim.impact == "consume" else 2, width), np.int32)
 
     # ---- what happened so far -------------------------------------------------------------------
     @property
@@ -194,25 +214,39 @@ class Session:
         Observation or None
             None if the episode holds no decision at all.
         """
+        self._prepare(episode, agent, index)
+        return self._advance()
+
+    def _prepare(self, episode: Episode, agent: Agent | None, index: int) -> None:
         segment = self.data.segments[episode.segment]
         st = self._st
+        book = self._continues(episode)
         st[:] = 0
-        st[L.S_CUR], st[L.S_STOP] = segment.start, segment.stop
-        st[L.S_BASE] = self.data.px_min - 1
-        st[L.S_BB], st[L.S_BA] = -1, self._lad.shape[1]
-        st[L.S_NOW] = np.iinfo(np.int64).min
+        if book is None:
+            st[L.S_CUR], st[L.S_LAST] = segment.start, segment.stop
+            st[L.S_BB], st[L.S_BA] = -1, self._lad.shape[1]
+            st[L.S_NOW] = st[L.S_KNOWN] = np.iinfo(np.int64).min
+            self._lad = self._ladder(self._lad.shape[1])  # fresh pages: clearing would touch them all
+            self._ords[:] = 0
+        else:
+            for column, value in zip(_BOOK, book, strict=True):
+                st[column] = value
+        st[L.S_STOP] = self._stream.open(int(st[L.S_CUR]), segment.stop)
+        st[L.S_BASE] = self._base
         st[L.S_INTERVAL] = self.decision_ns
         st[L.S_TP] = episode.start_ts if self.decision_ns else L.INF
-        st[L.S_FEED] = self.sim.feed_latency_ns
-        st[L.S_ORDLAT] = self.sim.order_latency_ns
-        st[L.S_ACKLAT] = self.sim.ack_latency_ns
+        st[L.S_WIRE], st[L.S_WIRE_N] = self._wire_table.mode, self._wire_table.rows
+        self._mem[L.WIRE_AT :] = self._wire_table.fill(self.seed, index)
         st[L.S_START], st[L.S_END] = episode.start_ts, episode.end_ts
         st[L.S_BUSY] = np.iinfo(np.int64).min
+        st[L.S_REQ_LAST : L.S_ACK_LAST + 1] = np.iinfo(np.int64).min
         st[L.S_NEXT_ID] = 1
         st[L.S_BID_HI], st[L.S_ASK_HI] = -L.INF, -L.INF
         st[L.S_BID_LO], st[L.S_ASK_LO] = L.INF, L.INF
         st[L.S_MAXINV] = self.max_inventory
-        st[L.S_RISK_AVERSE] = self.sim.queue_model == "risk_averse"
+        st[L.S_QUEUE], st[L.S_QUEUE_POWER], st[L.S_QUEUE_FN] = self._queue.columns
+        st[L.S_INSIDE] = _INSIDE[self.sim.inside] if self.data.level == "snapshot" else L.INSIDE_THROUGH
+        st[L.S_CONSUME] = self.sim.impact == "consume"
         st[L.S_ALWAYS] = self.sim.replace == "always"
         st[L.S_VIEW] = self.data.view_depth
         st[L.S_EPISODE] = index
@@ -220,7 +254,7 @@ class Session:
         st[L.S_L3] = self.data.level == "L3"
         st[L.S_MAXORDER] = self.max_order
         st[L.S_FIRST] = 1
-        self._lad[:] = 0
+        self._at = (episode.segment, episode.end_ts)
         self._heard = 0
         self._hear = None
         self._done = False
@@ -238,7 +272,15 @@ class Session:
                     agent=self._agent_name,
                     ts=episode.start_ts,
                 ) from err
-        return self._advance()
+
+    def _continues(self, episode: Episode) -> list[int] | None:
+        # The tape's book does not depend on the agent, so an episode that begins after the last one ended goes
+        # on from there, unless rows were applied that its first observation must not show.
+        segment, end = self._at
+        ready = self._done and segment == episode.segment and end <= episode.start_ts
+        if not ready or self._st[L.S_KNOWN] > episode.start_ts or self.sim.impact == "consume":
+            return None
+        return [int(self._st[column]) for column in _BOOK]
 
     def step(self, quotes: Quotes, latency_ns: int = 0, wall_ns: int = 0) -> Observation | None:
         """Send the difference between `quotes` and the live orders, and run to the next decision.
@@ -316,6 +358,12 @@ class Session:
             self._st[L.S_RING_H], self._st[L.S_RING_T] = 0, tail - head
             return
         row = int(self._st[L.S_CUR])
+        if status == Status.MORE_ROWS:
+            self._st[L.S_STOP] = self._stream.open(row, int(self._st[L.S_LAST]))
+            return
+        if status == Status.BAD_PRICE and 0 < self.data.events[row]["px"] <= L.MAX_PX:
+            self._grow(int(self.data.events[row]["px"]))
+            return
         if status == Status.BAD_QUOTES:
             self._explain(self._quotes, 0, 0)
             raise KernelError(f"{self.data.name}: valid quotes {self._quotes!r} were refused")
@@ -327,6 +375,20 @@ class Session:
             source=self.data.name,
             row=row,
         )
+
+    def _grow(self, px: int) -> None:
+        # The market left the price window: widen it so that the row can be applied.
+        old, width = self._lad, self._lad.shape[1]
+        low = min(px, self._base) - width // 2 if px < self._base + 1 else self._base
+        low = max(low, 0)
+        high = max(px + 1 + (width // 2 if px >= self._base + width else 0), self._base + width - 1)
+        self._lad = self._ladder(high - low + 1)
+        shift = self._base - low
+        self._lad[:, shift : shift + width] = old
+        st, self._base = self._st, low
+        st[L.S_BASE] = low
+        st[L.S_BB] += shift if st[L.S_NB] else 0
+        st[L.S_BA] = st[L.S_BA] + shift if st[L.S_NA] else self._lad.shape[1]
 
     def _tell(self) -> None:
         known = int(self._st[L.S_NACKED])
@@ -438,6 +500,9 @@ class Session:
         """
         model = latency or LatencyModel.from_config(self.sim)
         model.start(self.seed, index)
+        hears = type(agent).on_fill is not Agent.on_fill
+        if isinstance(agent, CompiledStrategy) and not hears and most_steps is None:
+            return self._run_compiled(agent, episode, index, model)
         clock, quote, step, draw = time.perf_counter_ns, agent.quote, self.step, model.draw
         recalls = hasattr(agent, "last_latency_ns")
         obs = self.start(episode, agent, index)
@@ -455,6 +520,19 @@ class Session:
             obs = step(quotes, draw(), wall)
             if most_steps is not None and self._st[L.C_ASKED] > most_steps:
                 break
+        return self.result(agent, episode, index)
+
+    def _run_compiled(
+        self, agent: CompiledStrategy, episode: Episode, index: int, model: LatencyModel
+    ) -> EpisodeResult:
+        self._prepare(episode, agent, index)
+        address, params, memory = agent.machine()
+        args = (address, params, memory, model.table())
+        if self._compiled is None:
+            self._compiled = entry_point(advance_compiled, *self._arrays(), *args)
+        while (code := self._compiled(*self._arrays(), *args)) != Status.END:
+            self._resolve(Status(code))
+        self._done = True
         return self.result(agent, episode, index)
 
     def result(self, agent: Agent, episode: Episode, index: int = 0) -> EpisodeResult:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmsim._jit import inline_kernel, kernel
+from mmsim._jit import hot_kernel, inline_kernel, kernel
 from mmsim.errors import Status
-from mmsim.sim.ladder import clear_book, note_mid, set_level
+from mmsim.sim.ladder import available, clear_book, ledger, note_mid, set_level, spared
 from mmsim.sim.layout import (
-    ORDER_PX,
-    ORDER_QTY,
-    ORDER_SEQ,
+    INSIDE_ANY,
+    MAX_PX,
     S_ASK_HI,
     S_ASK_LO,
     S_BASE,
@@ -18,6 +17,8 @@ from mmsim.sim.layout import (
     S_BID_LO,
     S_BUYN,
     S_BUYQ,
+    S_CONSUME,
+    S_INSIDE,
     S_L3,
     S_LASTPX,
     S_MID2,
@@ -26,7 +27,15 @@ from mmsim.sim.layout import (
     S_SELLN,
     S_SELLQ,
 )
-from mmsim.sim.queue import own_cross, own_hide, own_level, own_order_left, own_seed, own_trade
+from mmsim.sim.queue import (
+    own_cross,
+    own_hide,
+    own_inside,
+    own_level,
+    own_order_left,
+    own_seed,
+    own_trade,
+)
 from mmsim.types import EventFlag, EventKind
 
 ADD, REDUCE, DELETE, EXECUTE = (
@@ -42,12 +51,13 @@ TRADE, LEVEL, HIDE, CLEAR = (
     int(EventKind.CLEAR),
 )
 F_SEED, F_AUCTION = int(EventFlag.SEED), int(EventFlag.AUCTION)
-OK, BAD_KIND, BAD_PRICE, BAD_ORDER, BAD_QTY = (
+OK, BAD_KIND, BAD_PRICE, BAD_ORDER, BAD_QTY, BAD_SIDE = (
     0,
     int(Status.BAD_KIND),
     int(Status.BAD_PRICE),
     int(Status.BAD_ORDER),
     int(Status.BAD_QTY),
+    int(Status.BAD_SIDE),
 )
 
 
@@ -89,8 +99,16 @@ def note_trade(st, aggressor, px, qty):
 
 
 @kernel
-def apply_event(e, cur, lad, ords, st, own, fills, ack):
-    """Apply event record `e` (row `cur`); return 0 or a negative `Status`."""
+def free_slots(ords, side, px):
+    """Free the slots of all orders at a price (`side` 0: of all orders)."""
+    for k in range(ords.shape[0]):
+        if side == 0 or ords[k].px == px * side:
+            ords[k].qty = 0
+
+
+@hot_kernel
+def apply_event(e, cur, lad, ords, st, own, fills, ack, lat):
+    """Apply event record `e` (row `cur`); return 0 or a negative `Status`, which changed nothing."""
     kind = e.kind
     px = np.int64(e.px)
     side = np.int64(e.side)
@@ -100,17 +118,24 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack):
         return BAD_QTY
     if kind == CLEAR:
         clear_book(lad, st)
+        free_slots(ords, 0, 0)
         return OK
     if ix < 0 or ix >= lad.shape[1]:
         return BAD_PRICE
+    if side < -1 or side > 1 or (side == 0 and kind != TRADE):
+        return BAD_SIDE
     row = 0 if side > 0 else 1
     live = st[S_NLIVE] > 0
     if kind == LEVEL:
         if live:
             if at_own_price(st, side, px):
-                own_level(st, own, side, px, lad[row, ix], qty)
+                own_level(st, own, side, px, lad[row, ix], qty, spared(lad, st, row, ix))
             if qty > 0 and quote_reaches_own(st, side, px):
-                own_cross(st, own, fills, ack, e.ts, -side, px, -1)
+                room = np.int64(-1)  # level feeds: our orders are filled completely
+                if st[S_CONSUME] == 1:
+                    room = max(qty + min(np.int64(lad[row + 2, ix]), 0), 0)
+                filled = own_cross(st, own, fills, ack, lat, e.ts, -side, px, room)
+                ledger(lad, st, row, ix, -filled)
         set_level(lad, st, row, ix, qty)
         return OK
     if kind == TRADE:
@@ -124,48 +149,58 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack):
                 gap = 2 * px - st[S_MID2]
                 rest = 1 if gap < 0 else (-1 if gap > 0 else 0)
             if rest != 0 and trade_reaches_own(st, rest, px):
-                own_trade(st, own, fills, ack, e.ts, rest, px, qty, -1, st[S_L3])
+                filled = own_trade(st, own, fills, ack, lat, e.ts, rest, px, qty, -1, st[S_L3])
+                ledger(lad, st, 0 if rest > 0 else 1, ix, filled)
+            if st[S_INSIDE] == INSIDE_ANY and rest != 0:
+                own_inside(st, own, fills, ack, lat, e.ts, -rest, qty)
         note_trade(st, side, px, qty)
         return OK
     if kind == HIDE:
         if live and at_own_price(st, side, px):
             own_hide(st, own, side, px)
         set_level(lad, st, row, ix, 0)
+        if st[S_L3] == 1:
+            free_slots(ords, side, px)
         return OK
     if kind < ADD or kind > EXECUTE:
         return BAD_KIND
     oid = e.oid
     if oid >= ords.shape[0]:
         return BAD_ORDER
+    o = ords[oid]
     if kind == ADD:
+        if o.qty != 0:
+            return BAD_ORDER
+        after = np.int64(lad[row, ix]) + qty
+        if after > MAX_PX:
+            return BAD_QTY
         if live and quote_reaches_own(st, side, px) and not e["flags"] & F_AUCTION:
-            own_cross(st, own, fills, ack, e.ts, -side, px, qty)
-        ords[oid, ORDER_PX] = px
-        ords[oid, ORDER_QTY] = qty
-        ords[oid, ORDER_SEQ] = 0 if e["flags"] & F_SEED else 2 * (cur + 1)
-        set_level(lad, st, row, ix, lad[row, ix] + qty)
+            filled = own_cross(st, own, fills, ack, lat, e.ts, -side, px, qty)
+            ledger(lad, st, row, ix, -filled)
+        o.px = px * side
+        o.qty = qty
+        o.seq = 0 if e["flags"] & F_SEED else 2 * (cur + 1)
+        set_level(lad, st, row, ix, after)
         if live and e["flags"] & F_SEED and at_own_price(st, side, px):
-            own_seed(st, own, side, px, lad[row, ix])
+            own_seed(st, own, side, px, available(lad, st, row, ix))
         return OK
-    if ords[oid, ORDER_PX] != px or ords[oid, ORDER_QTY] < qty:
+    if o.px != px * side or o.qty < qty or o.qty == 0:
         return BAD_ORDER
-    seq = ords[oid, ORDER_SEQ]
+    seq = o.seq
+    if kind == DELETE:
+        qty = np.int64(o.qty)
+    after = np.int64(lad[row, ix]) - qty
+    if after < 0:
+        return BAD_QTY
     if kind == EXECUTE:
         auction = e["flags"] & F_AUCTION
         if live and trade_reaches_own(st, side, px) and not auction:
-            own_trade(st, own, fills, ack, e.ts, side, px, qty, seq, 1)
+            filled = own_trade(st, own, fills, ack, lat, e.ts, side, px, qty, seq, 1)
+            ledger(lad, st, row, ix, filled)
         note_trade(st, 0 if auction else -side, px, qty)
-        ords[oid, ORDER_QTY] -= qty
-        seq = -1
-    elif kind == REDUCE:
-        ords[oid, ORDER_QTY] -= qty
-    else:
-        qty = ords[oid, ORDER_QTY]
-        ords[oid, ORDER_QTY] = 0
-    after = lad[row, ix] - qty
-    if after < 0:
-        return BAD_QTY
+        seq = np.int64(-1)
+    o.qty -= qty
     if live and at_own_price(st, side, px):
-        own_order_left(st, own, side, px, qty, seq, after)
+        own_order_left(st, own, side, px, qty, seq, after + spared(lad, st, row, ix))
     set_level(lad, st, row, ix, after)
     return OK

@@ -1,0 +1,132 @@
+"""Strategies whose decision is compiled: the same interface, no Python per decision.
+
+A `CompiledStrategy` writes `decide` in the Python that numba compiles. A session runs it in the kernel,
+some ten times faster than a Python `quote`; everywhere else (the Gym environment, `check_agent`, an
+ensemble) it is an ordinary agent, because its `quote` calls the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from numba import carray, cfunc, njit
+
+from mmsim._jit import inline_kernel
+from mmsim.agent import OBS_SIZE, Observation, Quotes, SessionContext, Strategy
+from mmsim.errors import ConfigError
+from mmsim.sim.layout import MAX_LEVELS, WANT_HEAD
+from mmsim.sim.user_call import FUNCTIONS, NO_JIT
+
+MEMORY = 64  # float64 cells that a compiled strategy keeps between decisions
+WANT_SIZE = WANT_HEAD + 4 * MAX_LEVELS
+Decide = Callable[
+    [npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]], None
+]
+
+
+@inline_kernel
+def set_quotes(want, bid_px, bid_qty, ask_px, ask_qty):  # type: ignore[no-untyped-def]
+    """Ask for one bid and one ask (ticks, lots); a quantity of 0 leaves that side out."""
+    at = 6
+    want[0] = 0
+    want[1] = 0
+    if bid_qty > 0:
+        want[0] = 1
+        want[at] = bid_px
+        want[at + 1] = bid_qty
+        at += 2
+    if ask_qty > 0:
+        want[1] = 1
+        want[at] = ask_px
+        want[at + 1] = ask_qty
+
+
+class CompiledStrategy(Strategy):
+    """A strategy whose `decide` is compiled.
+
+    Subclasses define ``decide(obs, want, params, memory)`` as a static method:
+
+    * ``obs``: the ``(OBS_SIZE,)`` int64 observation vector, ``obs[O_BID_PX]``, ``obs[O_INVENTORY]`` ...
+      (`mmsim.agent`);
+    * ``want``: to be written, with `set_quotes`, or by hand: ``[n_bids, n_asks, post_only, take, 0, 0]``, then
+      (px, qty) of the bids and of the asks. It comes as "no quotes, post-only";
+    * ``params``: the class's annotated parameters as float64, in their order (numbers and booleans only);
+    * ``memory``: ``(MEMORY,)`` float64, zero at the start of an episode.
+
+    Examples
+    --------
+    >>> from mmsim.agent import O_ASK_PX, O_BID_PX
+    >>> class Touch(CompiledStrategy):
+    ...     size: int = 1
+    ...     @staticmethod
+    ...     def decide(obs, want, params, memory):
+    ...         set_quotes(want, obs[O_BID_PX], int(params[0]), obs[O_ASK_PX], int(params[0]))
+    >>> Touch(size=2)
+    Touch(size=2)
+    """
+
+    decide: ClassVar[Decide]
+
+    def reset(self, ctx: SessionContext) -> None:
+        """Take the parameters, clear the memory, compile `decide` if that was not done yet."""
+        values = []
+        for name in self.parameters():
+            value = getattr(self, name)
+            if not isinstance(value, int | float):
+                raise ConfigError(
+                    f"{type(self).__name__}.{name}: expected a number (it goes to compiled code), was {value!r}"
+                )
+            values.append(float(value))
+        self._params = np.array([*values, 0.0])  # never empty
+        self._memory = np.zeros(MEMORY)
+        self._want = np.zeros(WANT_SIZE, np.int64)
+        self._compiled, self._address = _compiled(type(self).decide, len(self._params))
+
+    def quote(self, obs: Observation) -> Quotes:
+        """Ask `decide`, from Python."""
+        want = self._want
+        want[:6] = (0, 0, 1, 0, 0, 0)
+        self._compiled(obs.raw, want, self._params, self._memory)
+        n, m = int(want[0]), int(want[1])
+        flat = want[WANT_HEAD : WANT_HEAD + 2 * (n + m)].tolist()
+        levels = list(zip(flat[::2], flat[1::2], strict=True))
+        return Quotes(tuple(levels[:n]), tuple(levels[n:]), bool(want[2]), int(want[3]))
+
+    def machine(self) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return address of the compiled function, parameters and memory, for the kernel."""
+        return self._address, self._params, self._memory
+
+
+_MADE: dict[tuple[Any, int], tuple[Callable[..., None], int, Any]] = {}
+
+
+def _compiled(decide: Decide, n_params: int) -> tuple[Callable[..., None], int]:
+    key = (decide, n_params)
+    if key not in _MADE:
+        if NO_JIT:
+            FUNCTIONS[id(decide)] = decide
+            _MADE[key] = (decide, id(decide), None)
+        else:
+            fast = njit(decide, error_model="numpy")
+
+            def entry(obs: Any, want: Any, params: Any, memory: Any) -> None:
+                fast(
+                    carray(obs, (OBS_SIZE,)),
+                    carray(want, (WANT_SIZE,)),
+                    carray(params, (n_params,)),
+                    carray(memory, (MEMORY,)),
+                )
+
+            try:
+                made = cfunc("void(CPointer(int64), CPointer(int64), CPointer(float64), CPointer(float64))")(
+                    entry
+                )
+            except Exception as err:  # numba has many error classes
+                first = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+                raise ConfigError(f"{decide.__qualname__}: numba cannot compile it: {first}") from err
+            _MADE[key] = (fast, int(made.address), made)
+    fast_fn, address, _ = _MADE[key]
+    return fast_fn, address

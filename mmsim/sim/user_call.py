@@ -1,0 +1,65 @@
+"""Call a user's compiled function by its address, so that kernels need not be compiled anew for each.
+
+Without the JIT the "address" is a key of `FUNCTIONS`, under which the Python function stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from mmsim._jit import NO_JIT, kernel
+
+FUNCTIONS: dict[int, Callable[..., Any]] = {}
+
+
+@intrinsic
+def _share(typingctx: Any, address: Any, ahead: Any, behind: Any, gone: Any) -> Any:
+    signature = types.int64(types.int64, types.int64, types.int64, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        fn = builder.inttoptr(args[0], ir.FunctionType(i64, [i64, i64, i64]).as_pointer())
+        return builder.call(fn, args[1:])
+
+    return signature, codegen
+
+
+@intrinsic
+def _decide(typingctx: Any, address: Any, obs: Any, want: Any, params: Any, memory: Any) -> Any:
+    signature = types.void(*[types.int64] * 5)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        fn = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [i64] * 4).as_pointer())
+        builder.call(fn, args[1:])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+if NO_JIT:
+
+    def call_share(address: int, ahead: int, behind: int, gone: int) -> int:
+        """Return what the user's queue function at `address` answers."""
+        return int(FUNCTIONS[int(address)](ahead, behind, gone))
+
+    def call_decide(address: int, obs: Any, want: Any, params: Any, memory: Any) -> None:
+        """Let the compiled strategy at `address` write its quotes to `want`."""
+        FUNCTIONS[int(address)](obs, want, params, memory)
+
+else:
+
+    @kernel
+    def call_share(address, ahead, behind, gone):
+        """Return what the user's queue function at `address` answers."""
+        return _share(address, ahead, behind, gone)
+
+    @kernel
+    def call_decide(address, obs, want, params, memory):
+        """Let the compiled strategy at `address` write its quotes to `want`."""
+        _decide(address, obs.ctypes.data, want.ctypes.data, params.ctypes.data, memory.ctypes.data)
