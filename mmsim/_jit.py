@@ -77,7 +77,7 @@ def entry_point(fn: Callable[..., Any], *args: Any) -> Callable[..., Any]:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _borrow(typingctx: Any, array: Any) -> Any:
+def _borrow(typingctx: Any, array: Any) -> Any:  # noqa: ARG001  (numba's convention)
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         struct = context.make_array(signature.args[0])(context, builder, args[0])
         struct.meminfo = get_null_value(struct.meminfo.type)
@@ -88,7 +88,7 @@ def _borrow(typingctx: Any, array: Any) -> Any:
 
 
 @inline_kernel
-def borrow(array):  # type: ignore[no-untyped-def]
+def borrow(array: Any) -> Any:
     """Return `array` without its reference count; for entry points, whose caller keeps it alive.
 
     numba counts references, atomically, wherever a kernel hands an array to another: measured, more time

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import carray, cfunc, njit
 
-from mmsim._jit import inline_kernel
+from mmsim._jit import NO_JIT, inline_kernel
 from mmsim.agent import OBS_SIZE, Observation, Quotes, SessionContext, Strategy
 from mmsim.errors import ConfigError
 from mmsim.sim.layout import MAX_LEVELS, WANT_HEAD
-from mmsim.sim.user_call import FUNCTIONS, NO_JIT
+from mmsim.sim.user_call import FUNCTIONS
 
 MEMORY = 64  # float64 cells that a compiled strategy keeps between decisions
 WANT_SIZE = WANT_HEAD + 4 * MAX_LEVELS
@@ -28,7 +28,7 @@ Decide = Callable[
 
 
 @inline_kernel
-def set_quotes(want, bid_px, bid_qty, ask_px, ask_qty):  # type: ignore[no-untyped-def]
+def set_quotes(want: Any, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int) -> None:
     """Ask for one bid and one ask (ticks, lots); a quantity of 0 leaves that side out."""
     at = 6
     want[0] = 0
@@ -70,7 +70,7 @@ class CompiledStrategy(Strategy):
 
     decide: ClassVar[Decide]
 
-    def reset(self, ctx: SessionContext) -> None:
+    def reset(self, ctx: SessionContext) -> None:  # noqa: ARG002
         """Take the parameters, clear the memory, compile `decide` if that was not done yet."""
         values = []
         for name in self.parameters():

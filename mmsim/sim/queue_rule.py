@@ -7,10 +7,11 @@ from typing import Any
 
 from numba import cfunc
 
+from mmsim._jit import NO_JIT
 from mmsim.config import SimConfig
 from mmsim.errors import ConfigError
 from mmsim.sim import layout as L
-from mmsim.sim.user_call import FUNCTIONS, NO_JIT
+from mmsim.sim.user_call import FUNCTIONS
 
 _CODES = {
     "auto": L.Q_PROPORTIONAL,

@@ -6,7 +6,7 @@ tests run both on the same market and agent and demand equal fills, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from mmsim.agent import Quotes
@@ -15,6 +15,14 @@ from mmsim.types import EventFlag, EventKind, FillReason
 FAR = 2**62
 Request = tuple[int, str, int, int, int, int, bool]  # ts, what, order id, side, px, qty, post-only
 Maker = Callable[[int, int, int, int], Quotes]  # step, best bid, best ask, inventory -> quotes
+
+
+Share = Callable[[int, int, int], int]  # ahead, behind, cancelled -> of these, ahead
+
+
+def proportional(ahead: int, behind: int, gone: int) -> int:
+    """Share cancels in proportion, half lots up."""
+    return (2 * gone * ahead + ahead + behind) // (2 * (ahead + behind))
 
 
 @dataclass
@@ -35,6 +43,7 @@ class Order:
     pending: int = 0  # traded at this price since the level was last published
     known: str = "yes"  # "no": level out of view on arrival; "hidden": out of view since
     born: int = 0  # events before it
+    sent: int = -FAR  # when its last request arrives
 
 
 @dataclass
@@ -52,12 +61,14 @@ class Replay:
     interval: int
     view: int = 0
     feed: int = 0
-    order_latency: int = 0
+    latency: Mapping[str, int] = field(default_factory=dict)  # "new", "cancel", "reduce", "market": ns
     ack_latency: int = 0
     decision_latency: int = 0
     max_inventory: int = 10
-    risk_averse: bool = False
+    share: Share = proportional
     always: bool = False
+    consume: bool = False
+    inside: str = "through"
     known_at: list[int] | None = None
     book: dict[int, dict[int, int]] = field(default_factory=lambda: {1: {}, -1: {}})
     orders: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # slot -> px, qty, age
@@ -68,7 +79,9 @@ class Replay:
     next_id: int = 1
     inbox: list[tuple[int, str, int, int]] = field(default_factory=list)  # to the agent
     outbox: list[Request] = field(default_factory=list)  # to the exchange
+    sent: list[Request] = field(default_factory=list)
     missed: int = 0
+    ledger: dict[tuple[int, int], int] = field(default_factory=dict)  # (side, px) -> lots more than the tape
 
     # ---- the market --------------------------------------------------------------------------
     def best(self, side: int) -> int | None:
@@ -86,15 +99,20 @@ class Replay:
         auction = bool(flags & EventFlag.AUCTION)
         if kind == EventKind.CLEAR:
             self.book = {1: {}, -1: {}}
+            self.ledger.clear()
         elif kind == EventKind.LEVEL:
             old = self.book[side].get(px, 0)
             for o in self.resting(side):
                 if o.px == px:
                     self.level_changed(o, old, qty)
             if qty > 0:
+                left = max(qty + min(self.ledger.get((side, px), 0), 0), 0) if self.consume else FAR
                 for o in self.resting(-side):
-                    if (o.px - px) * o.side >= 0:
-                        self.fill(ts, o, o.qty, FillReason.CROSS)
+                    if (o.px - px) * o.side >= 0 and left:
+                        take = min(o.qty, left)
+                        left -= take
+                        self.fill(ts, o, take, FillReason.CROSS)
+                        self.note(side, px, -take)
             self.set(side, px, qty)
         elif kind == EventKind.HIDE:
             for o in self.resting(side):
@@ -103,8 +121,15 @@ class Replay:
                     o.pending = 0
             self.set(side, px, 0)
         elif kind == EventKind.TRADE:
+            rest = -side if side else self.side_of(px)
             if not auction:
-                self.trade(ts, -side if side else self.side_of(px), px, qty, None)
+                self.trade(ts, rest, px, qty, None)
+            best, left = self.best(-rest) if rest else None, qty
+            for o in self.resting(-rest) if self.inside == "any" and rest and not auction else []:
+                if left and (best is None or (o.px - best) * o.side > 0):
+                    take = min(left, o.qty)
+                    left -= take
+                    self.fill(ts, o, take, FillReason.THROUGH)
         elif kind == EventKind.ADD:
             if not auction:
                 left = qty
@@ -113,11 +138,12 @@ class Replay:
                         take = min(left, o.qty)
                         left -= take
                         self.fill(ts, o, take, FillReason.CROSS)
+                        self.note(side, px, -take)
             self.orders[oid] = (px, qty, -1 if flags & EventFlag.SEED else index)
             self.set(side, px, self.book[side].get(px, 0) + qty)
             for o in self.resting(side):
                 if flags & EventFlag.SEED and o.px == px and o.known == "no":
-                    o.ahead = self.book[side][px]
+                    o.ahead = self.available(side, px)
         else:
             at, has, age = self.orders[oid]
             gone = has if kind == EventKind.DELETE else qty
@@ -130,7 +156,7 @@ class Replay:
                     continue
                 if kind != EventKind.EXECUTE and 0 <= age < o.born:
                     o.ahead -= min(o.ahead, gone)
-                o.ahead = min(o.ahead, after)
+                o.ahead = min(o.ahead, after + max(self.ledger.get((side, px), 0), 0))
             self.set(side, px, after)
 
     def side_of(self, px: int) -> int:
@@ -141,11 +167,22 @@ class Replay:
         return (2 * px < bid + ask) - (2 * px > bid + ask)
 
     def set(self, side: int, px: int, qty: int) -> None:
-        """Set a level; an empty one does not exist."""
+        """Set a level; an empty one does not exist. The ledger takes no more than it holds and ends with it."""
         if qty:
             self.book[side][px] = qty
+            self.ledger[side, px] = max(self.ledger.get((side, px), 0), -qty)
         else:
             self.book[side].pop(px, None)
+            self.ledger.pop((side, px), None)
+
+    def note(self, side: int, px: int, lots: int) -> None:
+        """Note in the liquidity ledger, if there is one, that own fills left `lots` more at a level."""
+        if self.consume:
+            self.ledger[side, px] = self.ledger.get((side, px), 0) + lots
+
+    def available(self, side: int, px: int) -> int:
+        """Return the lots at a level that own orders can take or must queue behind."""
+        return self.book[side].get(px, 0) + self.ledger.get((side, px), 0)
 
     # ---- own orders --------------------------------------------------------------------------
     def fill(self, ts: int, o: Order, qty: int, reason: int) -> None:
@@ -166,12 +203,14 @@ class Replay:
         """Let a trade hit resting orders on `side`: through better prices, then the queue at `px`."""
         if side == 0:
             return
-        left = qty
+        left, best = qty, self.best(side)
         for o in self.resting(side):
-            if (o.px - px) * side > 0 and left:
+            too_good = self.inside == "strict" and (best is None or (o.px - best) * side > 0)
+            if (o.px - px) * side > 0 and left and not too_good:
                 take = min(left, o.qty)
                 left -= take
                 self.fill(ts, o, take, FillReason.THROUGH)
+                self.note(side, px, take)
         used = 0
         for o in self.resting(side):
             if o.px != px:
@@ -197,6 +236,7 @@ class Replay:
             if take:
                 used += take
                 self.fill(ts, o, take, FillReason.QUEUE)
+                self.note(side, px, take)
 
     def level_changed(self, o: Order, old: int, new: int) -> None:
         """Move a queue position when the published total of its level changes."""
@@ -212,17 +252,12 @@ class Replay:
             if change >= 0:
                 o.behind += change
             else:
-                gone, total = -change, o.ahead + o.behind
-                if self.risk_averse or total == 0:
-                    first = gone - min(gone, o.behind)
-                elif o.behind == 0:
-                    first = gone
-                else:
-                    first = (2 * gone * o.ahead + total) // (2 * total)  # half up
-                first = min(first, o.ahead)
+                gone = -change
+                first = gone if o.behind == 0 else max(self.share(o.ahead, o.behind, gone), 0)
+                first = min(first, gone, o.ahead)
                 o.ahead -= first
                 o.behind = max(o.behind - (gone - first), 0)
-            o.ahead = min(o.ahead, new)
+            o.ahead = min(o.ahead, new + max(self.ledger.get((o.side, o.px), 0), 0))
         o.known, o.pending = "yes", 0
 
     # ---- messages ------------------------------------------------------------------------------
@@ -240,7 +275,19 @@ class Replay:
             if o.id == oid and what == "gone":
                 self.own.remove(o)
 
-    def send(self, quotes: Quotes, arrives: int) -> None:
+    def post(
+        self, what: str, at: int, oid: int, side: int, px: int, qty: int, post_only: bool, after: int
+    ) -> int:
+        """Put a request on its way; return when it arrives: in order within its kind, and after `after`."""
+        last = max((m[0] for m in self.sent if m[1] == what), default=-FAR)
+        arrives = max(at + self.latency.get(what, 0), last, after)
+        message = (arrives, what, oid, side, px, qty, post_only)
+        self.sent.append(message)
+        self.outbox.append(message)
+        self.outbox.sort(key=lambda m: m[0])  # stable: at equal times in order of sending
+        return arrives
+
+    def send(self, quotes: Quotes, at: int) -> None:
         """Send the difference between the desired and the live orders."""
         fresh: list[Order] = []
         for side, levels in ((1, quotes.bids), (-1, quotes.asks)):
@@ -250,23 +297,23 @@ class Replay:
                     continue
                 qty = wanted.get(o.px, 0)
                 if self.always or not 0 < qty <= o.wanted:
-                    self.outbox.append((arrives, "cancel", o.id, side, o.px, 0, False))
+                    self.post("cancel", at, o.id, side, o.px, 0, False, o.sent)
                     o.cancelled = True
                     continue
                 if qty < o.wanted:
-                    self.outbox.append((arrives, "reduce", o.id, side, o.px, o.wanted - qty, False))
+                    o.sent = self.post("reduce", at, o.id, side, o.px, o.wanted - qty, False, o.sent)
                     o.wanted = qty
                 del wanted[o.px]
             fresh += [Order(0, side, px, wanted[px], quotes.post_only) for px, _ in levels if px in wanted]
         if quotes.take:
             side = 1 if quotes.take > 0 else -1
-            self.outbox.append((arrives, "market", self.next_id, side, 0, abs(quotes.take), False))
+            self.post("market", at, self.next_id, side, 0, abs(quotes.take), False, -FAR)
             self.next_id += 1
         for o in fresh:
             o.id, o.wanted = self.next_id, o.qty
             self.next_id += 1
             self.own.append(o)
-            self.outbox.append((arrives, "new", o.id, o.side, o.px, o.qty, o.post_only))
+            o.sent = self.post("new", at, o.id, o.side, o.px, o.qty, o.post_only, -FAR)
 
     def receive(self, index: int, message: Request) -> None:
         """Let the exchange receive a request; `index` events were applied before."""
@@ -279,7 +326,8 @@ class Replay:
         o = next((o for o in self.own if o.id == oid), None)
         if what == "new":
             assert o is not None
-            opposite = self.best(-side)
+            there = [p for p in self.book[-side] if self.available(-side, p) > 0]
+            opposite = (min if side > 0 else max)(there) if there else None
             crosses = opposite is not None and (px - opposite) * side >= 0
             if qty > room or (crosses and post_only):
                 o.dead = True
@@ -294,7 +342,7 @@ class Replay:
             seen = sorted(self.book[side], reverse=side > 0)[: self.view or None]
             full = self.view and len(seen) == self.view
             o.known = "no" if full and (seen[-1] - px) * side > 0 else "yes"
-            o.live, o.ahead, o.behind, o.pending, o.born = True, self.book[side].get(px, 0), 0, 0, index
+            o.live, o.ahead, o.behind, o.pending, o.born = True, self.available(side, px), 0, 0, index
         elif o is not None and o.live:
             if what == "cancel" or qty >= o.qty:
                 o.live, o.dead = False, True
@@ -307,8 +355,10 @@ class Replay:
         for px in sorted(self.book[-side], reverse=side < 0):
             if qty == 0 or (limit is not None and (px - limit) * side > 0):
                 break
-            got = min(qty, self.book[-side][px])
-            self.book_fill(ts, oid, side, px, got, 0, reason)
+            got = min(qty, self.available(-side, px))
+            if got:
+                self.book_fill(ts, oid, side, px, got, 0, reason)
+                self.note(-side, px, -got)
             qty -= got
         return qty
 
@@ -324,7 +374,7 @@ class Replay:
         """Replay to the end: the earliest thing first; at equal times market, arrival, message, decision."""
         known = [t + self.feed for t in self.known_at or [row[0] for row in self.rows]]
         due = self.decision_times(known)
-        eyes = replace(self, book={1: {}, -1: {}}, orders={}, own=[], fills=[], inbox=[], outbox=[])
+        eyes = replace(self, book={1: {}, -1: {}}, orders={}, own=[], fills=[], inbox=[], ledger={})
         done = seen = step = 0
         busy = -FAR
         while True:
@@ -355,7 +405,7 @@ class Replay:
                     self.missed += 1
                 elif bid is not None and ask is not None and bid < ask:
                     busy = now + self.decision_latency
-                    self.send(maker(step, bid, ask, self.told), busy + self.order_latency)
+                    self.send(maker(step, bid, ask, self.told), busy)
                     step += 1
         self.close()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import entry_point
+from mmsim._jit import NO_JIT, entry_point
 from mmsim.agent import OBS_SIZE, Agent, Fill, Observation, Quotes, SessionContext
 from mmsim.compiled import CompiledStrategy
 from mmsim.config import SimConfig
@@ -24,8 +24,8 @@ from mmsim.sim import layout as L
 from mmsim.sim.kernel import advance, advance_compiled
 from mmsim.sim.latency import LatencyModel, WireTable
 from mmsim.sim.queue_rule import QueueRule
+from mmsim.sim.quotes_check import Limits, checked
 from mmsim.sim.stream import EventStream
-from mmsim.sim.user_call import NO_JIT
 from mmsim.types import FILL, OWN_ORDER, STEP, Episode, FeeSchedule, MarketData
 
 if TYPE_CHECKING:
@@ -414,68 +414,14 @@ class Session:
             ts=int(self._st[L.S_DTS]),
         )
 
-    def _side(self, levels: Any, name: str) -> tuple[list[int], int]:
-        flat: list[int] = []
-        total = 0
-        for level in levels:
-            try:
-                px, qty = level
-                if type(px) is not int or type(qty) is not int:
-                    px, qty = (
-                        self._whole(px, f"{name} price", "ticks"),
-                        self._whole(qty, f"{name} size", "lots"),
-                    )
-            except (TypeError, ValueError):
-                raise self._fault(f"{name} level: expected (price, quantity), was {level!r}") from None
-            if qty <= 0:
-                raise self._fault(f"{name} size: expected a positive quantity in lots, was {qty}")
-            if not 0 < px <= L.MAX_PX:
-                raise self._fault(f"{name} price: expected 1 to {L.MAX_PX} ticks, was {px}")
-            if flat and px in flat[::2]:
-                raise self._fault(f"{name}: expected one level a price, was two at {px}")
-            flat.append(px)
-            flat.append(qty)
-            total += qty
-        if len(flat) > 2 * self.sim.max_levels:
-            raise self._fault(
-                f"{name}: expected at most {self.sim.max_levels} levels, was {len(flat) // 2} (sim.max_levels)"
-            )
-        return flat, total
-
-    def _whole(self, value: Any, what: str, unit: str) -> int:
-        try:
-            if value == int(value):
-                return int(value)
-        except (TypeError, ValueError, OverflowError):
-            pass
-        raise self._fault(f"{what}: expected a whole number of {unit}, was {value!r}")
-
     def _explain(self, quotes: Quotes, latency_ns: int, wall_ns: int) -> None:
         # The kernel refuses the same quotes without words (`orders.quotes_valid`).
+        limits = Limits(int(self._st[L.S_AINV]), self.max_inventory, self.max_order, self.sim.max_levels)
         try:
-            bids, asks, post_only, take = quotes
-        except (TypeError, ValueError):
-            raise self._fault(f"quote returned {quotes!r}, expected Quotes") from None
-        bid, bid_qty = self._side(bids, "bid") if bids else ([], 0)
-        ask, ask_qty = self._side(asks, "ask") if asks else ([], 0)
-        if bid and ask and (bid[0] >= ask[0] or max(bid[::2]) >= min(ask[::2])):
-            raise self._fault(f"crossed pair: bid {max(bid[::2])} is not below ask {min(ask[::2])} (ticks)")
-        if take and type(take) is not int:
-            take = self._whole(take, "take", "lots")
-        held = int(self._st[L.S_AINV])
-        most, largest = self.max_inventory, self.max_order
-        buy, sell = (bid_qty + take, ask_qty) if take > 0 else (bid_qty, ask_qty - take)
-        if held + buy > most or held - sell < -most:
-            raise self._fault(
-                f"beyond its limits: inventory {held}, bids {bid_qty}, asks {ask_qty}, take {take} could "
-                f"leave +-{most} lots"
-            )
-        if buy > largest or sell > largest:
-            raise self._fault(
-                f"beyond its limits: bids {bid_qty}, asks {ask_qty}, take {take} lots, expected at most "
-                f"{largest} a side (sim.max_order_units)"
-            )
-        flat = [len(bid) // 2, len(ask) // 2, int(post_only), take, latency_ns, wall_ns, *bid, *ask]
+            flat = checked(quotes, limits)
+        except ValueError as err:
+            raise self._fault(str(err)) from None
+        flat[4:6] = latency_ns, wall_ns
         self._want[: len(flat)] = flat
 
     # ---- whole episodes --------------------------------------------------------------------------

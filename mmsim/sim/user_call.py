@@ -17,7 +17,7 @@ from mmsim._jit import NO_JIT, kernel
 FUNCTIONS: dict[int, Callable[..., Any]] = {}
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _share(typingctx: Any, address: Any, ahead: Any, behind: Any, gone: Any) -> Any:
     signature = types.int64(types.int64, types.int64, types.int64, types.int64)
 
@@ -29,7 +29,7 @@ def _share(typingctx: Any, address: Any, ahead: Any, behind: Any, gone: Any) -> 
     return signature, codegen
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _decide(typingctx: Any, address: Any, obs: Any, want: Any, params: Any, memory: Any) -> Any:
     signature = types.void(*[types.int64] * 5)
 
@@ -42,24 +42,18 @@ def _decide(typingctx: Any, address: Any, obs: Any, want: Any, params: Any, memo
     return signature, codegen
 
 
-if NO_JIT:
+@kernel
+def call_share(address: int, ahead: int, behind: int, gone: int) -> int:
+    """Return what the user's queue function at `address` answers."""
+    if NO_JIT:
+        return FUNCTIONS[int(address)](ahead, behind, gone)  # type: ignore[no-any-return]
+    return _share(address, ahead, behind, gone)  # type: ignore[no-any-return]
 
-    def call_share(address: int, ahead: int, behind: int, gone: int) -> int:
-        """Return what the user's queue function at `address` answers."""
-        return int(FUNCTIONS[int(address)](ahead, behind, gone))
 
-    def call_decide(address: int, obs: Any, want: Any, params: Any, memory: Any) -> None:
-        """Let the compiled strategy at `address` write its quotes to `want`."""
+@kernel
+def call_decide(address: int, obs: Any, want: Any, params: Any, memory: Any) -> None:
+    """Let the compiled strategy at `address` write its quotes to `want`."""
+    if NO_JIT:
         FUNCTIONS[int(address)](obs, want, params, memory)
-
-else:
-
-    @kernel
-    def call_share(address, ahead, behind, gone):
-        """Return what the user's queue function at `address` answers."""
-        return _share(address, ahead, behind, gone)
-
-    @kernel
-    def call_decide(address, obs, want, params, memory):
-        """Let the compiled strategy at `address` write its quotes to `want`."""
+    else:
         _decide(address, obs.ctypes.data, want.ctypes.data, params.ctypes.data, memory.ctypes.data)

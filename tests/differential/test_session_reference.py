@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import SimConfig
-from mmsim.sim.reference import Replay
+from mmsim.sim.reference import Replay, Share, proportional
 from mmsim.sim.session import Session
 from mmsim.testing.markets import tiny_market
 from mmsim.types import MarketData
@@ -50,6 +53,21 @@ class Random(Strategy):
         return quotes_of(self.seed, obs.step, obs.bid_px, obs.ask_px, obs.inventory)
 
 
+def by(f: Callable[[int], float]) -> Share:
+    """The share ahead of us by a weight function, half lots up."""
+    return lambda ahead, behind, gone: math.floor(gone * f(ahead) / (f(ahead) + f(behind)) + 0.5)
+
+
+MINE = f"{Path(__file__).with_name('queue_models_of_a_user.py')}:all_but_one_ahead"
+SHARES: dict[str, Share] = {
+    "auto": proportional,
+    "risk_averse": lambda ahead, behind, gone: gone - min(gone, behind),
+    "power": by(lambda lots: lots**2.0),
+    "log": by(math.log1p),
+    MINE: lambda ahead, behind, gone: gone - 1,
+}
+
+
 def both(data: MarketData, sim: SimConfig, seed: int) -> tuple[list[Any], list[Any], Session, Replay]:
     episode = data.splits["test"][0]
     segment = data.segments[episode.segment]
@@ -65,11 +83,18 @@ def both(data: MarketData, sim: SimConfig, seed: int) -> tuple[list[Any], list[A
         interval=session.decision_ns,
         view=data.view_depth,
         feed=sim.feed_latency_ns,
-        order_latency=sim.order_latency_ns,
+        latency={
+            "new": sim.order_latency_ns,
+            "cancel": sim.order_latency_ns if sim.cancel_latency_ns is None else sim.cancel_latency_ns,
+            "reduce": sim.order_latency_ns if sim.reduce_latency_ns is None else sim.reduce_latency_ns,
+            "market": sim.order_latency_ns if sim.market_latency_ns is None else sim.market_latency_ns,
+        },
         ack_latency=sim.ack_latency_ns,
         decision_latency=sim.decision_latency_ns if sim.latency == "fixed" else 0,
         max_inventory=MAX_INVENTORY,
-        risk_averse=sim.queue_model == "risk_averse",
+        share=SHARES[sim.queue_model],
+        consume=sim.impact == "consume",
+        inside=sim.inside if data.level == "snapshot" else "through",
         always=sim.replace == "always",
         known_at=None if data.recv_ts is None else data.recv_ts[segment.start : segment.stop].tolist(),
     )
@@ -80,7 +105,7 @@ def both(data: MarketData, sim: SimConfig, seed: int) -> tuple[list[Any], list[A
 MS = 1_000_000
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     level=st.sampled_from(["L3", "L2", "snapshot"]),
     seed=st.integers(0, 10_000),
@@ -88,14 +113,17 @@ MS = 1_000_000
     ack=st.sampled_from([0, 3 * MS, 900 * MS]),
     feed=st.sampled_from([0, 0, 5 * MS, 1_300 * MS]),
     thinking=st.sampled_from([0, 2 * MS, 650 * MS]),
-    queue=st.sampled_from(["auto", "risk_averse"]),
+    queue=st.sampled_from(["auto", "risk_averse", "power", "log", MINE]),
+    impact=st.sampled_from(["none", "none", "consume"]),
+    inside=st.sampled_from(["through", "any", "strict"]),
+    kinds=st.tuples(*[st.sampled_from([None, None, 0, 2 * MS, 50 * MS])] * 3),
     replace=st.sampled_from(["diff", "diff", "always"]),
     depth=st.sampled_from([0, 2, 3]),
     spread=st.integers(1, 3),
 )
 def test_kernel_equals_the_naive_replay(
     level: str, seed: int, latency: int, ack: int, feed: int, thinking: int, queue: str, replace: str,
-    depth: int, spread: int,
+    depth: int, spread: int, impact: str, inside: str, kinds: tuple[int | None, int | None, int | None],
 ) -> None:  # fmt: skip
     data = tiny_market(
         seed, level=level, seconds=30, events_per_second=40, spread_ticks=spread,
@@ -103,7 +131,8 @@ def test_kernel_equals_the_naive_replay(
     )  # fmt: skip
     sim = SimConfig(
         order_latency_ns=latency, ack_latency_ns=ack, feed_latency_ns=feed, latency="fixed",
-        decision_latency_ns=thinking, queue_model=queue, replace=replace,
+        decision_latency_ns=thinking, queue_model=queue, replace=replace, impact=impact, inside=inside,
+        cancel_latency_ns=kinds[0], reduce_latency_ns=kinds[1], market_latency_ns=kinds[2],
     )  # fmt: skip
     kernel, naive, session, slow = both(data, sim, seed)
     assert kernel == naive
