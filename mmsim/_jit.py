@@ -18,7 +18,8 @@ _ROOT = Path(__file__).resolve().parent
 
 
 def _kernel_hash() -> str:
-    # Files that hold kernels, and those whose constants are compiled into them.
+    # Files that hold kernels (they import names from here; others import this module), and those whose
+    # constants are compiled into them.
     digest = hashlib.sha256()
     for path in sorted(_ROOT.rglob("*.py")):
         source = path.read_bytes()

@@ -44,6 +44,14 @@ def set_quotes(want: Any, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int) 
         want[at + 1] = ask_qty
 
 
+def quotes_in(want: npt.NDArray[np.int64]) -> Quotes:
+    """Return what a compiled strategy wrote as `Quotes`."""
+    n, m = int(want[0]), int(want[1])
+    flat = want[WANT_HEAD : WANT_HEAD + 2 * (n + m)].tolist()
+    levels = list(zip(flat[::2], flat[1::2], strict=True))
+    return Quotes(tuple(levels[:n]), tuple(levels[n:]), bool(want[2]), int(want[3]))
+
+
 class CompiledStrategy(Strategy):
     """A strategy whose `decide` is compiled.
 
@@ -90,10 +98,7 @@ class CompiledStrategy(Strategy):
         want = self._want
         want[:6] = (0, 0, 1, 0, 0, 0)
         self._compiled(obs.raw, want, self._params, self._memory)
-        n, m = int(want[0]), int(want[1])
-        flat = want[WANT_HEAD : WANT_HEAD + 2 * (n + m)].tolist()
-        levels = list(zip(flat[::2], flat[1::2], strict=True))
-        return Quotes(tuple(levels[:n]), tuple(levels[n:]), bool(want[2]), int(want[3]))
+        return quotes_in(want)
 
     def machine(self) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return address of the compiled function, parameters and memory, for the kernel."""

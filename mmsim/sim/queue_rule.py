@@ -7,7 +7,7 @@ from typing import Any
 
 from numba import cfunc
 
-from mmsim._jit import NO_JIT
+from mmsim import _jit
 from mmsim.config import SimConfig
 from mmsim.errors import ConfigError
 from mmsim.sim import layout as L
@@ -58,7 +58,7 @@ def _compiled(spec: str) -> tuple[Any, int]:
         raise ConfigError(
             f"sim.queue_model {spec!r}: expected a function of (ahead, behind, gone), was {function!r}"
         )
-    if NO_JIT:
+    if _jit.NO_JIT:
         FUNCTIONS[id(function)] = function
         return function, id(function)
     try:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import NO_JIT, entry_point
+from mmsim import _jit  # (a kernel file is one that imports from it: this is none, see `_jit`)
 from mmsim.agent import OBS_SIZE, Agent, Fill, Observation, Quotes, SessionContext
-from mmsim.compiled import CompiledStrategy
+from mmsim.compiled import CompiledStrategy, quotes_in
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError, DataError, KernelError, Status
 from mmsim.metrics.episode import EpisodeResult
 from mmsim.sim import layout as L
 from mmsim.sim.kernel import advance, advance_compiled
 from mmsim.sim.latency import LatencyModel, WireTable
+from mmsim.sim.observe import write_step
 from mmsim.sim.queue_rule import QueueRule
 from mmsim.sim.quotes_check import Limits, checked
 from mmsim.sim.stream import EventStream
@@ -64,7 +65,7 @@ _MEANING = {
 
 def _records(array: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     # Without the JIT the kernels run on numpy records, whose fields need a record array.
-    return array.view(np.recarray) if NO_JIT else array
+    return array.view(np.recarray) if _jit.NO_JIT else array
 
 
 class Session:
@@ -133,7 +134,7 @@ class Session:
         orders.flags.writeable = False
         self._observation = Observation(raw, orders)
         self._quotes = Quotes.none()
-        self._kernel = entry_point(advance, *self._arrays())
+        self._kernel = _jit.entry_point(advance, *self._arrays())
         self._compiled: Callable[..., int] | None = None
         self._agent_name = "agent"
         self._done = True
@@ -324,6 +325,18 @@ class Session:
             self._explain(quotes, latency_ns, wall_ns)  # raises, or packs whole numbers of another type
         return self._advance()
 
+    def miss(self) -> Observation | None:
+        """Let the decision pass unanswered, as one that comes while the agent is thinking, and run on."""
+        st = self._st
+        st[L.C_ASKED] -= 1
+        st[L.C_MISSED] += 1
+        if st[L.S_NSTEP] >= len(self._steps):
+            self._resolve(Status.STEPS_FULL)
+        seen = (int(st[column]) for column in (L.S_OBS_MID2, L.S_OBS_BID, L.S_OBS_ASK))
+        write_step(st, self._steps, int(st[L.S_DTS]), 0, self._want, 0, 0, *seen)
+        st[L.S_PEND_STEP] = 0
+        return self._advance()
+
     def _advance(self) -> Observation | None:
         while True:
             code = self._kernel(
@@ -475,17 +488,23 @@ class Session:
         address, params, memory = agent.machine()
         args = (address, params, memory, model.table())
         if self._compiled is None:
-            self._compiled = entry_point(advance_compiled, *self._arrays(), *args)
+            self._compiled = _jit.entry_point(advance_compiled, *self._arrays(), *args)
         while (code := self._compiled(*self._arrays(), *args)) != Status.END:
+            if code == Status.BAD_QUOTES:
+                self._quotes = quotes_in(self._want)
             self._resolve(Status(code))
         self._done = True
         return self.result(agent, episode, index)
 
     def result(self, agent: Agent, episode: Episode, index: int = 0) -> EpisodeResult:
         """Return a copy of what happened in the episode just ended."""
+        return self.outcome(repr(agent), episode, index)
+
+    def outcome(self, agent: str, episode: Episode, index: int = 0) -> EpisodeResult:
+        """Return the same under the name `agent` (an agent of several markets is none of this one's)."""
         return EpisodeResult(
             dataset=self.data.name,
-            agent=repr(agent),
+            agent=agent,
             index=index,
             fills=np.array(self.fills, FILL),
             steps=np.array(self.steps, STEP),

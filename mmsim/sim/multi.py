@@ -1,0 +1,146 @@
+"""Several instruments or venues on one clock, one agent: hedge in one what was filled in another.
+
+Own orders rest in one book each and the tapes do not depend on them, so every market runs in a `Session` of
+its own up to the next common decision; there the agent sees all of them at the same local time and answers
+for all of them. Nothing can happen between two decisions that another market would have to know.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from mmsim.agent import Observation, Quotes, SessionContext
+from mmsim.config import SimConfig
+from mmsim.errors import AgentError, ConfigError, MmsimError
+from mmsim.metrics.episode import EpisodeResult
+from mmsim.sim.latency import LatencyModel
+from mmsim.sim.session import Session
+from mmsim.types import Episode, MarketData
+
+
+class MultiAgent(ABC):
+    """An agent that quotes several markets. Store parameters in ``__init__``, implement `quote`."""
+
+    def reset(self, contexts: Mapping[str, SessionContext]) -> None:
+        """Prepare for an episode: one context a market, by its name."""
+
+    @abstractmethod
+    def quote(self, observations: Mapping[str, Observation]) -> Mapping[str, Quotes]:
+        """Return the desired quotes of every market in `observations`, all seen at one local time.
+
+        A market whose book has no two sides at that time is missing from it; quotes for it are refused.
+        A market that the answer leaves out keeps nothing: its live orders are cancelled.
+        """
+
+
+class MultiSession:
+    """Replays several markets for one agent on one grid of decisions.
+
+    Parameters
+    ----------
+    markets : mapping of str to MarketData
+        The markets, by the names that the agent uses.
+    sim : SimConfig or mapping of str to SimConfig, optional
+        Physics of all markets, or of each; ``decision_interval_ns`` must be the same (and set, unless the
+        markets' own intervals agree and are not "one a snapshot").
+    calibration : mapping of str to constants, optional
+        Fitted constants of each market.
+
+    Raises
+    ------
+    ConfigError
+        If there is no market, no configuration for one, or no common grid.
+    """
+
+    def __init__(
+        self,
+        markets: Mapping[str, MarketData],
+        sim: SimConfig | Mapping[str, SimConfig] | None = None,
+        *,
+        calibration: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        if not markets:
+            raise ConfigError("expected at least one market, was none")
+        if isinstance(sim, Mapping) and (missing := sorted(set(markets) - set(sim))):
+            raise ConfigError(f"expected a configuration for every market, was none for {', '.join(missing)}")
+        constants = calibration or {}
+        self.sessions = {
+            name: Session(
+                data,
+                sim[name] if isinstance(sim, Mapping) else sim,
+                calibration=constants.get(name),
+            )
+            for name, data in markets.items()
+        }
+        grids = {name: session.decision_ns for name, session in self.sessions.items()}
+        if len(set(grids.values())) > 1 or 0 in grids.values():
+            raise ConfigError(
+                f"expected one grid of decisions, was {grids} ns (0: one a snapshot): set "
+                "sim.decision_interval_ns"
+            )
+
+    def run(
+        self,
+        agent: MultiAgent,
+        segments: Mapping[str, int],
+        start_ts: int,
+        end_ts: int,
+        index: int = 0,
+    ) -> dict[str, EpisodeResult]:
+        """Run `agent` from `start_ts` to `end_ts` (ns, local time) in the given segment of each market.
+
+        Returns
+        -------
+        dict of str to EpisodeResult
+            What happened in each market.
+
+        Raises
+        ------
+        AgentError
+            If the agent raises, answers for an unknown market, or asks for something invalid.
+        """
+        episodes = {name: Episode(segments[name], start_ts, end_ts) for name in self.sessions}
+        label = type(agent).__name__
+        agent.reset({name: s.context(episodes[name], index) for name, s in self.sessions.items()})
+        first = next(iter(self.sessions.values()))
+        model = LatencyModel.from_config(first.sim)
+        model.start(first.seed, index)
+        waiting = {name: s.start(episodes[name], None, index) for name, s in self.sessions.items()}
+        busy = start_ts
+        step = 0
+        while True:
+            due = {name: obs for name, obs in waiting.items() if obs is not None}
+            if not due:
+                break
+            now = min(obs.ts for obs in due.values())
+            seen = {name: obs for name, obs in due.items() if obs.ts == now}
+            if now < busy:  # still thinking about what another market showed
+                for name in seen:
+                    waiting[name] = self.sessions[name].miss()
+                continue
+            begin = time.perf_counter_ns()
+            try:
+                answer = agent.quote(seen)
+                unknown = sorted(set(answer) - set(seen))
+            except MmsimError:
+                raise
+            except Exception as err:
+                raise AgentError(
+                    f"quote raised {type(err).__name__}: {err}", agent=label, decision=step, ts=now
+                ) from err
+            if unknown:
+                raise AgentError(
+                    f"expected quotes for {', '.join(seen)}, was {', '.join(unknown)} besides",
+                    agent=label,
+                    decision=step,
+                    ts=now,
+                )
+            wall = time.perf_counter_ns() - begin
+            latency = model.draw()
+            busy = now + latency
+            step += 1
+            for name in seen:
+                waiting[name] = self.sessions[name].step(answer.get(name, Quotes.none()), latency, wall)
+        return {name: s.outcome(label, episodes[name], index) for name, s in self.sessions.items()}

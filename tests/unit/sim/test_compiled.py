@@ -1,0 +1,159 @@
+"""A compiled strategy is the same agent, run without Python per decision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmsim.agent import O_ASK_PX, O_BID_PX, O_INVENTORY, Fill, Observation, Quotes, Strategy
+from mmsim.compiled import CompiledStrategy, set_quotes
+from mmsim.config import SimConfig
+from mmsim.errors import AgentError, ConfigError
+from mmsim.sim.latency import LatencyModel
+from mmsim.sim.session import Session
+from mmsim.testing.contract import check_agent
+from mmsim.testing.markets import tiny_market
+
+MS = 1_000_000
+
+
+class Lean(CompiledStrategy):
+    """Two quotes, shifted by the inventory; sends nothing on every fifth decision."""
+
+    offset: int = 0
+    size: int = 1
+
+    @staticmethod
+    def decide(obs, want, params, memory):
+        memory[0] += 1
+        if memory[0] % 5 == 0:
+            return
+        held = obs[O_INVENTORY]
+        shift = np.int64(params[0])
+        size = np.int64(params[1])
+        set_quotes(
+            want, obs[O_BID_PX] - shift - max(held, 0), size if held < 4 else 0,
+            obs[O_ASK_PX] + shift + max(-held, 0), size if held > -4 else 0,
+        )  # fmt: skip
+
+
+class LeanInPython(Strategy):
+    """The same, written anew."""
+
+    offset: int = 0
+    size: int = 1
+
+    def reset(self, ctx) -> None:
+        self.count = 0
+
+    def quote(self, obs: Observation) -> Quotes:
+        self.count += 1
+        if self.count % 5 == 0:
+            return Quotes.none()
+        held = obs.inventory
+        bid, ask = obs.bid_px - self.offset - max(held, 0), obs.ask_px + self.offset + max(-held, 0)
+        return Quotes(
+            ((bid, self.size),) if held < 4 else (), ((ask, self.size),) if held > -4 else ()
+        )
+
+
+@pytest.mark.parametrize("level", ["L3", "L2", "snapshot"])
+@pytest.mark.parametrize("sim", [{}, {"order_latency_ns": 5 * MS, "replace": "always", "latency": "fixed", "decision_latency_ns": 600 * MS}])
+def test_compiled_equals_python(level: str, sim: dict) -> None:
+    data = tiny_market(11, level=level, seconds=60, events_per_second=40)
+    episode = data.splits["test"][0]
+    session = Session(data, SimConfig(**sim))
+    fast = session.run(Lean(offset=1, size=2), episode)
+    slow = session.run(LeanInPython(offset=1, size=2), episode)
+    by_quote = session.run(_Wrapped(Lean(offset=1, size=2)), episode)
+    fields = [n for n in fast.steps.dtype.names if n not in ("wall_ns", "pad")]
+    for other in (slow, by_quote):
+        assert fast.fills.tobytes() == other.fills.tobytes()
+        assert fast.steps[fields].tolist() == other.steps[fields].tolist()
+        assert fast.counters == other.counters
+    assert len(fast.fills) > 2
+    again = session.run(Lean(offset=1, size=2), episode)
+    assert again.fills.tobytes() == fast.fills.tobytes()  # the memory starts anew
+
+
+class _Wrapped(Strategy):
+    def __init__(self, inner: CompiledStrategy) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def reset(self, ctx) -> None:
+        self.inner.reset(ctx)
+
+    def quote(self, obs: Observation) -> Quotes:
+        return self.inner.quote(obs)
+
+
+def test_it_keeps_the_contract_of_every_agent() -> None:
+    check_agent(Lean())
+
+
+def test_buffers_grow_under_a_compiled_strategy() -> None:
+    data = tiny_market(3, level="L2", seconds=60, events_per_second=40)
+    episode = data.splits["test"][0]
+    whole = Session(data).run(Lean(), episode)
+    small = Session(data)
+    small._steps = small._steps[:3]
+    small._fills = small._fills[:300]
+    assert small.run(Lean(), episode).fills.tobytes() == whole.fills.tobytes()
+    assert len(small._steps) > 100
+
+
+def test_an_agent_that_hears_of_fills_is_run_in_python() -> None:
+    heard = []
+
+    class Hears(Lean):
+        def on_fill(self, fill: Fill) -> None:
+            heard.append(fill)
+
+    data = tiny_market(3, level="L3", seconds=60, events_per_second=40)
+    result = Session(data).run(Hears(), data.splits["test"][0])
+    assert len(heard) == int((result.fills["order_id"] > 0).sum()) > 0
+
+
+def test_decision_latencies_are_drawn_from_the_profile() -> None:
+    data = tiny_market(3, level="L3", seconds=30)
+    model = LatencyModel(profile_ns=np.array([5 * MS, 900 * MS]))
+    result = Session(data).run(Lean(), data.splits["test"][0], latency=model)
+    asked = result.steps[result.steps["asked"] == 1]
+    assert set(asked["latency_ns"].tolist()) == {5 * MS, 900 * MS}
+    assert result.counters["missed"] > 0
+
+
+def test_what_it_may_not_do_is_said_in_words() -> None:
+    class Crossed(CompiledStrategy):
+        @staticmethod
+        def decide(obs, want, params, memory):
+            set_quotes(want, obs[O_ASK_PX], 1, obs[O_BID_PX], 1)
+
+    class Text(CompiledStrategy):
+        name_of_it: str = "x"
+
+        @staticmethod
+        def decide(obs, want, params, memory):
+            pass
+
+    data = tiny_market(3, level="L3", seconds=10)
+    with pytest.raises(AgentError, match="crossed pair"):
+        Session(data).run(Crossed(), data.splits["test"][0])
+    with pytest.raises(ConfigError, match="name_of_it: expected a number"):
+        Session(data).run(Text(), data.splits["test"][0])
+
+
+def test_a_function_that_numba_cannot_compile_is_a_config_error() -> None:
+    from mmsim._jit import NO_JIT
+
+    class Strange(CompiledStrategy):
+        @staticmethod
+        def decide(obs, want, params, memory):
+            want[0] = undefined_name  # noqa: F821
+
+    data = tiny_market(3, level="L3", seconds=10)
+    if NO_JIT:
+        pytest.skip("nothing is compiled")
+    with pytest.raises(ConfigError, match="numba cannot compile it"):
+        Session(data).run(Strange(), data.splits["test"][0])
