@@ -47,6 +47,8 @@ def set_quotes(want: Any, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int) 
 def quotes_in(want: npt.NDArray[np.int64]) -> Quotes:
     """Return what a compiled strategy wrote as `Quotes`."""
     n, m = int(want[0]), int(want[1])
+    if not (0 <= n <= MAX_LEVELS and 0 <= m <= MAX_LEVELS):
+        raise ConfigError(f"expected 0 to {MAX_LEVELS} levels a side, was {n} bids and {m} asks")
     flat = want[WANT_HEAD : WANT_HEAD + 2 * (n + m)].tolist()
     levels = list(zip(flat[::2], flat[1::2], strict=True))
     return Quotes(tuple(levels[:n]), tuple(levels[n:]), bool(want[2]), int(want[3]))

@@ -89,6 +89,7 @@ WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
     S_LAST_BB,  # last best prices seen, ticks, for closing on an empty side
     S_LAST_BA,
     S_MAXORDER,  # lots that may be asked for on one side
+    S_MAXLEVELS,  # levels that may be quoted on one side
     S_FIRST,  # 1 until the first observation is taken
     C_ORDERS,  # counters of the episode
     C_CANCELS,
@@ -101,7 +102,7 @@ WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
     C_ASKED,
     C_CLOSE_BEYOND,  # lots closed beyond the visible book
     N_STATE,
-) = range(82)
+) = range(83)
 
 # ---- own: one row per own order ------------------------------------------------------------------
 (

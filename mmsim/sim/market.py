@@ -27,6 +27,7 @@ from mmsim.sim.layout import (
     S_INSIDE,
     S_INTERVAL,
     S_KNOWN,
+    S_L3,
     S_NA,
     S_NB,
     S_NFILL,
@@ -88,7 +89,7 @@ def market(ev, know, lad, ords, st, own, ack, lat, ring, fills, limit):
     base, width, slots = st[S_BASE], lad.shape[1], ords.shape[0]
     bb, ba, nb, na = st[S_BB], st[S_BA], st[S_NB], st[S_NA]
     bid_lo, bid_hi, ask_lo, ask_hi = st[S_BID_LO], st[S_BID_HI], st[S_ASK_LO], st[S_ASK_HI]
-    may = st[S_CONSUME] == 0
+    may, l3 = st[S_CONSUME] == 0, st[S_L3] == 1
     any_inside = st[S_INSIDE] != INSIDE_ANY
     code = 0
     while cur < stop:
@@ -118,12 +119,12 @@ def market(ev, know, lad, ords, st, own, ack, lat, ring, fills, limit):
         crosses = (bid & (px >= ask_lo)) | (~bid & (px <= bid_hi))  # as a quote on `side`
         level = qty  # what the level holds afterwards
         if kind == LEVEL:
-            quick = quick & ~(at_own | (crosses & (qty > 0)))
+            quick = quick & ~l3 & ~(at_own | (crosses & (qty > 0)))
         elif kind == TRADE:
             quick = quick & ~crosses & any_inside
             if quick:
                 note_trade(st, side, px, qty)
-        elif quick and ADD <= kind <= EXECUTE and e.oid < slots:
+        elif quick and l3 and ADD <= kind <= EXECUTE and e.oid < slots:
             o = ords[e.oid]
             held = np.int64(lad[row, ix])
             if kind == ADD:

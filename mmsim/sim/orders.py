@@ -65,6 +65,7 @@ from mmsim.sim.layout import (
     S_LAST_BA,
     S_LAST_BB,
     S_MAXINV,
+    S_MAXLEVELS,
     S_MAXORDER,
     S_NA,
     S_NB,
@@ -224,6 +225,8 @@ def quotes_valid(st, want):
     The session says in words what is wrong (`Session._explain`); both must refuse the same.
     """
     nb, na, take = want[0], want[1], want[3]
+    if nb < 0 or na < 0 or max(nb, na) > st[S_MAXLEVELS]:
+        return 0
     a_at = WANT_HEAD + 2 * nb
     buy, sell = side_total(want, nb, WANT_HEAD), side_total(want, na, a_at)
     if buy < 0 or sell < 0:

@@ -253,7 +253,7 @@ class Session:
         st[L.S_EPISODE] = index
         st[L.S_HAS_KNOW] = self.data.recv_ts is not None
         st[L.S_L3] = self.data.level == "L3"
-        st[L.S_MAXORDER] = self.max_order
+        st[L.S_MAXORDER], st[L.S_MAXLEVELS] = self.max_order, self.sim.max_levels
         st[L.S_FIRST] = 1
         self._at = (episode.segment, episode.end_ts)
         self._heard = 0

@@ -126,6 +126,9 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack, lat):
         return BAD_SIDE
     row = 0 if side > 0 else 1
     live = st[S_NLIVE] > 0
+    if ADD <= kind <= EXECUTE or kind == LEVEL:  # orders are L3's, levels are not
+        if (st[S_L3] == 1) == (kind == LEVEL):
+            return BAD_KIND
     if kind == LEVEL:
         if live:
             if at_own_price(st, side, px):

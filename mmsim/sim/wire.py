@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmsim._jit import kernel
+from mmsim._jit import inline_kernel, kernel
 from mmsim.sim.layout import N_LEGS, S_WIRE, S_WIRE_N, WIRE_CONSTANT, WIRE_DRAWN
 
 
-@kernel
+@inline_kernel
 def wire(st, lat, leg, ts, k):
     """Return the latency of message number `k`, sent at `ts`, on `leg`, ns."""
-    mode = st[S_WIRE]
-    if mode == WIRE_CONSTANT:
+    if st[S_WIRE] == WIRE_CONSTANT:
         return lat[leg]
+    return looked_up(st, lat, leg, ts, k)
+
+
+@kernel
+def looked_up(st, lat, leg, ts, k):
+    """Return the latency from a table of draws or a recording."""
     n = st[S_WIRE_N]
-    if mode == WIRE_DRAWN:
+    if st[S_WIRE] == WIRE_DRAWN:
         return lat[(k % n) * N_LEGS + leg]
     cols = N_LEGS + 1
     low, high = 0, n - 1

@@ -52,13 +52,22 @@ class LeanInPython(Strategy):
             return Quotes.none()
         held = obs.inventory
         bid, ask = obs.bid_px - self.offset - max(held, 0), obs.ask_px + self.offset + max(-held, 0)
-        return Quotes(
-            ((bid, self.size),) if held < 4 else (), ((ask, self.size),) if held > -4 else ()
-        )
+        return Quotes(((bid, self.size),) if held < 4 else (), ((ask, self.size),) if held > -4 else ())
 
 
 @pytest.mark.parametrize("level", ["L3", "L2", "snapshot"])
-@pytest.mark.parametrize("sim", [{}, {"order_latency_ns": 5 * MS, "replace": "always", "latency": "fixed", "decision_latency_ns": 600 * MS}])
+@pytest.mark.parametrize(
+    "sim",
+    [
+        {},
+        {
+            "order_latency_ns": 5 * MS,
+            "replace": "always",
+            "latency": "fixed",
+            "decision_latency_ns": 600 * MS,
+        },
+    ],
+)
 def test_compiled_equals_python(level: str, sim: dict) -> None:
     data = tiny_market(11, level=level, seconds=60, events_per_second=40)
     episode = data.splits["test"][0]
@@ -137,7 +146,22 @@ def test_what_it_may_not_do_is_said_in_words() -> None:
         def decide(obs, want, params, memory):
             pass
 
+    class Many(CompiledStrategy):
+        levels: int = 6
+
+        @staticmethod
+        def decide(obs, want, params, memory):
+            want[0] = np.int64(params[0])
+            for k in range(min(want[0], 16)):
+                want[6 + 2 * k] = obs[O_BID_PX] - k
+                want[7 + 2 * k] = 1
+
     data = tiny_market(3, level="L3", seconds=10)
+    with pytest.raises(AgentError, match="expected at most 5 levels"):
+        Session(data).run(Many(), data.splits["test"][0])
+    for wild in (-1, 17, 10**6):
+        with pytest.raises(ConfigError, match="levels a side"):
+            Session(data).run(Many(levels=wild), data.splits["test"][0])
     with pytest.raises(AgentError, match="crossed pair"):
         Session(data).run(Crossed(), data.splits["test"][0])
     with pytest.raises(ConfigError, match="name_of_it: expected a number"):

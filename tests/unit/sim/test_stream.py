@@ -61,7 +61,11 @@ def test_an_array_in_memory_is_lent_as_a_whole() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from(["L3", "L2", "snapshot"]), st.integers(0, 999), st.sampled_from([0, 3_000_000, 2_500_000_000]))
+@given(
+    st.sampled_from(["L3", "L2", "snapshot"]),
+    st.integers(0, 999),
+    st.sampled_from([0, 3_000_000, 2_500_000_000]),
+)
 def test_going_on_from_the_last_episode_changes_nothing(level: str, seed: int, feed: int) -> None:
     data = tiny_market(seed, level=level, seconds=40, events_per_second=30)
     segment = data.segments[0]
@@ -100,7 +104,9 @@ print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(resource, "getrusage") or sys.platform != "linux", reason="madvise is Linux's")
+@pytest.mark.skipif(
+    not hasattr(resource, "getrusage") or sys.platform != "linux", reason="madvise is Linux's"
+)
 def test_a_long_file_is_replayed_in_bounded_memory(tmp_path: Path) -> None:
     rows = 20_000_000  # 458 MiB
     events = np.lib.format.open_memmap(
@@ -116,7 +122,10 @@ def test_a_long_file_is_replayed_in_bounded_memory(tmp_path: Path) -> None:
     events.flush()
     del events, part
     out = subprocess.run(
-        [sys.executable, "-c", BIG, str(tmp_path / "e.npy"), str(rows)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", BIG, str(tmp_path / "e.npy"), str(rows)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     before, after = map(int, out.stdout.split())
     assert (after - before) / 1024 < 250  # MiB, of 458

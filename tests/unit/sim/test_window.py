@@ -74,4 +74,6 @@ def test_prices_beyond_any_window_are_a_data_error() -> None:
     events = np.array(data.events)
     events["px"][-1] = -3
     with pytest.raises(DataError, match="price outside"):
-        Session(replace(data, events=events)).run(Touch(), replace(data.splits["test"][0], end_ts=T0 + 17 * SECOND))
+        Session(replace(data, events=events)).run(
+            Touch(), replace(data.splits["test"][0], end_ts=T0 + 17 * SECOND)
+        )

@@ -1,0 +1,181 @@
+"""Message latencies: per kind, drawn, recorded; order of arrival."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmsim.agent import Observation, Quotes, Strategy
+from mmsim.config import SimConfig
+from mmsim.errors import ConfigError, DataError
+from mmsim.sim import layout as L
+from mmsim.sim.latency import WireTable
+from mmsim.sim.session import Session
+from mmsim.sim.wire import looked_up
+from mmsim.testing.markets import SECOND, T0, market_from, tiny_market
+from mmsim.types import EventFlag, EventKind
+
+K = EventKind
+LAST = int(EventFlag.LAST)
+MS = 1_000_000
+
+
+def at(seconds: float) -> int:
+    return T0 + round(seconds * SECOND)
+
+
+def state(table: WireTable) -> np.ndarray:
+    st_ = np.zeros(L.N_STATE, np.int64)
+    st_[L.S_WIRE], st_[L.S_WIRE_N] = table.mode, table.rows
+    return st_
+
+
+def test_every_kind_of_request_has_its_own_latency() -> None:
+    table = WireTable(
+        SimConfig(order_latency_ns=5, cancel_latency_ns=1, market_latency_ns=9, ack_latency_ns=7)
+    )
+    assert table.fill(0, 0).tolist() == [0, 5, 1, 5, 9, 7]
+
+
+class Script(Strategy):
+    def __init__(self, *plan: Quotes) -> None:
+        super().__init__()
+        self.plan = plan
+
+    def quote(self, obs: Observation) -> Quotes:
+        return self.plan[min(obs.step, len(self.plan) - 1)]
+
+
+def play(*plan: Quotes, trades: tuple[float, ...], **sim: int) -> list[tuple[int, int]]:
+    """Sales of 1 lot at 101, above the book's bid at 100 and reaching only us; returns (ts, px) of fills."""
+    rows = [(at(0), 100, 10, 0, K.LEVEL, 1, LAST), (at(0), 104, 10, 0, K.LEVEL, -1, LAST)]
+    rows += [(at(t), 101, 1, 0, K.TRADE, -1, LAST) for t in trades]
+    data = market_from(rows, level="L2", episode=(at(0.1), at(6)), max_inventory_units=20)
+    config = SimConfig(decision_interval_ns=SECOND, **sim)
+    fills = Session(data, config).run(Script(*plan), data.splits["test"][0]).fills
+    return [(int(f["ts"]), int(f["px"])) for f in fills if f["maker"]]
+
+
+def test_a_slow_cancel_leaves_the_order_open() -> None:
+    quotes = Quotes(((102, 1),), ())
+    plan = (quotes, Quotes.none())  # asked at 0.1 and 1.1
+    slow = {"order_latency_ns": MS, "cancel_latency_ns": 500 * MS}
+    assert play(*plan, trades=(1.5,), **slow) == [(at(1.5), 102)]
+    assert play(*plan, trades=(1.5,), order_latency_ns=MS) == []
+
+
+def test_a_new_order_can_overtake_a_cancel_of_another_price_but_not_of_its_own_order() -> None:
+    # moved from 102 to 103 at 1.1: the new one arrives at 1.101, the cancel of the old at 1.6
+    plan = (Quotes(((102, 1),), ()), Quotes(((103, 1),), ()))
+    slow_cancel = {"order_latency_ns": MS, "cancel_latency_ns": 500 * MS}
+    assert play(*plan, trades=(1.3, 1.4), **slow_cancel) == [(at(1.3), 103), (at(1.4), 102)]
+    # a cancel sent before its order has arrived waits for it: nothing is left behind
+    slow_order = {"order_latency_ns": 1_500 * MS, "cancel_latency_ns": 0}
+    assert play(Quotes(((102, 1),), ()), Quotes.none(), trades=(2.0, 3.0), **slow_order) == []
+
+
+def test_requests_of_one_kind_never_overtake_each_other() -> None:
+    recorded = f"ts_ns,order_ns,ack_ns\n{at(0)},2000000000,0\n{at(1.1)},1000000,0\n"
+    plan = (Quotes(((102, 1),), ()), Quotes(((102, 1), (103, 1)), ()))
+    # sent at 0.1 with nearly 2 s on its way, the second at 1.1 with 1 ms: it arrives right after the first
+    first = at(0.1) + round(2_000 * MS + (1 - 2_000) * MS * 0.1 / 1.1)
+    fills = play(
+        *plan, trades=((first - T0) / SECOND - 0.01, (first - T0) / SECOND + 0.01), **recorded_file(recorded)
+    )
+    assert [px for _, px in fills] == [103]
+
+
+def recorded_file(text: str) -> dict[str, str]:
+    path = Path(recorded_file.folder) / "latency.csv"  # type: ignore[attr-defined]
+    path.write_text(text, encoding="utf-8")
+    return {"wire_file": str(path)}
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path) -> None:
+    recorded_file.folder = tmp_path  # type: ignore[attr-defined]
+
+
+@given(
+    st.lists(st.integers(1, 10**12), min_size=2, max_size=30, unique=True),
+    st.integers(0, 2 * 10**12),
+    st.data(),
+)
+def test_recorded_latencies_are_interpolated(times: list[int], ts: int, data: st.DataObject) -> None:
+    times.sort()
+    legs = data.draw(
+        st.lists(
+            st.lists(st.integers(0, 10**9), min_size=6, max_size=6), min_size=len(times), max_size=len(times)
+        )
+    )
+    table = np.array([[t, *row] for t, row in zip(times, legs, strict=True)], np.int64)
+    st_ = np.zeros(L.N_STATE, np.int64)
+    st_[L.S_WIRE], st_[L.S_WIRE_N] = L.WIRE_RECORDED, len(table)
+    for leg in range(L.N_LEGS):
+        got = looked_up(st_, table.ravel(), leg, ts, 0)
+        assert abs(got - np.interp(ts, times, table[:, 1 + leg])) <= 1
+
+
+def test_drawn_latencies_are_log_normal_and_repeat_with_the_seed() -> None:
+    table = WireTable(SimConfig(order_latency_ns=1_000_000, ack_latency_ns=500_000, wire_sigma=0.4))
+    a, b, c = table.fill(3, 0), table.fill(3, 0), table.fill(4, 0)
+    assert a.tobytes() == b.tobytes() != c.tobytes()
+    orders = np.log(a.reshape(-1, L.N_LEGS)[:, L.LEG_NEW])
+    assert abs(orders.mean() - np.log(1_000_000)) < 0.03
+    assert abs(orders.std() - 0.4) < 0.02
+    st_ = state(table)
+    assert looked_up(st_, a, L.LEG_ACK, 0, 4097) == a.reshape(-1, L.N_LEGS)[1, L.LEG_ACK]
+
+
+def test_drawn_latencies_keep_the_run_deterministic() -> None:
+    data = tiny_market(4, level="L3", seconds=40, events_per_second=40)
+    sim = SimConfig(order_latency_ns=30 * MS, ack_latency_ns=20 * MS, feed_latency_ns=10 * MS, wire_sigma=0.8)
+
+    class Touch(Strategy):
+        def quote(self, obs: Observation) -> Quotes:
+            held = obs.inventory
+            return Quotes(((obs.bid_px, 1),) if held < 5 else (), ((obs.ask_px, 1),) if held > -5 else ())
+
+    episode = data.splits["test"][0]
+    one, two = (Session(data, sim).run(Touch(), episode) for _ in range(2))
+    assert one.fills.tobytes() == two.fills.tobytes()
+    other = Session(data, sim, seed=1).run(Touch(), episode)
+    assert other.fills.tobytes() != one.fills.tobytes()
+    assert len(one.fills) > 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a column ts_ns, was an empty file"),
+        ("ts_ns,order_ns\n1,2\n", "expected a column ack_ns"),
+        ("ts_ns,order_ns,ack_ns,oder_ns\n", "was 'oder_ns' (did you mean 'order_ns'?)"),
+        ("ts_ns,order_ns,ack_ns\n", "at least one row"),
+        ("ts_ns,order_ns,ack_ns\n1,2,x\n", "expected a whole number of ns, was 'x'"),
+        ("ts_ns,order_ns,ack_ns\n1,-2,3\n", "expected a whole number of ns, was '-2'"),
+        ("ts_ns,order_ns,ack_ns\n5,2,3\n5,2,3\n", "a later time than 5"),
+        ("ts_ns,order_ns,ack_ns\n5,2\n", "expected 3 fields"),
+    ],
+)
+def test_a_bad_recording_is_a_clear_error(text: str, message: str) -> None:
+    with pytest.raises(DataError) as err:
+        WireTable(SimConfig(**recorded_file(text)))
+    assert message in str(err.value)
+
+
+def test_missing_recording_and_contradiction() -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.csv"):
+        WireTable(SimConfig(wire_file="nowhere.csv"))
+    with pytest.raises(ConfigError, match="expected one of them"):
+        WireTable(SimConfig(wire_sigma=0.5, **recorded_file("ts_ns,order_ns,ack_ns\n1,2,3\n")))
+
+
+def test_optional_columns_of_a_recording() -> None:
+    text = "ts_ns,order_ns,ack_ns,cancel_ns,feed_ns\n1,20,30,40,50\n"
+    assert WireTable(SimConfig(**recorded_file(text))).fill(0, 0).tolist() == [1, 50, 20, 40, 20, 20, 30]
+    plain = WireTable(SimConfig(feed_latency_ns=9, **recorded_file("ts_ns,order_ns,ack_ns\n1,20,30\n")))
+    assert plain.fill(0, 0).tolist() == [1, 9, 20, 20, 20, 20, 30]
