@@ -97,9 +97,8 @@ def _level(total: Any, best: Any, index: Any, side: int, px: int, change: int) -
     b = 0 if side > 0 else 1
     i = np.searchsorted(index, px)
     total[b, i] += change
-    if change > 0:
-        if (b == 0 and i > best[0]) or (b == 1 and i < best[1]):
-            best[b] = i
+    if change > 0 and ((b == 0 and i > best[0]) or (b == 1 and i < best[1])):
+        best[b] = i
     while best[0] >= 0 and total[0, best[0]] == 0:
         best[0] -= 1
     while best[1] < total.shape[1] and total[1, best[1]] == 0:
@@ -159,13 +158,13 @@ def _convert(
     for i in range(n):
         op, owner, px, qty, side, flags = ops[i], owners[i], pxs[i], qtys[i], sides[i], flag[i]
         slot = code[0] - 1
-        if op <= 4 or op == 6 or op == 8 or op == 9 or op == 11:
+        if op <= 4 or op in (6, 8, 9, 11):
             slot = slot_of[owner]
         if print_qty > 0 and op != 9:
             counts[4] += 1
             _emit(out, state, print_at, code[5], print_px, print_qty, code[0], print_side, print_flags)
             print_qty = 0
-        if qty <= 0 and (op == 1 or op == 2 or op == 4 or op == 5 or op == 8 or op == 9 or op == 11):
+        if qty <= 0 and op in (1, 2, 4, 5, 8, 9, 11):
             return 5, i, 0, 0
         if op == 1:
             if slot >= 0:
@@ -175,7 +174,7 @@ def _convert(
             print_at, print_px, print_qty, print_side, print_flags = i, px, qty, side, flags
             counts[6] += 1
             counts[7] += qty
-        elif op == 7 or op == 10:
+        elif op in (7, 10):
             for s in range(state[1]):
                 if slots[s, 1] > 0 and (op == 7 or slots[s, 2] == side):
                     _level(total, best, index, slots[s, 2], slots[s, 0], -slots[s, 1])
@@ -214,7 +213,7 @@ def _convert(
         else:
             have, told_qty = slots[slot, 1], slots[slot, 4]
             keeps = op == 6 and px == slots[slot, 0] and qty <= have and qty > 0
-            if op == 2 or op == 4 or op == 11:
+            if op in (2, 4, 11):
                 gone = qty
                 if gone > have:
                     if strict:

@@ -71,7 +71,7 @@ def _package() -> Any:
     return databento_dbn
 
 
-def levels(paths: list[Path], options: Mapping[str, Any]) -> str:
+def levels(paths: list[Path]) -> str:
     """Return the level of the feed in the files: ``L3`` for MBO, ``L2`` for MBP."""
     found = {_schema(_metadata(_content(path, head_only=True), str(path))[0], str(path)) for path in paths}
     if len(found) > 1:

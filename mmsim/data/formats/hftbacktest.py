@@ -70,7 +70,7 @@ KINDS = {
 KIND_SHIFT, SLOT_SHIFT = 16, 24
 
 
-def levels(paths: list[Path], options: Mapping[str, Any]) -> str:
+def levels(paths: list[Path]) -> str:
     """Return the level of the feed in the files: ``L3``, ``L2``, or ``snapshot`` (files that we wrote)."""
     found = set()
     for path in paths:
@@ -183,8 +183,10 @@ def convert(
         px, qty = _units(rows, lines, instrument, source)
         last = np.ones(len(rows), dtype=np.bool_)
         last[:-1] = (np.diff(rows["exch_ts"]) != 0) | (np.diff(rows["local_ts"]) != 0)
-        build = _orders_part if out.level == "L3" else _levels_part
-        events, at = build(rows, lines, ts, px, qty, last, source, out)
+        if out.level == "L3":
+            events, at = _orders_part(rows, lines, ts, px, qty, last, source, out)
+        else:
+            events, at = _levels_part(rows, ts, px, qty, last, source, out)
         recv = receive_times(events["ts"], rows["local_ts"].astype(np.int64)[at], out.counts, out.notes)
         parts.append((events, recv))
     progress("done", 1.0)
@@ -304,7 +306,6 @@ def _orders_part(
 
 def _levels_part(
     rows: npt.NDArray[np.void],
-    lines: Ints,
     ts: Ints,
     px: Ints,
     qty: Ints,
