@@ -18,7 +18,7 @@ FORMATS = {
     "binance": "Binance raw websocket lines, depth differences and trades (L2)",
     "ctp": "CTP-style snapshot csv or parquet of Chinese futures (snapshot)",
     "hftbacktest": "hftbacktest .npz (L2 or L3, as the file is)",
-    "databento": "Databento DBN: mbo (L3), mbp-10 or mbp-1 (L2); needs mmsim[databento]",
+    "databento": "Databento DBN: mbo (L3), mbp-10 or mbp-1 (L2); needs databento-dbn",
     "tardis": "Tardis csv, incremental_book_L2 and trades (L2)",
     "itch": "NASDAQ TotalView-ITCH 5.0 full-day file, one stock (L3)",
     "fi2010": "FI-2010 DecPre text, no times and no trades (snapshot)",

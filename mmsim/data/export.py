@@ -96,7 +96,8 @@ def write_hftbacktest(data: MarketData, path: Path) -> int:
 def _decimal(steps: Ints, size: Any) -> npt.NDArray[np.float64]:
     # the float nearest to steps x size: one rounding, of a quotient of whole numbers
     exact = Fraction(size)
-    return steps * float(exact.numerator) / float(exact.denominator)
+    out: npt.NDArray[np.float64] = steps * float(exact.numerator) / float(exact.denominator)
+    return out
 
 
 def _sided(side: Ints) -> Ints:
@@ -129,15 +130,15 @@ def _level_rows(data: MarketData) -> tuple[Ints, Ints, Ints, Ints, Ints, Ints]:
 
 def _order_rows(data: MarketData) -> tuple[Ints, Ints, Ints, Ints, Ints, Ints]:
     events = data.events
-    columns = [events[n].astype(np.int64) for n in ("kind", "px", "qty", "oid", "side")]
+    kind, px, qty, oid, side = (events[n].astype(np.int64) for n in ("kind", "px", "qty", "oid", "side"))
     starts = np.array([s.start for s in data.segments[1:]], dtype=np.int64)
     size = len(events) + 2 * int((events["kind"] == EventKind.EXECUTE).sum()) + len(starts) + 16
     out = np.zeros((size, 7), dtype=np.int64)
     codes = np.array([hbt.ADD, hbt.CANCEL, hbt.MODIFY, hbt.FILL, hbt.TRADE, hbt.CLEAR], dtype=np.int64)
-    need, bad = _walk(*columns, starts, codes, max(data.n_slots, 1), out)
+    need, bad = _walk(kind, px, qty, oid, side, starts, codes, max(data.n_slots, 1), out)
     if need > size:  # hidden levels of several orders
         out = np.zeros((need, 7), dtype=np.int64)
-        need, bad = _walk(*columns, starts, codes, max(data.n_slots, 1), out)
+        need, bad = _walk(kind, px, qty, oid, side, starts, codes, max(data.n_slots, 1), out)
     if bad >= 0:
         raise DataError(_PROBLEM, source=data.name, row=bad + 1)
     t = out[:need]

@@ -63,7 +63,8 @@ def scan(
         MORE (all whole messages are read), END, or what is wrong; bytes read; rows of `out` in use.
     """
     pos, n = 0, 0
-    locate, count, time, symbols = state[0], state[1], state[2], state[3]
+    time: Any = state[2]
+    locate, count, symbols = state[0], state[1], state[3]
     status = 0
     while pos + 2 <= stop:
         length = (np.int64(buf[pos]) << 8) | np.int64(buf[pos + 1])

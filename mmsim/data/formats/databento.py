@@ -386,9 +386,7 @@ def _level_events(
         sides.append((px, qty))
     (bid_px, bid_qty), (ask_px, ask_qty) = sides
     crossed = (bid_qty[:, 0] > 0) & (ask_qty[:, 0] > 0) & (bid_px[:, 0] >= ask_px[:, 0])
-    levels_ = encode(
-        ts[book], sides[0], sides[1], np.zeros((len(book), 6), np.int64), bid_px.shape[1], source
-    )
+    levels_ = encode(ts[book], sides[0], sides[1], np.zeros((len(book), 6), np.int64), pairs.shape[1], source)
     if len(levels_) == 0:
         raise DataError("expected quotes, was none in the file", source=source)
     # rows of a message share its index; prints go in front of those of the event that they belong to

@@ -156,7 +156,7 @@ def _file(
                 ) from None  # fmt: skip
     for table, other, what in ((ask_px, ask_qty, "ask"), (bid_px, bid_qty, "bid")):
         refuse(
-            (other < 0).any(axis=1), other.min(axis=1), "sizes >= 0", source=source, field=f"{what} size"
+            np.asarray((other < 0).any(axis=1)), other.min(axis=1), "sizes >= 0", source=source, field=f"{what} size"
         )  # fmt: skip
         other[table == 0] = 0
     return _split(source, (bid_px, bid_qty, ask_px, ask_qty), jump)

@@ -251,11 +251,11 @@ def _one_day(
     ts = rows[twice, TIME] + midnight_ns(day, instrument.timezone)
     events, at, n_slots, counts = convert_orders(log, ts, source, strict=True)
     if (off > 0).any():
-        columns = [events[n].astype(np.int64) for n in ("kind", "side", "px", "qty")]
+        kind, guessed, ticks, lots = (events[n].astype(np.int64) for n in ("kind", "side", "px", "qty"))
         at_off = np.where(events["kind"] == EventKind.TRADE, off[at], 0)
-        index = np.unique(columns[2])
-        _guess_sides(*columns, at_off, index)
-        events["side"], events["px"] = columns[1], columns[2]
+        index = np.unique(ticks)
+        _guess_sides(kind, guessed, ticks, lots, at_off, index)
+        events["side"], events["px"] = guessed, ticks
     out.n_slots = max(out.n_slots, n_slots)
     add_counts(out.checks, {"crossed_books": counts.pop("crossed_books")})
     found = {

@@ -198,7 +198,8 @@ def convert(
         0,
     )  # fmt: skip
     out = Conversion(np.zeros(0, EVENT), (), "L2", counts=counts, checks={"crossed_books": 0})
-    books, trades = [], []
+    books: list[_Rows] = []
+    trades: list[_Rows] = []
     for i, path in enumerate(paths):
         progress(path.name, 0.8 * i / len(paths))
         prints = _is_trades(path)
