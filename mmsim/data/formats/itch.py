@@ -90,11 +90,7 @@ def _messages(
     status, read, size = MORE, 0, max(path.stat().st_size, 1)
     for block in _blocks(path):
         if status == END:
-            raise DataError(
-                "expected nothing after the end of session, was more data",
-                source=source,
-                row=int(state[S_COUNT]) + 1,
-            )
+            _refuse_more(state, source)
         content = rest + block
         read += len(block)
         if read == len(block) and (
@@ -115,6 +111,8 @@ def _messages(
         if status > END:
             _refuse(status, state, source)
         rest = content[at:]
+        if status == END and rest:
+            _refuse_more(state, source)
         progress(path.name, min(0.7, 0.7 * read / size))
     if status != END and rest:
         raise DataError(
@@ -126,6 +124,12 @@ def _messages(
     _check_symbol(symbol, state, names, source)
     counts["messages_of_the_stock"] += len(rows)
     return rows
+
+
+def _refuse_more(state: Ints, source: str) -> None:
+    raise DataError(
+        "expected nothing after the end of session, was more data", source=source, row=int(state[S_COUNT]) + 1
+    )
 
 
 def _refuse(status: int, state: Ints, source: str) -> None:
