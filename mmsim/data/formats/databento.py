@@ -300,7 +300,9 @@ def _prices(values: Ints, used: npt.NDArray[np.bool_], instrument: Instrument, s
     refuse(
         used & (values == UNDEFINED), values, "a price, was undefined", source=source, field=field, rows=lines
     )
-    out[used] = to_steps(values[used], unit, "one tick, in 1e-9", source=source, field=field, rows=lines[used])
+    out[used] = to_steps(
+        values[used], unit, "one tick, in 1e-9", source=source, field=field, rows=lines[used]
+    )
     return out
 
 

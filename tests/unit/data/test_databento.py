@@ -76,7 +76,9 @@ def mbo(
     )  # fmt: skip
 
 
-def mbp(at: int, action: str, side: str, px: float, qty: int, levels: list[tuple[Any, ...]], flags: int = LAST) -> bytes:
+def mbp(
+    at: int, action: str, side: str, px: float, qty: int, levels: list[tuple[Any, ...]], flags: int = LAST
+) -> bytes:
     """Return one MBP-10 record (MBP-1 if one level is given)."""
     pairs = [
         dbn.BidAskPair(
@@ -188,9 +190,14 @@ def test_days_are_segments_and_times_may_be_held(tmp_path: Path) -> None:
     one = write(tmp_path / "b.dbn", GOOD)
     day = 86_400 * 10**9
     two = write(tmp_path / "a.dbn", [mbo(day, "A", "B", 1, 4500.0, 5), mbo(day + 5, "A", "A", 2, 4501.0, 5)])
-    assert [(s.label, s.stop - s.start) for s in convert(two, one).segments] == [("2023-11-14", 15), ("2023-11-15", 2)]
+    assert [(s.label, s.stop - s.start) for s in convert(two, one).segments] == [
+        ("2023-11-14", 15),
+        ("2023-11-15", 2),
+    ]
     late = write(tmp_path / "c.dbn", [*GOOD[:10], mbo(15, "A", "B", 9, 4499.0, 1)])
-    with pytest.raises(DataError, match=r"row 11, field 'ts_event': expected exchange time not before .*=hold"):
+    with pytest.raises(
+        DataError, match=r"row 11, field 'ts_event': expected exchange time not before .*=hold"
+    ):
         convert(late)
     held = convert(late, backwards="hold")
     assert int(held.events["ts"][-1]) - T0 == 20
@@ -238,7 +245,10 @@ def test_best_quotes_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("records", "said"),
     [
-        ([*GOOD[:4], GOOD[4][:30]], r"row 5: expected a whole mbo record at byte \d+, was a cut or broken one"),
+        (
+            [*GOOD[:4], GOOD[4][:30]],
+            r"row 5: expected a whole mbo record at byte \d+, was a cut or broken one",
+        ),
         ([mbo(0, "A", "B", 1, 4500.1, 5)], r"row 1, field 'price': expected a multiple of 250000000"),
         ([mbo(0, "A", "B", 1, None, 5)], r"row 1, field 'price': expected a price, was undefined"),
         ([mbo(0, "A", "N", 1, 4500.0, 5)], r"row 1, field 'side': expected a side of the new order"),
@@ -255,7 +265,9 @@ def test_what_is_wrong_is_said(tmp_path: Path, records: list[bytes], said: str) 
 
 def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.dbn.zst"
-    with pytest.raises(DataError, match=r"expected schema mbo, mbp-10, mbp-1, was trades: prints without a book"):
+    with pytest.raises(
+        DataError, match=r"expected schema mbo, mbp-10, mbp-1, was trades: prints without a book"
+    ):
         convert(write(path, GOOD, dbn.Schema.TRADES))
     whole = write(path, GOOD).read_bytes()
     path.write_bytes(whole[:-9])
@@ -279,7 +291,9 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(DataError, match="expected files of one schema"):
         databento.levels([path, other])
     monkeypatch.setitem(sys.modules, "databento_dbn", None)
-    with pytest.raises(ConfigError, match=r"needs the package databento-dbn: pip install 'mmsim\[databento\]'"):
+    with pytest.raises(
+        ConfigError, match=r"needs the package databento-dbn: pip install 'mmsim\[databento\]'"
+    ):
         convert(path)
 
 

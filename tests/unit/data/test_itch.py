@@ -188,7 +188,9 @@ def test_days_and_symbols(tmp_path: Path) -> None:
     assert [s.label for s in done.segments] == ["20200130", "20200131"]
     with pytest.raises(ConfigError, match=r"expected one stock, was 2: choose .*\(AAPL, MSFT\)"):
         convert(one)
-    with pytest.raises(DataError, match=r"expected stock 'APPL' in the directory, was none \(did you mean 'AAPL'\?\)"):
+    with pytest.raises(
+        DataError, match=r"expected stock 'APPL' in the directory, was none \(did you mean 'AAPL'\?\)"
+    ):
         convert(one, symbol="APPL")
     single = write(tmp_path / "x.itch", [START[0], directory(), *GOOD[3:5]])
     with pytest.raises(DataError, match="expected the trading day in the file name"):
@@ -203,11 +205,23 @@ def test_days_and_symbols(tmp_path: Path) -> None:
         (GOOD, b"\0\0more", r"row 21: expected nothing after the end of session"),
         ([b"PK\3\4...."], b"", r"row 1: expected ITCH 5.0 messages.*was b'PK"),
         ([*START, b"\0\3zzz"], b"", r"row 4, field 'message type': expected a message type of S, R.*was 'z'"),
-        ([*START, b"\0\2DD"], b"", r"row 4, field 'message type': expected 19 bytes of message type 'D', was 2"),
-        ([*START, add(5, 1, "B", 1, 100), add(4, 2, "B", 1, 100)], b"", r"row 5, field 'timestamp': expected time"),
+        (
+            [*START, b"\0\2DD"],
+            b"",
+            r"row 4, field 'message type': expected 19 bytes of message type 'D', was 2",
+        ),
+        (
+            [*START, add(5, 1, "B", 1, 100), add(4, 2, "B", 1, 100)],
+            b"",
+            r"row 5, field 'timestamp': expected time",
+        ),
         ([*START, add(5, 1, "Z", 1, 100)], b"", r"row 4, field 'buy/sell indicator'"),
         ([*START, add(0, 1, "B", 1, 1_000_050)], b"", r"row 4, field 'price': expected a multiple of 100"),
-        ([*START, add(0, 1, "B", 1, 100), executed(1, 9, 1)], b"", r"row 5, field 'order_id': expected the id"),
+        (
+            [*START, add(0, 1, "B", 1, 100), executed(1, 9, 1)],
+            b"",
+            r"row 5, field 'order_id': expected the id",
+        ),
         ([*START, add(0, 1, "B", 1, 100), executed(1, 1, 2)], b"", r"row 5, field 'qty': expected at most"),
         ([*START, add(0, 1, "B", 1, 100), add(1, 1, "B", 1, 100)], b"", r"row 5.*expected a new order id"),
         (START, b"", "expected messages of AAPL, was none"),

@@ -24,7 +24,9 @@ T0 = 1_700_000_000_000_000  # us
 Tell = Callable[[np.ndarray], list[Any]]
 
 
-def book(us: int, snapshot: bool, side: str, px: str, qty: str, *, lag: int = 50, symbol: str = "BTCUSDT") -> str:
+def book(
+    us: int, snapshot: bool, side: str, px: str, qty: str, *, lag: int = 50, symbol: str = "BTCUSDT"
+) -> str:
     flag = "true" if snapshot else "false"
     return f"binance,{symbol},{T0 + us},{T0 + us + lag},{flag},{side},{px},{qty}"
 
@@ -118,7 +120,9 @@ def test_a_snapshot_is_not_younger_than_the_change_after_it(tmp_path: Path) -> N
 def test_book_messages_out_of_order(tmp_path: Path) -> None:
     lines = [*GOOD, book(35, False, "ask", "100.2", "3", lag=400), book(50, False, "ask", "100.2", "2")]
     path, _ = files(tmp_path, lines)
-    with pytest.raises(DataError, match=r"row 13, field 'timestamp': expected exchange time not before .*=hold"):
+    with pytest.raises(
+        DataError, match=r"row 13, field 'timestamp': expected exchange time not before .*=hold"
+    ):
         convert(path)
     done = convert(path, backwards="hold")
     assert (done.events["ts"][-3:] // 1000 - T0).tolist() == [40, 40, 50]
@@ -133,29 +137,61 @@ def test_a_slow_clock_and_several_symbols(tmp_path: Path) -> None:
     slow.append(book(0, True, "bid", "7", "1", lag=-2_000, symbol="ETHUSDT"))
     slow.append(book(9, False, "bid", "100.0", "2", lag=-2_000))
     path = write(tmp_path / "a.csv", tardis.BOOK, slow)
-    with pytest.raises(DataError, match=r"row 4, field 'symbol': expected one symbol, was ETHUSDT after BTCUSDT"):
+    with pytest.raises(
+        DataError, match=r"row 4, field 'symbol': expected one symbol, was ETHUSDT after BTCUSDT"
+    ):
         convert(path)
     done = convert(path, symbol="BTCUSDT")
     assert done.recv_ts is not None
     assert int((done.recv_ts - done.events["ts"]).min()) == 0
     assert (done.counts["recv_shift_max_us"], done.counts["dropped_other_symbols"]) == (2_000, 1)
-    with pytest.raises(DataError, match=r"field 'symbol': expected rows of incremental_book_L2 of symbol 'XRP'"):
+    with pytest.raises(
+        DataError, match=r"field 'symbol': expected rows of incremental_book_L2 of symbol 'XRP'"
+    ):
         convert(path, symbol="XRP")
 
 
 @pytest.mark.parametrize(
     ("at", "line", "said"),
     [
-        (5, book(10, False, "ask", "100.15", "1"), r"row 7, field 'price': expected a multiple of 0.1, was '100.15'"),
+        (
+            5,
+            book(10, False, "ask", "100.15", "1"),
+            r"row 7, field 'price': expected a multiple of 0.1, was '100.15'",
+        ),
         (5, book(10, False, "ask", "100.1", "1e-9"), r"row 7, field 'amount': expected a multiple of 0.001"),
-        (5, book(10, False, "ask", "x", "1"), r"row 7, field 'price': expected a finite decimal number, was 'x'"),
-        (5, book(10, False, "ask", "100.1", "-1"), r"row 7, field 'amount': expected an amount of at least 0"),
-        (5, book(10, False, "buy", "100.1", "1"), r"row 7, field 'side': expected a side of bid, ask, was buy"),
+        (
+            5,
+            book(10, False, "ask", "x", "1"),
+            r"row 7, field 'price': expected a finite decimal number, was 'x'",
+        ),
+        (
+            5,
+            book(10, False, "ask", "100.1", "-1"),
+            r"row 7, field 'amount': expected an amount of at least 0",
+        ),
+        (
+            5,
+            book(10, False, "buy", "100.1", "1"),
+            r"row 7, field 'side': expected a side of bid, ask, was buy",
+        ),
         (5, book(10, False, "ask", "100.1", "1").replace("false", "no"), r"row 7, field 'is_snapshot'"),
-        (5, book(10, False, "ask", "100.1", "1").rpartition(",")[0], r"row 7, field 'amount': expected 8 fields"),
-        (5, book(10, False, "ask", "100.1", "1") + ",9", r"expected 8 fields a row: Expected 8 fields in line 7"),
+        (
+            5,
+            book(10, False, "ask", "100.1", "1").rpartition(",")[0],
+            r"row 7, field 'amount': expected 8 fields",
+        ),
+        (
+            5,
+            book(10, False, "ask", "100.1", "1") + ",9",
+            r"expected 8 fields a row: Expected 8 fields in line 7",
+        ),
         (5, f"binance,BTCUSDT,{T0}0,{T0},false,bid,1,1", r"row 7, field 'timestamp': expected microseconds"),
-        (5, book(10, False, "bid", "100.1", "1"), r"row 7, field 'price': expected the best bid below .*crossed"),
+        (
+            5,
+            book(10, False, "bid", "100.1", "1"),
+            r"row 7, field 'price': expected the best bid below .*crossed",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, at: int, line: str, said: str) -> None:
@@ -172,7 +208,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         convert(write(tmp_path / "a.csv", tardis.BOOK, GOOD[5:8]))
     with pytest.raises(DataError, match="expected bids and asks in the first snapshot"):
         convert(write(tmp_path / "a.csv", tardis.BOOK, GOOD[1:2]))
-    with pytest.raises(DataError, match=r"row 1, field 'amount': expected the columns .*no amount \(did you mean"):
+    with pytest.raises(
+        DataError, match=r"row 1, field 'amount': expected the columns .*no amount \(did you mean"
+    ):
         convert(write(tmp_path / "a.csv", (*tardis.BOOK[:-1], "amonut"), GOOD))
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(good.read_bytes()[:-20])
