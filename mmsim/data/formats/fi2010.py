@@ -68,16 +68,22 @@ def convert(
     scales = _number(options, "price_scale", "100", 0), _number(options, "size_scale", "100000", 0)
     at = _start(str(options.get("start", "2010-06-01T10:00")), instrument)
     days: list[Snapshots] = []
+    lone = 0
     for i, path in enumerate(sorted(paths)):
         for name, content in read_members(path):
             source = f"{path}!{name}" if path.suffix.lower() == ".zip" else str(path)
             progress(name, 0.6 * i / len(paths))
             for day in _file(content, source, name, instrument, scales, jump):
+                if len(day.row) == 1:  # nothing follows it
+                    lone += 1
+                    continue
                 day.label = f"{len(days) + 1:03d}"
                 day.ts = at + step * np.arange(len(day.row), dtype=np.int64)
                 at = int(day.ts[-1]) + 3600 * NS
                 days.append(day)
     done = convert_days(days, instrument, depth, lambda stage, part: progress(stage, 0.6 + 0.4 * part))
+    done.counts["dropped_lone_samples"] = lone
+    done.counts["rows_read"] += lone
     done.notes.append(
         f"times are made up, {step / 1e6:g} ms apart; there are no trades: own orders are filled by quotes that "
         "touch or cross them only"
@@ -209,4 +215,4 @@ def _split(source: str, tables: tuple[Ints, Ints, Ints, Ints], jump: float) -> l
     )
     sample = np.arange(n)
     bounds = [0, *cut.tolist(), n]
-    return [whole.take((sample >= a) & (sample < b)) for a, b in pairwise(bounds) if b - a > 1]
+    return [whole.take((sample >= a) & (sample < b)) for a, b in pairwise(bounds)]

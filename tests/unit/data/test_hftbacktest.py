@@ -350,7 +350,7 @@ def test_hidden_orders_and_auctions_survive(tmp_path: Path) -> None:
 
 def test_export_refuses(tmp_path: Path) -> None:
     market = tiny_market(seconds=3)
-    with pytest.raises(ConfigError, match="unknown format 'hftbacktst'.*hftbacktest"):
+    with pytest.raises(ConfigError, match=r"unknown format 'hftbacktst'.*hftbacktest"):
         export(market, tmp_path / "a.npz", "hftbacktst")
     with pytest.raises(ConfigError, match=r"ends in \.npz, was 'a\.csv'"):
         export(market, tmp_path / "a.csv")
