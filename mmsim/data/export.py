@@ -75,6 +75,7 @@ def write_hftbacktest(data: MarketData, path: Path) -> int:
         "n_slots": data.n_slots,
         "has_recv": data.recv_ts is not None,
         "starts": [s.start for s in data.segments],
+        "labels": [s.label for s in data.segments],
         "dataset": data.name,
         "tick_size": str(data.instrument.tick_size),
         "lot_size": str(data.instrument.lot_size),

@@ -16,6 +16,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +386,7 @@ def _restore(
     out: Conversion,
 ) -> Conversion:
     # a file that `mmsim.data.export` wrote
+    labels: list[str] = []
     parts: list[tuple[npt.NDArray[np.void], Ints | None]] = []
     for source, rows, meta in sorted(files, key=lambda f: int(f[1]["exch_ts"][0])):
         if meta is None or meta.get("schema") != 1:
@@ -409,6 +411,7 @@ def _restore(
         # an execution starts with the print, whose side is the aggressor's
         side = _sides(rows) * np.where(kind == EventKind.EXECUTE, -1, 1)
         starts = [int(s) for s in meta["starts"]]
+        labels += meta["labels"]
         events = build_events(
             ts=rows["exch_ts"], kind=kind, side=side, px=px, qty=qty, oid=slot,
             flags=rows["ival"] & ((1 << KIND_SHIFT) - 1), source=source,
@@ -417,4 +420,6 @@ def _restore(
         for a, b in zip(starts, [*starts[1:], len(events)], strict=True):
             parts.append((events[a:b], None if recv is None else recv[a:b]))
     out.checks["crossed_books"] = 0
-    return joined(parts, out, files[0][0])
+    joined(parts, out, files[0][0])
+    out.segments = tuple(replace(s, label=name) for s, name in zip(out.segments, labels, strict=True))
+    return out

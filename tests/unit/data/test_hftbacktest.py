@@ -318,7 +318,7 @@ def test_export_and_import_give_the_same_events(
         assert (np.diff(data[name][data["ev"] & flag > 0]) >= 0).all()
     done = convert(path, instrument=market.instrument)
     assert done.events.tobytes() == market.events.tobytes()
-    assert [(s.start, s.stop) for s in done.segments] == [(s.start, s.stop) for s in market.segments]
+    assert done.segments == market.segments
     assert (done.level, done.view_depth, done.n_slots) == (market.level, market.view_depth, market.n_slots)
     if market.recv_ts is None:
         assert done.recv_ts is None
