@@ -97,8 +97,7 @@ def write_hftbacktest(data: MarketData, path: Path) -> int:
 def _decimal(steps: Ints, size: Any) -> npt.NDArray[np.float64]:
     # the float nearest to steps x size: one rounding, of a quotient of whole numbers
     exact = Fraction(size)
-    out: npt.NDArray[np.float64] = steps * float(exact.numerator) / float(exact.denominator)
-    return out
+    return (steps * float(exact.numerator) / float(exact.denominator)).astype(np.float64)
 
 
 def _sided(side: Ints) -> Ints:

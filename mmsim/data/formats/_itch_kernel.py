@@ -64,7 +64,8 @@ def scan(
     """
     pos, n = 0, 0
     time: Any = state[2]
-    locate, count, symbols = state[0], state[1], state[3]
+    locate: Any = state[0]
+    count, symbols = state[0], state[1], state[3]
     status = 0
     while pos + 2 <= stop:
         length = (np.int64(buf[pos]) << 8) | np.int64(buf[pos + 1])
