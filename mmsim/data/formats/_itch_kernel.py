@@ -62,10 +62,11 @@ def scan(
     status, used, rows : int
         MORE (all whole messages are read), END, or what is wrong; bytes read; rows of `out` in use.
     """
-    pos, n = 0, 0
+    pos: Any = 0
+    n = 0
     time: Any = state[2]
     locate: Any = state[0]
-    count, symbols = state[0], state[1], state[3]
+    count, symbols = state[1], state[3]
     status = 0
     while pos + 2 <= stop:
         length = (np.int64(buf[pos]) << 8) | np.int64(buf[pos + 1])
