@@ -328,6 +328,8 @@ def convert_orders(
 
 def renumber(ids: npt.NDArray[np.uint64], *more: npt.NDArray[np.uint64]) -> tuple[int, list[Ints]]:
     """Return how many different order ids there are, and each array with indices instead of ids."""
+    import pandas as pd  # hashes: several times faster than to sort
+
     parts = [ids, *more]
-    names, index = np.unique(np.concatenate(parts), return_inverse=True)
+    index, names = pd.factorize(np.concatenate(parts))
     return len(names), [a.astype(np.int64) for a in np.split(index, np.cumsum([len(p) for p in parts])[:-1])]
