@@ -12,6 +12,7 @@ import gzip
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ BAND = 0.25  # levels farther from a snapshot's mid than this part of it are lef
 BOOK = ("exchange", "symbol", "timestamp", "local_timestamp", "is_snapshot", "side", "price", "amount")
 TRADES = ("exchange", "symbol", "timestamp", "local_timestamp", "id", "side", "price", "amount")
 US = 1_000
+_LOW_US, _HIGH_US = 10**15, 10**16 - 1
+_MICROSECONDS = "microseconds since the epoch (16 digits)"
+_UNKNOWN = 99
 _CHUNK = 1_000_000
 _SIDES = {"bid": BUY, "ask": SELL, "buy": BUY, "sell": SELL, "unknown": NO_SIDE}
 
@@ -88,12 +92,15 @@ def _read(
     source = str(path)
     parts: list[_Rows] = []
     done, only = 0, symbol
+    kinds: Any = dict.fromkeys(columns, "str") | {"timestamp": "int64", "local_timestamp": "int64"}
     try:
         chunks = pd.read_csv(
-            path, dtype=str, keep_default_na=False, na_filter=False, chunksize=_CHUNK, index_col=False,
-            compression="gzip" if path.suffix == ".gz" else None,
+            path, dtype={c: kinds[c] for c in columns}, keep_default_na=False, na_filter=False, chunksize=_CHUNK,
+            index_col=False, compression="gzip" if path.suffix == ".gz" else None,
         )  # fmt: skip
-        for frame in chunks:
+        for chunk in chunks:
+            # few different texts in many rows: each is looked at once
+            frame = chunk.astype({c: "category" for c in columns if kinds[c] == "str" and c != "id"})
             rows = np.arange(done, done + len(frame), dtype=np.int64) + 2
             done += len(frame)
             names = frame["symbol"].to_numpy()
@@ -116,6 +123,10 @@ def _read(
         raise DataError(
             f"expected a whole csv file: {err}; fetch it again", source=source, row=done + 2
         ) from None
+    except (ValueError, OverflowError) as err:
+        if isinstance(err, DataError):
+            raise
+        raise _bad_time(path, str(err)) from None
     counts["rows_read"] += done
     if not parts:
         return None
@@ -129,46 +140,72 @@ def _read(
 
 
 def _columns(frame: Any, rows: Ints, columns: tuple[str, ...], instrument: Instrument, source: str) -> _Rows:
-    text = {name: frame[name].to_numpy(dtype=object) for name in columns[2:]}
-    cut = np.array([not isinstance(v, str) or v == "" for v in text["amount"]], dtype=np.bool_)
-    refuse(cut, text["amount"], f"{len(columns)} fields a row", source=source, field="amount", rows=rows)
     book = columns is BOOK
+    cut = (frame["amount"].cat.codes.to_numpy() < 0) | (frame["amount"] == "").to_numpy(dtype=np.bool_)
+    refuse(
+        cut, _text(frame, "amount"), f"{len(columns)} fields a row", source=source, field="amount", rows=rows
+    )
     snapshot = np.zeros(len(rows), np.bool_)
     if book:
-        flag = text["is_snapshot"]
-        snapshot = flag == "true"
-        refuse(
-            ~snapshot & (flag != "false"), flag, "true or false", source=source, field="is_snapshot", rows=rows
-        )  # fmt: skip
-    known = ("bid", "ask") if book else ("buy", "sell", "unknown")
-    side = text["side"]
-    refuse(
-        ~np.isin(side, known), side, f"a side of {', '.join(known)}", source=source, field="side", rows=rows
-    )
-    px = units_from_text(text["price"], instrument.tick_size, source=source, field="price", rows=rows)
-    qty = units_from_text(text["amount"], instrument.lot_size, source=source, field="amount", rows=rows)
+        snapshot = _coded(frame, "is_snapshot", {"true": 1, "false": 0}, source, rows) == 1
+    known = {n: _SIDES[n] for n in (("bid", "ask") if book else ("buy", "sell", "unknown"))}
+    side = _coded(frame, "side", known, source, rows)
+    px = _units(frame, "price", instrument.tick_size, source, rows)
+    qty = _units(frame, "amount", instrument.lot_size, source, rows)
     low = 0 if book else 1
-    refuse(
-        qty < low,
-        text["amount"],
-        f"an amount of at least {low} lots",
-        source=source,
-        field="amount",
-        rows=rows,
-    )
-    codes = np.zeros(len(rows), dtype=np.int64)
-    for name in known:
-        codes[side == name] = _SIDES[name]
-    return _Rows(
-        source, rows, _times(text["timestamp"], source, "timestamp", rows),
-        _times(text["local_timestamp"], source, "local_timestamp", rows), snapshot, codes, px, qty,
-    )  # fmt: skip
+    short = qty < low
+    if short.any():
+        expected = f"an amount of at least {low} lots"
+        refuse(short, _text(frame, "amount"), expected, source=source, field="amount", rows=rows)
+    times = []
+    for name in ("timestamp", "local_timestamp"):
+        value = frame[name].to_numpy()
+        bad = (value < _LOW_US) | (value > _HIGH_US)
+        refuse(bad, value, _MICROSECONDS, source=source, field=name, rows=rows)
+        times.append(value * US)
+    return _Rows(source, rows, times[0], times[1], snapshot, side, px, qty)
 
 
-def _times(text: npt.NDArray[Any], source: str, field: str, rows: Ints) -> Ints:
-    bad = np.array([not (len(v) == 16 and v.isdigit()) for v in text], dtype=np.bool_)
-    refuse(bad, text, "microseconds since the epoch (16 digits)", source=source, field=field, rows=rows)
-    return text.astype(np.int64) * US
+def _text(frame: Any, name: str) -> npt.NDArray[Any]:
+    out: npt.NDArray[Any] = frame[name].to_numpy(dtype=object)
+    return out
+
+
+def _coded(frame: Any, name: str, known: Mapping[str, int], source: str, rows: Ints) -> Ints:
+    column = frame[name].cat
+    of_text = np.array([known.get(str(v), _UNKNOWN) for v in column.categories] + [_UNKNOWN], dtype=np.int64)
+    out = of_text[column.codes.to_numpy()]
+    bad = out == _UNKNOWN
+    if bad.any():
+        refuse(bad, _text(frame, name), f"one of {', '.join(known)}", source=source, field=name, rows=rows)
+    return out
+
+
+def _units(frame: Any, name: str, step: Decimal, source: str, rows: Ints) -> Ints:
+    column = frame[name].cat
+    try:
+        return units_from_text(column.categories.to_numpy(dtype=object), step)[column.codes.to_numpy()]
+    except DataError:
+        # say which row it was; or it was another symbol's
+        return units_from_text(_text(frame, name), step, source=source, field=name, rows=rows)
+
+
+def _bad_time(path: Path, said: str) -> DataError:
+    # the reader does not tell where: look again, slowly
+    import pandas as pd
+
+    for n, (at, local) in enumerate(
+        pd.read_csv(
+            path, dtype=str, keep_default_na=False, na_filter=False, usecols=[2, 3], index_col=False,
+            compression="gzip" if path.suffix == ".gz" else None,
+        ).itertuples(index=False)
+    ):  # fmt: skip
+        for name, text in (("timestamp", at), ("local_timestamp", local)):
+            if not (str(text).isdigit() and len(str(text)) == 16):
+                return DataError(
+                    f"expected {_MICROSECONDS}, was {text!r}", source=str(path), row=n + 2, field=name
+                )
+    return DataError(f"expected {_MICROSECONDS}: {said}", source=str(path))
 
 
 def convert(

@@ -173,7 +173,7 @@ def test_a_slow_clock_and_several_symbols(tmp_path: Path) -> None:
         (
             5,
             book(10, False, "buy", "100.1", "1"),
-            r"row 7, field 'side': expected a side of bid, ask, was buy",
+            r"row 7, field 'side': expected one of bid, ask, was buy",
         ),
         (5, book(10, False, "ask", "100.1", "1").replace("false", "no"), r"row 7, field 'is_snapshot'"),
         (
@@ -187,6 +187,7 @@ def test_a_slow_clock_and_several_symbols(tmp_path: Path) -> None:
             r"expected 8 fields a row: Expected 8 fields in line 7",
         ),
         (5, f"binance,BTCUSDT,{T0}0,{T0},false,bid,1,1", r"row 7, field 'timestamp': expected microseconds"),
+        (5, f"b,BTCUSDT,{T0},x,false,bid,1,1", r"row 7, field 'local_timestamp': expected micro.*was 'x'"),
         (
             5,
             book(10, False, "bid", "100.1", "1"),
