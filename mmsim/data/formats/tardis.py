@@ -174,7 +174,7 @@ def _text(frame: Any, name: str) -> npt.NDArray[Any]:
 def _coded(frame: Any, name: str, known: Mapping[str, int], source: str, rows: Ints) -> Ints:
     column = frame[name].cat
     of_text = np.array([known.get(str(v), _UNKNOWN) for v in column.categories] + [_UNKNOWN], dtype=np.int64)
-    out = of_text[column.codes.to_numpy()]
+    out: Ints = of_text[column.codes.to_numpy()]
     bad = out == _UNKNOWN
     if bad.any():
         refuse(bad, _text(frame, name), f"one of {', '.join(known)}", source=source, field=name, rows=rows)
@@ -184,10 +184,12 @@ def _coded(frame: Any, name: str, known: Mapping[str, int], source: str, rows: I
 def _units(frame: Any, name: str, step: Decimal, source: str, rows: Ints) -> Ints:
     column = frame[name].cat
     try:
-        return units_from_text(column.categories.to_numpy(dtype=object), step)[column.codes.to_numpy()]
+        of_text = units_from_text(column.categories.to_numpy(dtype=object), step)
     except DataError:
         # say which row it was; or it was another symbol's
         return units_from_text(_text(frame, name), step, source=source, field=name, rows=rows)
+    out: Ints = of_text[column.codes.to_numpy()]
+    return out
 
 
 def _bad_time(path: Path, said: str) -> DataError:
