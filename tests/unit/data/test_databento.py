@@ -326,3 +326,33 @@ def test_a_market_gives_the_same_book(
     path = write(tmp_path_factory.mktemp("dbn") / "a.dbn.zst", out)
     done = convert(path, instrument=market.instrument)
     assert story(done.events) == story(events)
+
+
+@settings(max_examples=8)
+@given(seed=st.integers(0, 10**6), spread=st.integers(1, 4))
+def test_the_best_ten_levels_of_a_market_are_shown(
+    story: Tell, tmp_path_factory: pytest.TempPathFactory, seed: int, spread: int
+) -> None:
+    market = tiny_market(seed, level="L2", seconds=4, spread_ticks=spread)
+    told = story(market.events[: market.segments[0].stop])
+    out: list[bytes] = []
+    before: list[tuple[Any, ...]] = [(None, 0, None, 0)] * 10
+    want = []
+    for ts, levels, trades in told:
+        bids = sorted(((p, q) for (s, p), q in levels.items() if s > 0), reverse=True)[:10]
+        asks = sorted((p, q) for (s, p), q in levels.items() if s < 0)[:10]
+        pairs = [
+            (
+                *((bids[k][0] / 100, bids[k][1]) if k < len(bids) else (None, 0)),
+                *((asks[k][0] / 100, asks[k][1]) if k < len(asks) else (None, 0)),
+            )
+            for k in range(10)
+        ]
+        for aggressor, px, qty in trades:
+            out.append(mbp(ts - T0, "T", "B" if aggressor > 0 else "A", px / 100, qty, before, 0))
+        out.append(mbp(ts - T0, "M", "N", 1.0, 0, pairs))
+        before = pairs
+        want.append((ts, {(1, p): q for p, q in bids} | {(-1, p): q for p, q in asks}, trades))
+    path = write(tmp_path_factory.mktemp("dbn") / "a.dbn", out, dbn.Schema.MBP_10)
+    done = convert(path, instrument=market.instrument)
+    assert story(done.events) == want
