@@ -122,7 +122,7 @@ def read(path: Path) -> tuple[npt.NDArray[np.void], dict[str, Any] | None]:
             source=source,
             field="data",
         )
-    rows = rows.astype(ROW)
+    rows = rows.astype(ROW, copy=False)
     if len(rows) == 0:
         raise DataError("expected events, was an empty array", source=source, field="data")
     kind = rows["ev"] & 0xFF
