@@ -1,4 +1,4 @@
-"""``mmsim data``: list, fetch, import and check datasets."""
+"""``mmsim data``: list, fetch, import, check and export datasets."""
 
 from __future__ import annotations
 
@@ -10,14 +10,32 @@ from mmsim.errors import ConfigError
 
 _HOME = "Folder of source files (default: MMSIM_DATA_HOME, else the user's cache)."
 
+# mmsim.data.manifest.FORMATS once more: importing it would take longer than the rest of --help
+FORMATS = {
+    "lobster": "LOBSTER message and orderbook csv, NASDAQ order by order (L3)",
+    "sse": "Shanghai level-2 text log, order by order (L3)",
+    "wondertrader": "WonderTrader .dsb tick blocks (snapshot)",
+    "binance": "Binance raw websocket lines, depth differences and trades (L2)",
+    "ctp": "CTP-style snapshot csv or parquet of Chinese futures (snapshot)",
+    "hftbacktest": "hftbacktest .npz (L2 or L3, as the file is)",
+    "databento": "Databento DBN: mbo (L3), mbp-10 or mbp-1 (L2); needs databento-dbn",
+    "tardis": "Tardis csv, incremental_book_L2 and trades (L2)",
+    "itch": "NASDAQ TotalView-ITCH 5.0 full-day file, one stock (L3)",
+    "fi2010": "FI-2010 DecPre text, no times and no trades (snapshot)",
+}
+_EPILOG = "Formats (docs/formats.md):\n\n" + "\n\n".join(f"{k}: {v}" for k, v in FORMATS.items())
+
 
 def register(app: typer.Typer) -> None:
     """Add ``mmsim data`` to the command line."""
-    data = typer.Typer(name="data", help="List, fetch, import and check market data.", no_args_is_help=True)
+    data = typer.Typer(
+        name="data", help="List, fetch, import, check and export market data.", no_args_is_help=True
+    )
     data.command("list")(list_)
     data.command()(fetch)
-    data.command("import")(import_)
+    data.command("import", epilog=_EPILOG)(import_)
     data.command()(check)
+    data.command()(export)
     app.add_typer(data)
 
 
@@ -69,7 +87,7 @@ def fetch(
 def import_(
     name: Annotated[str, typer.Argument(help="Name of the new dataset.")],
     files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Files of the format.")],
-    format_: str = typer.Option(..., "--format", help="lobster, sse, wondertrader, binance or ctp."),
+    format_: str = typer.Option(..., "--format", help="One of those below."),
     tick_size: str | None = typer.Option(None, help='Smallest price step, as decimal text ("0.01").'),
     lot_size: str | None = typer.Option(None, help="Smallest quantity step."),
     multiplier: str | None = typer.Option(None, help="Currency value of one price point on one unit."),
@@ -123,6 +141,23 @@ def import_(
     for key, value in data.counts.items():
         typer.echo(f"  {key.replace('_', ' ')}: {value:,}")
     typer.echo(f"next: mmsim run --agent glft --dataset {name}")
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="Dataset to write.")],
+    out: str = typer.Option(..., "--out", metavar="FILE", help="File to write (.npz)."),
+    format_: str = typer.Option("hftbacktest", "--format", help="hftbacktest."),
+    data_home: str | None = typer.Option(None, "--data-home", help=_HOME),
+) -> None:
+    """Write a dataset for another tool: all events, both clocks, every order or level."""
+    from mmsim.data.export import export as export_dataset
+    from mmsim.data.store import load
+
+    data = load(name, data_home=data_home)
+    rows = export_dataset(data, out, format_)
+    typer.echo(
+        f"{name}: {len(data.events):,} events of level {data.level}, {rows:,} rows of {format_} in {out}"
+    )
 
 
 def check(

@@ -28,12 +28,25 @@ _US = {"currency": "USD", "timezone": "America/New_York", "sessions": [["09:30",
 _SSE = {"sessions": [["09:30", "11:30"], ["13:00", "14:57"]]}
 _FUTURES = {"sessions": [["21:00", "02:30"], ["09:00", "10:15"], ["10:30", "11:30"], ["13:30", "15:00"]]}
 _STOCK = {"tick_size": "0.01", "lot_size": "1", "unit_lots": 100}
+_CRYPTO = {"currency": "USDT", "timezone": "UTC", "sessions": []}
 _INSTRUMENT: dict[str, dict[str, Any]] = {
     "lobster": {**_STOCK, **_US},
     "sse": {**_STOCK, **_SSE},
     "wondertrader": {"sessions": [["09:30", "11:30"], ["13:00", "15:00"]]},
     "ctp": _FUTURES,
-    "binance": {"currency": "USDT", "timezone": "UTC", "sessions": []},
+    "binance": _CRYPTO,
+    "hftbacktest": _CRYPTO,
+    "databento": {"currency": "USD", "timezone": "UTC", "sessions": []},
+    "tardis": _CRYPTO,
+    "itch": {**_STOCK, **_US},
+    "fi2010": {
+        "tick_size": "0.01",
+        "lot_size": "1",
+        "unit_lots": 100,
+        "currency": "EUR",
+        "timezone": "Europe/Helsinki",
+        "sessions": [],
+    },
 }
 _REPLAY: dict[str, dict[str, Any]] = {
     "lobster": {"level": "L3", "decision_ns": 500_000_000, "episode_s": 900},
@@ -41,6 +54,12 @@ _REPLAY: dict[str, dict[str, Any]] = {
     "wondertrader": {"level": "snapshot", "decision_ns": 0, "episode_s": 3600},
     "ctp": {"level": "snapshot", "decision_ns": 0, "episode_s": 5400},
     "binance": {"level": "L2", "decision_ns": 100_000_000, "episode_s": 60},
+    # hftbacktest and databento: the files decide the level
+    "hftbacktest": {"level": "L2", "decision_ns": 100_000_000, "episode_s": 900},
+    "databento": {"level": "L3", "decision_ns": 500_000_000, "episode_s": 900},
+    "tardis": {"level": "L2", "decision_ns": 100_000_000, "episode_s": 900},
+    "itch": {"level": "L3", "decision_ns": 500_000_000, "episode_s": 900},
+    "fi2010": {"level": "snapshot", "decision_ns": 0, "episode_s": 3600},
 }
 _FEES: dict[str, list[str]] = {
     "lobster": ["zero", "nasdaq"],
@@ -48,6 +67,11 @@ _FEES: dict[str, list[str]] = {
     "wondertrader": ["zero", "cffex", "shfe"],
     "ctp": ["zero", "shfe", "cffex"],
     "binance": ["zero", "binance_vip0"],
+    "hftbacktest": ["zero", "binance_vip0"],
+    "databento": ["zero", "nasdaq"],
+    "tardis": ["zero", "binance_vip0"],
+    "itch": ["zero", "nasdaq"],
+    "fi2010": ["zero"],
 }
 _FRACTIONS = (0.6, 0.2, 0.2)
 
@@ -175,12 +199,16 @@ def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str,
         )
     replay = {**_REPLAY[settings.format], **{k: v for k, v in shipped.get("replay", {}).items() if v}}
     replay["view_depth"] = 0
+    module = importlib.import_module(f"mmsim.data.formats.{settings.format}")
+    if hasattr(module, "levels"):
+        replay["level"] = module.levels(paths)
+        if replay["level"] == "snapshot":
+            replay["decision_ns"] = 0
     if settings.episode_s is not None:
         replay["episode_s"] = settings.episode_s
     if settings.decision_ns is not None:
         replay["decision_ns"] = settings.decision_ns
     options = dict(settings.options)
-    module = importlib.import_module(f"mmsim.data.formats.{settings.format}")
     if settings.depth is not None and "depth" in module.OPTIONS:
         options["depth"] = settings.depth
     return {

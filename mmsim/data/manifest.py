@@ -18,7 +18,19 @@ from mmsim.paths import cache_home, datasets_folder
 from mmsim.types import FeeSchedule, Instrument
 
 SPLITS = ("train", "validation", "test")
-FORMATS = ("lobster", "sse", "wondertrader", "binance", "ctp")
+# what `mmsim data import` reads, and what to say of it in one line
+FORMATS = {
+    "lobster": "LOBSTER message and orderbook csv, NASDAQ order by order (L3)",
+    "sse": "Shanghai level-2 text log, order by order (L3)",
+    "wondertrader": "WonderTrader .dsb tick blocks (snapshot)",
+    "binance": "Binance raw websocket lines, depth differences and trades (L2)",
+    "ctp": "CTP-style snapshot csv or parquet of Chinese futures (snapshot)",
+    "hftbacktest": "hftbacktest .npz (L2 or L3, as the file is)",
+    "databento": "Databento DBN: mbo (L3), mbp-10 or mbp-1 (L2); needs databento-dbn",
+    "tardis": "Tardis csv, incremental_book_L2 and trades (L2)",
+    "itch": "NASDAQ TotalView-ITCH 5.0 full-day file, one stock (L3)",
+    "fi2010": "FI-2010 DecPre text, no times and no trades (snapshot)",
+}
 
 
 class _Model(BaseModel):
@@ -162,7 +174,7 @@ class Manifest(_Model):
                 raise ValueError("expected a [generator] table and no files for a simulated market")
         elif self.format not in FORMATS:
             raise ValueError(
-                f"expected format in {FORMATS}, was {self.format!r}{did_you_mean(self.format, FORMATS)}"
+                f"expected format in {tuple(FORMATS)}, was {self.format!r}{did_you_mean(self.format, FORMATS)}"
             )
         return self
 

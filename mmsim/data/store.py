@@ -319,10 +319,11 @@ def _sources_touched(spec: Manifest, home: str | os.PathLike[str] | None, meta: 
 def _open(folder: Path) -> Stored:
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        events = np.asarray(np.load(folder / "events.npy", mmap_mode="c"))
+        # read-only: a private writable mapping of more than the memory is refused by the system
+        events = np.asarray(np.load(folder / "events.npy", mmap_mode="r"))
         recv = None
         if meta["has_recv"]:
-            recv = np.asarray(np.load(folder / "recv.npy", mmap_mode="c"))
+            recv = np.asarray(np.load(folder / "recv.npy", mmap_mode="r"))
         if events.dtype != EVENT or len(events) != meta["n_events"]:
             raise ValueError("another layout")
     except (OSError, ValueError, KeyError) as err:

@@ -1,0 +1,425 @@
+"""hftbacktest ``.npz``: 64-byte rows of one exchange event each, level by level (L2) or order by order (L3).
+
+The rows with the exchange flag are the market; they are taken in the order of the file, which is that of the
+exchange. ``local_ts`` is the receive time. A row with the local flag alone is the second half of an event whose
+two clocks disagree on the order (the tool writes such an event twice); it must repeat an exchange row and adds
+nothing. One that repeats none is something that only the local side saw: counted, described and left out. An
+event without its local half is used, and counted.
+
+hftbacktest knows no messages: consecutive rows with both times equal are one. Files that `mmsim data export`
+wrote hold more (a member ``mmsim``) and come back exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim._jit import kernel
+from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_float
+from mmsim.data.formats import _orders
+from mmsim.data.formats._orders import OrderLog, convert_orders, renumber
+from mmsim.data.formats._streams import (
+    add_counts,
+    backwards_option,
+    crossed_levels,
+    in_order,
+    joined,
+    receive_times,
+)
+from mmsim.data.formats._text import refuse
+from mmsim.errors import DataError
+from mmsim.types import BUY, EVENT, NO_SIDE, SELL, EventKind, Instrument
+
+OPTIONS = frozenset({"backwards"})
+ROW = np.dtype(
+    [
+        ("ev", "<u8"),
+        ("exch_ts", "<i8"),
+        ("local_ts", "<i8"),
+        ("px", "<f8"),
+        ("qty", "<f8"),
+        ("order_id", "<u8"),
+        ("ival", "<i8"),
+        ("fval", "<f8"),
+    ]
+)
+DEPTH, TRADE, CLEAR, SNAPSHOT, BBO = 1, 2, 3, 4, 5
+ADD, CANCEL, MODIFY, FILL = 10, 11, 12, 13
+EXCH, LOCAL, BID, ASK = 1 << 31, 1 << 30, 1 << 29, 1 << 28
+KINDS = {
+    DEPTH: "depth",
+    TRADE: "trade",
+    CLEAR: "clear",
+    SNAPSHOT: "snapshot",
+    BBO: "best quotes",
+    ADD: "add order",
+    CANCEL: "cancel order",
+    MODIFY: "modify order",
+    FILL: "fill",
+}
+# `ival` of a file that we wrote: event flags, from here on our kind (0: a further row of one event), the slot;
+# `fval` holds the quantity in lots
+KIND_SHIFT, SLOT_SHIFT = 16, 24
+
+
+def levels(paths: list[Path]) -> str:
+    """Return the level of the feed in the files: ``L3``, ``L2``, or ``snapshot`` (files that we wrote)."""
+    found = set()
+    for path in paths:
+        rows, meta = read(path)
+        found.add(meta["level"] if meta else "L3" if _has_orders(rows) else "L2")
+    if len(found) > 1:
+        raise DataError(
+            f"expected files of one level, was {' and '.join(sorted(found))}", source=str(paths[0])
+        )
+    return str(found.pop())
+
+
+def read(path: Path) -> tuple[npt.NDArray[np.void], dict[str, Any] | None]:
+    """Return the rows of a file, and what `mmsim data export` wrote beside them.
+
+    Raises
+    ------
+    DataError
+        If it is no whole ``.npz`` with an array ``data`` (or ``.npy``) of hftbacktest's rows.
+    """
+    source = str(path)
+    meta = None
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            rows = loaded
+        else:
+            with loaded:
+                if "data" not in loaded.files:
+                    raise DataError(
+                        f"expected an array 'data', was {', '.join(loaded.files) or 'none'}",
+                        source=source,
+                        field="data",
+                    )
+                rows = loaded["data"]
+                if "mmsim" in loaded.files:
+                    meta = json.loads(loaded["mmsim"].tobytes())
+    except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as err:
+        if isinstance(err, DataError):
+            raise
+        raise DataError(
+            f"expected a whole .npz file of hftbacktest: {err}; fetch or convert it again", source=source
+        ) from None
+    if rows.dtype.names != ROW.names or rows.ndim != 1:
+        raise DataError(
+            f"expected rows of {', '.join(ROW.names or ())}, was {rows.dtype}: files of hftbacktest 1 have other "
+            "columns, convert them with its own migration tool",
+            source=source,
+            field="data",
+        )
+    rows = rows.astype(ROW, copy=False)
+    if len(rows) == 0:
+        raise DataError("expected events, was an empty array", source=source, field="data")
+    kind = rows["ev"] & 0xFF
+    refuse(
+        ~np.isin(kind, list(KINDS)) & (rows["ev"] & (EXCH | LOCAL) > 0), kind,
+        f"an event of {', '.join(str(k) for k in KINDS)}", source=source, field="ev",
+    )  # fmt: skip
+    return rows, meta
+
+
+def convert(
+    paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress
+) -> Conversion:
+    """Convert hftbacktest files to L2 or L3 events.
+
+    Files are taken in the order of their first exchange time. A file that starts with a clear or a snapshot
+    event starts a new segment, another one goes on with the last.
+
+    Options: ``backwards``: ``refuse`` (default) or ``hold`` exchange times that run backwards.
+
+    Raises
+    ------
+    DataError
+        For a broken file, an unknown event, a price or quantity off the grid, time running backwards, a file
+        without exchange events, an order that the book does not know.
+    """
+    check_options(options, OPTIONS, "hftbacktest")
+    how = backwards_option(options, "hftbacktest")
+    files = []
+    for i, path in enumerate(paths):
+        progress(path.name, 0.3 * i / len(paths))
+        files.append((str(path), *read(path)))
+    if any(meta is None for _, _, meta in files) and any(meta for _, _, meta in files):
+        raise DataError(
+            "expected files of one tool, was some that mmsim wrote and others", source=files[0][0]
+        )
+    out = Conversion(np.zeros(0, EVENT), (), "L2", counts={"rows_read": sum(len(r) for _, r, _ in files)})
+    if files[0][2] is not None:
+        return _restore(files, instrument, out)
+    out.level = "L3" if any(_has_orders(rows) for _, rows, _ in files) else "L2"
+    taken = [(source, *_exchange_rows(rows, source, out)) for source, rows, _ in files]
+    taken.sort(key=lambda t: int(t[1]["exch_ts"][0]))
+    stretches: list[list[tuple[str, npt.NDArray[np.void], Ints]]] = []
+    for one in taken:
+        fresh = bool(np.isin(one[1]["ev"][:1] & 0xFF, (CLEAR, SNAPSHOT))[0])
+        if fresh or not stretches:
+            stretches.append([])
+        stretches[-1].append(one)
+    parts: list[tuple[npt.NDArray[np.void], Ints | None]] = []
+    for i, stretch in enumerate(stretches):
+        progress("building the book", 0.3 + 0.7 * i / len(stretches))
+        source = stretch[0][0]
+        rows = np.concatenate([r for _, r, _ in stretch])
+        lines = np.concatenate([n for _, _, n in stretch])
+        ts = in_order(
+            rows["exch_ts"].astype(np.int64), lines, how,
+            source=source, field="exch_ts", counts=out.counts, notes=out.notes,
+        )  # fmt: skip
+        px, qty = _units(rows, lines, instrument, source)
+        last = np.ones(len(rows), dtype=np.bool_)
+        last[:-1] = (np.diff(rows["exch_ts"]) != 0) | (np.diff(rows["local_ts"]) != 0)
+        if out.level == "L3":
+            events, at = _orders_part(rows, lines, ts, px, qty, last, source, out)
+        else:
+            events, at = _levels_part(rows, ts, px, qty, last, source, out)
+        recv = receive_times(events["ts"], rows["local_ts"].astype(np.int64)[at], out.counts, out.notes)
+        parts.append((events, recv))
+    progress("done", 1.0)
+    return joined(parts, out, files[0][0])
+
+
+def _has_orders(rows: npt.NDArray[np.void]) -> bool:
+    return bool(np.isin(rows["ev"] & 0xFF, (ADD, CANCEL, MODIFY, FILL)).any())
+
+
+def _exchange_rows(
+    rows: npt.NDArray[np.void], source: str, out: Conversion
+) -> tuple[npt.NDArray[np.void], Ints]:
+    exch, local = rows["ev"] & EXCH > 0, rows["ev"] & LOCAL > 0
+    if not exch.any():
+        raise DataError(
+            "expected rows with the exchange flag (1 << 31), was none: order and flag the events with "
+            "hftbacktest's correct_event_order first",
+            source=source,
+            field="ev",
+        )
+    bbo = rows["ev"] & 0xFF == BBO
+    # halves of one event are equal but for the two flags
+    first, second = rows[exch & ~local & ~bbo].copy(), rows[local & ~exch & ~bbo].copy()
+    alone, unseen = _unmatched(first, second)
+    found = {
+        "rows_local_half": len(second) - alone,
+        "rows_without_local_half": unseen,
+        "dropped_local_only": alone,
+        "dropped_no_flags": int((~exch & ~local).sum()),
+        "dropped_best_quotes": int((bbo & (exch | local)).sum()),
+    }
+    add_counts(out.counts, found)
+    if alone:
+        out.notes.append(f"{alone} rows of {source} are for the local side only and repeat no exchange row")
+    keep = exch & ~bbo
+    if not keep.any():
+        raise DataError("expected depth or order events, was best quotes only", source=source, field="ev")
+    return rows[keep], np.flatnonzero(keep).astype(np.int64) + 1
+
+
+def _unmatched(first: npt.NDArray[np.void], second: npt.NDArray[np.void]) -> tuple[int, int]:
+    # rows of `second` that are not in `first` (as often), and the other way round
+    if len(first) == 0 or len(second) == 0:
+        return len(second), len(first)
+    for part in (first, second):
+        part["ev"] &= np.uint64(0xFFFFFFFF ^ (EXCH | LOCAL))
+    both = np.concatenate([first, second])
+    raw = np.ascontiguousarray(both).view(np.dtype((np.void, ROW.itemsize)))
+    _, code = np.unique(raw, return_inverse=True)
+    n = np.bincount(code[: len(first)], minlength=int(code.max()) + 1)
+    m = np.bincount(code[len(first) :], minlength=len(n))
+    return int(np.maximum(m - n, 0).sum()), int(np.maximum(n - m, 0).sum())
+
+
+def _units(rows: npt.NDArray[np.void], lines: Ints, instrument: Instrument, source: str) -> tuple[Ints, Ints]:
+    # a clear has a quantity of no meaning, without a side also a price of none; a cancel needs neither
+    kind = rows["ev"] & 0xFF
+    sided = rows["ev"] & (BID | ASK) > 0
+    priced = ((kind != CLEAR) | sided) & (kind != CANCEL)
+    sized = (kind != CLEAR) & (kind != CANCEL)
+    px, qty = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    px[priced] = units_from_float(
+        rows["px"][priced], instrument.tick_size, source=source, field="px", rows=lines[priced]
+    )
+    qty[sized] = units_from_float(
+        rows["qty"][sized], instrument.lot_size, source=source, field="qty", rows=lines[sized]
+    )
+    refuse(qty < 0, rows["qty"], "a quantity >= 0", source=source, field="qty", rows=lines)
+    refuse(
+        (qty == 0) & (kind == TRADE), rows["qty"], "a quantity > 0", source=source, field="qty", rows=lines
+    )
+    refuse(
+        ~sided & np.isin(kind, (DEPTH, SNAPSHOT, ADD)), rows["ev"], "the flag buy (1 << 29) or sell (1 << 28)",
+        source=source, field="ev", rows=lines,
+    )  # fmt: skip
+    return px, qty
+
+
+def _sides(rows: npt.NDArray[np.void]) -> Ints:
+    ev = rows["ev"]
+    return np.where(ev & BID > 0, BUY, np.where(ev & ASK > 0, SELL, NO_SIDE)).astype(np.int64)
+
+
+def _orders_part(
+    rows: npt.NDArray[np.void],
+    lines: Ints,
+    ts: Ints,
+    px: Ints,
+    qty: Ints,
+    last: npt.NDArray[np.bool_],
+    source: str,
+    out: Conversion,
+) -> tuple[npt.NDArray[np.void], Ints]:
+    kind, side = (rows["ev"] & 0xFF).astype(np.int64), _sides(rows)
+    op = np.zeros(256, dtype=np.int64)
+    op[[TRADE, CLEAR, ADD, CANCEL, MODIFY, FILL]] = (
+        _orders.PRINT,
+        _orders.CLEAR,
+        _orders.ADD,
+        _orders.DELETE,
+        _orders.MODIFY,
+        _orders.FILL,
+    )
+    code = op[kind]
+    refuse(code == 0, kind, "orders or levels, was both in one file", source=source, field="ev", rows=lines)
+    code[(kind == CLEAR) & (side != NO_SIDE)] = _orders.CLEAR_SIDE
+    n_owners, [owner] = renumber(rows["order_id"])
+    log = OrderLog(code, owner, owner, px, qty, side, np.zeros(len(px), np.int64), last, lines, n_owners)
+    events, at, n_slots, counts = convert_orders(log, ts, source, strict=True)
+    out.n_slots = max(out.n_slots, n_slots)
+    crossed = counts.pop("crossed_books")
+    add_counts(out.counts, counts)
+    add_counts(out.checks, {"crossed_books": crossed})
+    return events, at
+
+
+def _levels_part(
+    rows: npt.NDArray[np.void],
+    ts: Ints,
+    px: Ints,
+    qty: Ints,
+    last: npt.NDArray[np.bool_],
+    source: str,
+    out: Conversion,
+) -> tuple[npt.NDArray[np.void], Ints]:
+    kind, side = (rows["ev"] & 0xFF).astype(np.int64), _sides(rows)
+    prices, index = np.unique(px[np.isin(kind, (DEPTH, SNAPSHOT))], return_inverse=True)
+    if len(prices) == 0:
+        raise DataError("expected depth events, was trades only: there is no book", source=source, field="ev")
+    where = np.zeros(len(px), dtype=np.int64)
+    where[np.isin(kind, (DEPTH, SNAPSHOT))] = index
+    # of a clear up to a price: the first known price at or above it (bids), the last at or below it (asks)
+    clear = kind == CLEAR
+    where[clear & (side > 0)] = np.searchsorted(prices, px[clear & (side > 0)])
+    where[clear & (side < 0)] = np.searchsorted(prices, px[clear & (side < 0)], side="right") - 1
+    table = np.zeros((len(px) + 16, 7), dtype=np.int64)
+    while (need := _expand(kind, side, px, qty, where, last, prices, table)) > len(table):
+        table = np.zeros((need, 7), dtype=np.int64)
+    t = table[:need]
+    events = build_events(
+        ts=ts[t[:, 0]], kind=t[:, 1], px=t[:, 2], qty=t[:, 3], side=t[:, 5], flags=t[:, 6], source=source
+    )  # fmt: skip
+    add_counts(out.checks, {"crossed_books": len(crossed_levels(events))})
+    add_counts(out.counts, {"trades": int((kind == TRADE).sum())})
+    return events, t[:, 0].copy()
+
+
+@kernel
+def _expand(
+    kind: Any, side: Any, px: Any, qty: Any, where: Any, last: Any, prices: Any, out: Any
+) -> int:  # fmt: skip
+    # rows (message, kind, px, qty, slot, side, flags); a clear of one side becomes LEVEL 0 of what is there
+    shown = np.zeros((2, prices.shape[0]), np.bool_)
+    n = 0
+    told = 0
+    for i in range(kind.shape[0]):
+        first, stop, b = 0, 0, 0 if side[i] > 0 else 1
+        row_kind, row_px, row_qty, flags = 6, px[i], qty[i], 0
+        plain = True
+        if kind[i] == 2:
+            row_kind = 5
+        elif kind[i] == 3:
+            flags = 2
+            if side[i] == 0:
+                row_kind, row_px, row_qty = 8, 0, 0
+                shown[:] = False
+            else:
+                plain = False
+                first, stop = (where[i], prices.shape[0]) if side[i] > 0 else (0, where[i] + 1)
+        else:
+            flags = 2 if kind[i] == 4 else 0
+            shown[b, where[i]] = qty[i] > 0
+        if plain:
+            if n < out.shape[0]:
+                out[n, 0], out[n, 1], out[n, 2], out[n, 3] = i, row_kind, row_px, row_qty
+                out[n, 5], out[n, 6] = side[i], flags
+            n += 1
+        for k in range(first, stop):
+            if shown[b, k]:
+                shown[b, k] = False
+                if n < out.shape[0]:
+                    out[n, 0], out[n, 1], out[n, 2], out[n, 3] = i, row_kind, prices[k], 0
+                    out[n, 5], out[n, 6] = side[i], flags
+                n += 1
+        if last[i]:
+            if n > told and n <= out.shape[0]:
+                out[n - 1, 6] |= 1
+            told = n
+    return n
+
+
+def _restore(
+    files: list[tuple[str, npt.NDArray[np.void], dict[str, Any] | None]],
+    instrument: Instrument,
+    out: Conversion,
+) -> Conversion:
+    # a file that `mmsim.data.export` wrote
+    labels: list[str] = []
+    parts: list[tuple[npt.NDArray[np.void], Ints | None]] = []
+    for source, rows, meta in sorted(files, key=lambda f: int(f[1]["exch_ts"][0])):
+        if meta is None or meta.get("schema") != 1:
+            raise DataError("expected a file that this version of mmsim wrote", source=source, field="mmsim")
+        out.level, out.view_depth = meta["level"], max(out.view_depth, int(meta["view_depth"]))
+        out.n_slots = max(out.n_slots, int(meta["n_slots"]))
+        lines = np.arange(1, len(rows) + 1)
+        kind = (rows["ival"] >> KIND_SHIFT) & 0xFF
+        # not the further rows of one event, nor the local halves of those whose clocks disagree on the order
+        own = (kind > 0) & (rows["ev"] & (EXCH | LOCAL) != LOCAL)
+        rows, lines, kind = rows[own], lines[own], kind[own]
+        slot = rows["ival"] >> SLOT_SHIFT
+        bad = (rows["ival"] < 0) | (kind > int(EventKind.CLEAR))
+        refuse(bad, rows["ival"], "a kind of event", source=source, field="ival", rows=lines)
+        priced = kind != EventKind.CLEAR
+        px = np.zeros(len(rows), np.int64)
+        px[priced] = units_from_float(
+            rows["px"][priced], instrument.tick_size, source=source, field="px", rows=lines[priced]
+        )
+        qty = rows["fval"].astype(np.int64)
+        refuse(qty != rows["fval"], rows["fval"], "whole lots", source=source, field="fval", rows=lines)
+        # an execution starts with the print, whose side is the aggressor's
+        side = _sides(rows) * np.where(kind == EventKind.EXECUTE, -1, 1)
+        starts = [int(s) for s in meta["starts"]]
+        labels += meta["labels"]
+        events = build_events(
+            ts=rows["exch_ts"], kind=kind, side=side, px=px, qty=qty, oid=slot,
+            flags=rows["ival"] & ((1 << KIND_SHIFT) - 1), source=source,
+        )  # fmt: skip
+        recv = rows["local_ts"].astype(np.int64) if meta["has_recv"] else None
+        for a, b in zip(starts, [*starts[1:], len(events)], strict=True):
+            parts.append((events[a:b], None if recv is None else recv[a:b]))
+    out.checks["crossed_books"] = 0
+    joined(parts, out, files[0][0])
+    out.segments = tuple(replace(s, label=name) for s, name in zip(out.segments, labels, strict=True))
+    return out

@@ -1,0 +1,378 @@
+"""Tardis.dev csv files: ``incremental_book_L2`` and ``trades``, plain or ``.gz``, times in microseconds.
+
+Both streams are put in one order by exchange time (``timestamp``), trades first at equal times: a book update
+up to that time already lacks what they took. Book rows stay in the order of the file, for only in it is the book
+right; a message is a run of rows with the same times. A run of ``is_snapshot`` rows is a whole new book: CLEAR
+(not at the very start) and its levels.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_text
+from mmsim.data.formats._streams import (
+    add_counts,
+    backwards_option,
+    crossed_levels,
+    in_order,
+    joined,
+    receive_times,
+)
+from mmsim.data.formats._text import refuse
+from mmsim.errors import ConfigError, DataError, did_you_mean
+from mmsim.types import BUY, EVENT, NO_SIDE, SELL, EventFlag, EventKind, Instrument
+
+OPTIONS = frozenset({"symbol", "band", "backwards"})
+BAND = 0.25  # levels farther from a snapshot's mid than this part of it are left out
+BOOK = ("exchange", "symbol", "timestamp", "local_timestamp", "is_snapshot", "side", "price", "amount")
+TRADES = ("exchange", "symbol", "timestamp", "local_timestamp", "id", "side", "price", "amount")
+US = 1_000
+_LOW_US, _HIGH_US = 10**15, 10**16 - 1
+_MICROSECONDS = "microseconds since the epoch (16 digits)"
+_UNKNOWN = 99
+_CHUNK = 1_000_000
+_SIDES = {"bid": BUY, "ask": SELL, "buy": BUY, "sell": SELL, "unknown": NO_SIDE}
+
+
+@dataclass
+class _Rows:
+    """Rows of one file and symbol; `row` is one-based, the header included."""
+
+    source: str
+    row: Ints
+    ts: Ints
+    recv: Ints
+    snapshot: npt.NDArray[np.bool_]
+    side: Ints
+    px: Ints
+    qty: Ints
+
+
+def _header(path: Path) -> tuple[str, ...]:
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as fh:
+            line = fh.readline(1 << 16)
+    except (OSError, EOFError, zlib.error) as err:
+        raise DataError(f"expected a whole csv file: {err}; fetch it again", source=str(path)) from None
+    return tuple(c.strip() for c in line.decode("utf-8", "replace").split(","))
+
+
+def _is_trades(path: Path) -> bool:
+    header = _header(path)
+    for known in (BOOK, TRADES):
+        if header == known:
+            return known is TRADES
+    near = min((BOOK, TRADES), key=lambda known: len(set(known) - set(header)))
+    missing = [c for c in near if c not in header]
+    raise DataError(
+        f"expected the columns {', '.join(near)}, was {', '.join(header)[:200]}"
+        + (f": no {missing[0]}{did_you_mean(missing[0], header)}" if missing else ": another order")
+        + "; take the data types incremental_book_L2 and trades",
+        source=str(path),
+        row=1,
+        field=missing[0] if missing else "header",
+    )
+
+
+def _read(
+    path: Path, columns: tuple[str, ...], symbol: str | None, instrument: Instrument, counts: dict[str, int]
+) -> _Rows | None:
+    import pandas as pd
+
+    source = str(path)
+    parts: list[_Rows] = []
+    done, only = 0, symbol
+    kinds: Any = dict.fromkeys(columns, "str") | {"timestamp": "int64", "local_timestamp": "int64"}
+    try:
+        chunks = pd.read_csv(
+            path, dtype={c: kinds[c] for c in columns}, keep_default_na=False, na_filter=False, chunksize=_CHUNK,
+            index_col=False, compression="gzip" if path.suffix == ".gz" else None,
+        )  # fmt: skip
+        for chunk in chunks:
+            # few different texts in many rows: each is looked at once
+            frame = chunk.astype({c: "category" for c in columns if kinds[c] == "str" and c != "id"})
+            rows = np.arange(done, done + len(frame), dtype=np.int64) + 2
+            done += len(frame)
+            names = frame["symbol"].to_numpy()
+            if only is None and len(names):
+                only = str(names[0])
+            keep = names == only
+            if symbol is None and not keep.all():
+                at = int(np.argmin(keep))
+                raise DataError(
+                    f"expected one symbol, was {names[at]} after {only}: choose with the option symbol",
+                    source=source, row=int(rows[at]), field="symbol",
+                )  # fmt: skip
+            counts["dropped_other_symbols"] += int((~keep).sum())
+            if keep.any():
+                parts.append(_columns(frame[keep], rows[keep], columns, instrument, source))
+    except pd.errors.ParserError as err:
+        text = str(err).replace("Error tokenizing data. C error: ", "").strip()
+        raise DataError(f"expected {len(columns)} fields a row: {text}", source=source) from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as err:
+        raise DataError(
+            f"expected a whole csv file: {err}; fetch it again", source=source, row=done + 2
+        ) from None
+    except (ValueError, OverflowError) as err:
+        if isinstance(err, DataError):
+            raise
+        raise _bad_time(path, str(err)) from None
+    counts["rows_read"] += done
+    if not parts:
+        return None
+    return _Rows(
+        source,
+        *(
+            np.concatenate([getattr(p, n) for p in parts])
+            for n in ("row", "ts", "recv", "snapshot", "side", "px", "qty")
+        ),
+    )
+
+
+def _columns(frame: Any, rows: Ints, columns: tuple[str, ...], instrument: Instrument, source: str) -> _Rows:
+    book = columns is BOOK
+    cut = (frame["amount"].cat.codes.to_numpy() < 0) | (frame["amount"] == "").to_numpy(dtype=np.bool_)
+    refuse(
+        cut, _text(frame, "amount"), f"{len(columns)} fields a row", source=source, field="amount", rows=rows
+    )
+    snapshot = np.zeros(len(rows), np.bool_)
+    if book:
+        snapshot = _coded(frame, "is_snapshot", {"true": 1, "false": 0}, source, rows) == 1
+    known = {n: _SIDES[n] for n in (("bid", "ask") if book else ("buy", "sell", "unknown"))}
+    side = _coded(frame, "side", known, source, rows)
+    px = _units(frame, "price", instrument.tick_size, source, rows)
+    qty = _units(frame, "amount", instrument.lot_size, source, rows)
+    low = 0 if book else 1
+    short = qty < low
+    if short.any():
+        expected = f"an amount of at least {low} lots"
+        refuse(short, _text(frame, "amount"), expected, source=source, field="amount", rows=rows)
+    times = []
+    for name in ("timestamp", "local_timestamp"):
+        value = frame[name].to_numpy()
+        bad = (value < _LOW_US) | (value > _HIGH_US)
+        refuse(bad, value, _MICROSECONDS, source=source, field=name, rows=rows)
+        times.append(value * US)
+    return _Rows(source, rows, times[0], times[1], snapshot, side, px, qty)
+
+
+def _text(frame: Any, name: str) -> npt.NDArray[Any]:
+    out: npt.NDArray[Any] = frame[name].to_numpy(dtype=object)
+    return out
+
+
+def _coded(frame: Any, name: str, known: Mapping[str, int], source: str, rows: Ints) -> Ints:
+    column = frame[name].cat
+    of_text = np.array([known.get(str(v), _UNKNOWN) for v in column.categories] + [_UNKNOWN], dtype=np.int64)
+    out: Ints = of_text[column.codes.to_numpy()]
+    bad = out == _UNKNOWN
+    if bad.any():
+        refuse(bad, _text(frame, name), f"one of {', '.join(known)}", source=source, field=name, rows=rows)
+    return out
+
+
+def _units(frame: Any, name: str, step: Decimal, source: str, rows: Ints) -> Ints:
+    column = frame[name].cat
+    try:
+        of_text = units_from_text(column.categories.to_numpy(dtype=object), step)
+    except DataError:
+        # say which row it was; or it was another symbol's
+        return units_from_text(_text(frame, name), step, source=source, field=name, rows=rows)
+    out: Ints = of_text[column.codes.to_numpy()]
+    return out
+
+
+def _bad_time(path: Path, said: str) -> DataError:
+    # the reader does not tell where: look again, slowly
+    import pandas as pd
+
+    for n, (at, local) in enumerate(
+        pd.read_csv(
+            path, dtype=str, keep_default_na=False, na_filter=False, usecols=[2, 3], index_col=False,
+            compression="gzip" if path.suffix == ".gz" else None,
+        ).itertuples(index=False)
+    ):  # fmt: skip
+        for name, text in (("timestamp", at), ("local_timestamp", local)):
+            if not (str(text).isdigit() and len(str(text)) == 16):
+                return DataError(
+                    f"expected {_MICROSECONDS}, was {text!r}", source=str(path), row=n + 2, field=name
+                )
+    return DataError(f"expected {_MICROSECONDS}: {said}", source=str(path))
+
+
+def convert(
+    paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress
+) -> Conversion:
+    """Convert book and trade files of one symbol to L2 events, one segment in all.
+
+    Days that follow one another are one book; what comes before the first snapshot is left out and counted.
+    ``recv_ts`` is the local time, moved by a constant where that clock was behind the exchange's.
+
+    Options: ``symbol``, to pick one from files with several; ``band`` (0.25): levels farther than this part of
+    the first snapshot's mid from it are left out and counted; ``backwards``: ``refuse`` (default) or ``hold``
+    book messages stamped before the one that they follow.
+
+    Raises
+    ------
+    DataError
+        For a cut file, other columns, an unknown symbol, a price or amount off the grid, book messages out of
+        order, no snapshot, a book that is crossed.
+    """
+    check_options(options, OPTIONS, "tardis")
+    how, band = backwards_option(options, "tardis"), _band(options)
+    symbol = None if options.get("symbol") is None else str(options["symbol"])
+    counts = dict.fromkeys(
+        ("rows_read", "rows_book", "rows_trade", "dropped_other_symbols", "dropped_before_snapshot",
+         "dropped_trade_before_snapshot", "dropped_far_levels", "snapshots"),
+        0,
+    )  # fmt: skip
+    out = Conversion(np.zeros(0, EVENT), (), "L2", counts=counts, checks={"crossed_books": 0})
+    books: list[_Rows] = []
+    trades: list[_Rows] = []
+    for i, path in enumerate(paths):
+        progress(path.name, 0.8 * i / len(paths))
+        prints = _is_trades(path)
+        rows = _read(path, TRADES if prints else BOOK, symbol, instrument, counts)
+        if rows is not None:
+            (trades if prints else books).append(rows)
+    if not books:
+        raise DataError(
+            f"expected rows of incremental_book_L2{f' of symbol {symbol!r}' if symbol else ''}, was none: there is "
+            "no book without them",
+            source=", ".join(str(p) for p in paths),
+            field="symbol" if symbol else "",
+        )
+    books.sort(key=lambda b: int(b.recv[0]))
+    progress("building the book", 0.8)
+    events, recv, first = _levels(books, band, how, out)
+    prints_, print_recv = _prints(trades, first, counts)
+    order = np.lexsort(
+        (
+            np.concatenate([np.arange(len(prints_)), np.arange(len(events))]),
+            np.concatenate([np.zeros(len(prints_), np.int8), np.ones(len(events), np.int8)]),
+            np.concatenate([prints_["ts"], events["ts"]]),
+        )
+    )
+    merged = np.concatenate([prints_, events])[order]
+    times = np.concatenate([print_recv, recv])[order]
+    # the snapshot opens the segment, trades of that very time come after it
+    opening = int(np.searchsorted(merged["ts"], first, side="right"))
+    head = np.argsort(merged["flags"][:opening] & EventFlag.SNAPSHOT == 0, kind="stable")
+    merged[:opening], times[:opening] = merged[:opening][head], times[:opening][head]
+    progress("done", 1.0)
+    return joined([(merged, receive_times(merged["ts"], times, counts, out.notes))], out, books[0].source)
+
+
+def _band(options: Mapping[str, Any]) -> float:
+    try:
+        band = float(options.get("band", BAND))
+    except (TypeError, ValueError):
+        band = 0.0
+    if not 0.0 < band <= 1.0:
+        raise ConfigError(f"tardis: option band: expected a number in 0..1, was {options['band']!r}")
+    return band
+
+
+def _levels(
+    books: list[_Rows], band: float, how: str, out: Conversion
+) -> tuple[npt.NDArray[np.void], Ints, int]:
+    # events and receive times, and the time of the first snapshot
+    where = np.repeat(np.arange(len(books)), [len(b.ts) for b in books])
+    row, ts, recv, snapshot, side, px, qty = (
+        np.concatenate([getattr(b, n) for b in books])
+        for n in ("row", "ts", "recv", "snapshot", "side", "px", "qty")
+    )
+    out.counts["rows_book"] += len(ts)
+    if not snapshot.any():
+        raise DataError(
+            "expected a snapshot (is_snapshot true), was none", source=books[0].source, field="is_snapshot"
+        )
+    start = int(np.argmax(snapshot))
+    out.counts["dropped_before_snapshot"] += start
+    where, row, ts, recv, snapshot, side, px, qty = (
+        a[start:] for a in (where, row, ts, recv, snapshot, side, px, qty)
+    )
+    # a message: a run of equal times; of a snapshot the local time alone, its levels may carry several
+    new = np.ones(len(ts), dtype=np.bool_)
+    new[1:] = (
+        (np.diff(recv) != 0)
+        | (snapshot[1:] != snapshot[:-1])
+        | (~snapshot[1:] & (np.diff(ts) != 0))
+        | (np.diff(where) != 0)
+    )
+    first = np.flatnonzero(new)
+    message = np.cumsum(new) - 1
+    time, taken = ts[first].copy(), snapshot[first]
+    # a snapshot is as old as it says, and not younger than the change that follows it
+    time[taken] = np.maximum.reduceat(ts, first)[taken]
+    for m in np.flatnonzero(taken[:-1])[::-1].tolist():
+        time[m] = min(int(time[m]), int(time[m + 1]))
+    behind = np.maximum.accumulate(time)
+    time[taken] = behind[taken]
+    time = in_order(
+        time, row[first], how,
+        source=books[int(where[0])].source, field="timestamp", counts=out.counts, notes=out.notes,
+    )  # fmt: skip
+    out.counts["snapshots"] += int(taken.sum())
+    opening = message == 0
+    bids, asks = px[opening & (side > 0) & (qty > 0)], px[opening & (side < 0) & (qty > 0)]
+    if len(bids) == 0 or len(asks) == 0:
+        raise DataError(
+            "expected bids and asks in the first snapshot, was one side only",
+            source=books[int(where[0])].source, row=int(row[0]), field="side",
+        )  # fmt: skip
+    mid2 = int(bids.max() + asks.min())
+    near = np.abs(2 * px - mid2) <= band * mid2
+    out.counts["dropped_far_levels"] += int((~near).sum())
+    # rows of the opening snapshot are levels that are empty anyway; a further one starts with CLEAR
+    near &= ~(snapshot & (qty == 0))
+    level = np.flatnonzero(near)
+    clears = first[taken][1:]
+    index = np.concatenate([clears, level])
+    kind = np.concatenate(
+        [np.full(len(clears), int(EventKind.CLEAR)), np.full(len(level), int(EventKind.LEVEL))]
+    )
+    order = np.lexsort((kind == EventKind.LEVEL, index))
+    index, kind = index[order], kind[order]
+    cleared = kind == EventKind.CLEAR
+    of = message[index]
+    flags = np.where(taken[of], int(EventFlag.SNAPSHOT), 0)
+    flags[np.diff(of, append=-1) != 0] |= int(EventFlag.LAST)
+    events = build_events(
+        ts=time[of], kind=kind, side=np.where(cleared, NO_SIDE, side[index]), px=np.where(cleared, 0, px[index]),
+        qty=np.where(cleared, 0, qty[index]), flags=flags, source=books[int(where[0])].source,
+    )  # fmt: skip
+    bad = crossed_levels(events)
+    if len(bad):
+        at = index[np.flatnonzero(events["flags"] & EventFlag.LAST)[bad[0]]]
+        raise DataError(
+            f"expected the best bid below the best ask, was a crossed book after this message ({len(bad)} of them)",
+            source=books[int(where[at])].source, row=int(row[at]), field="price",
+        )  # fmt: skip
+    return events, recv[index], int(time[0])
+
+
+def _prints(trades: list[_Rows], first: int, counts: dict[str, int]) -> tuple[npt.NDArray[np.void], Ints]:
+    if not trades:
+        return np.zeros(0, EVENT), np.zeros(0, np.int64)
+    ts, recv, side, px, qty = (
+        np.concatenate([getattr(t, n) for t in trades]) for n in ("ts", "recv", "side", "px", "qty")
+    )
+    order = np.argsort(ts, kind="stable")
+    late = order[ts[order] >= first]
+    add_counts(counts, {"rows_trade": len(ts), "dropped_trade_before_snapshot": len(ts) - len(late)})
+    events = build_events(
+        ts=ts[late], kind=int(EventKind.TRADE), side=side[late], px=px[late], qty=qty[late],
+        flags=int(EventFlag.LAST),
+    )  # fmt: skip
+    return events, recv[late]
