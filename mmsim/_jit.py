@@ -42,6 +42,8 @@ from numba import njit, typeof  # noqa: E402  (the cache folder must be set firs
 from numba.core.cgutils import get_null_value  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 
+# Without the JIT a user's "compiled" function has no address; its key in here stands in for one.
+FUNCTIONS: dict[int, Callable[..., Any]] = {}
 NO_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 

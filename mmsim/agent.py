@@ -49,6 +49,12 @@ HEADER = 20
 B_PX, B_QTY, A_PX, A_QTY = (HEADER + i * MAX_DEPTH for i in range(4))
 OBS_SIZE = HEADER + 4 * MAX_DEPTH
 
+# Layout of the vector of desired quotes that kernels read: [n_bids, n_asks, post_only, take, decision latency ns,
+# wall clock ns], then (px, qty) of the bids and of the asks.
+MAX_LEVELS = 16  # quoted levels a side at most
+WANT_HEAD = 6
+WANT_SIZE = WANT_HEAD + 4 * MAX_LEVELS
+
 
 class Quotes(NamedTuple):
     """The *desired* state of our orders: what should rest in the market from now on.

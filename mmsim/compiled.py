@@ -14,14 +14,20 @@ import numpy as np
 import numpy.typing as npt
 from numba import carray, cfunc, njit
 
-from mmsim._jit import NO_JIT, inline_kernel
-from mmsim.agent import OBS_SIZE, Observation, Quotes, SessionContext, Strategy
+from mmsim._jit import FUNCTIONS, NO_JIT, inline_kernel
+from mmsim.agent import (
+    MAX_LEVELS,
+    OBS_SIZE,
+    WANT_HEAD,
+    WANT_SIZE,
+    Observation,
+    Quotes,
+    SessionContext,
+    Strategy,
+)
 from mmsim.errors import ConfigError
-from mmsim.sim.layout import MAX_LEVELS, WANT_HEAD
-from mmsim.sim.user_call import FUNCTIONS
 
 MEMORY = 64  # float64 cells that a compiled strategy keeps between decisions
-WANT_SIZE = WANT_HEAD + 4 * MAX_LEVELS
 Decide = Callable[
     [npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]], None
 ]
@@ -30,7 +36,7 @@ Decide = Callable[
 @inline_kernel
 def set_quotes(want: Any, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int) -> None:
     """Ask for one bid and one ask (ticks, lots); a quantity of 0 leaves that side out."""
-    at = 6
+    at = WANT_HEAD
     want[0] = 0
     want[1] = 0
     if bid_qty > 0:

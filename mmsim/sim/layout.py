@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmsim.agent import OBS_SIZE
+from mmsim.agent import OBS_SIZE, WANT_SIZE
 
 INF = 2**62
 MAX_OWN = 128  # own orders alive or on their way at one time
 N_RING = 4096  # messages on their way at one time
-MAX_LEVELS = 16  # quoted levels a side
-WANT_HEAD = 6  # header of the `want` vector, then (px, qty) pairs: bids, asks
 
 # ---- st: scalars ---------------------------------------------------------------------------------
 (
@@ -144,7 +142,7 @@ REQ_AT = OWN_AT + (MAX_OWN + 1) * N_OWN
 ACK_AT = REQ_AT + N_RING * N_REQ
 OBS_AT = ACK_AT + N_RING * N_ACK
 WANT_AT = OBS_AT + OBS_SIZE
-WIRE_AT = WANT_AT + WANT_HEAD + 4 * MAX_LEVELS  # the latency table runs to the end of `mem`
+WIRE_AT = WANT_AT + WANT_SIZE  # the latency table runs to the end of `mem`
 
 MAX_PX = 2**31 - 2
 

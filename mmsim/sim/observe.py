@@ -18,6 +18,7 @@ from mmsim.agent import (
     O_TIME_LEFT,
     O_TS,
     OBS_SIZE,
+    WANT_HEAD,
 )
 from mmsim.sim.ladder import copy_depth
 from mmsim.sim.layout import (
@@ -56,7 +57,6 @@ from mmsim.sim.layout import (
     W_PX,
     W_SIDE,
     W_STATE,
-    WANT_HEAD,
 )
 
 

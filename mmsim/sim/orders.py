@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmsim._jit import hot_kernel, inline_kernel, kernel
+from mmsim.agent import WANT_HEAD
 from mmsim.sim.ladder import available, best_available, in_view, ledger, level_qty
 from mmsim.sim.layout import (
     ACK_FILL,
@@ -91,7 +92,6 @@ from mmsim.sim.layout import (
     W_SEQ,
     W_SIDE,
     W_STATE,
-    WANT_HEAD,
 )
 from mmsim.sim.queue import book_fill, own_bounds, push_ack
 from mmsim.sim.wire import wire

@@ -11,7 +11,6 @@ from mmsim import _jit
 from mmsim.config import SimConfig
 from mmsim.errors import ConfigError
 from mmsim.sim import layout as L
-from mmsim.sim.user_call import FUNCTIONS
 
 _CODES = {
     "auto": L.Q_PROPORTIONAL,
@@ -59,7 +58,7 @@ def _compiled(spec: str) -> tuple[Any, int]:
             f"sim.queue_model {spec!r}: expected a function of (ahead, behind, gone), was {function!r}"
         )
     if _jit.NO_JIT:
-        FUNCTIONS[id(function)] = function
+        _jit.FUNCTIONS[id(function)] = function
         return function, id(function)
     try:
         made = cfunc("int64(int64, int64, int64)")(function)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim import _jit  # (a kernel file is one that imports from it: this is none, see `_jit`)
-from mmsim.agent import OBS_SIZE, Agent, Fill, Observation, Quotes, SessionContext
+from mmsim.agent import OBS_SIZE, WANT_HEAD, Agent, Fill, Observation, Quotes, SessionContext
 from mmsim.compiled import CompiledStrategy, quotes_in
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError, DataError, KernelError, Status
@@ -39,7 +39,7 @@ _BOOK = (
     L.S_CUR, L.S_LAST, L.S_BB, L.S_BA, L.S_NB, L.S_NA, L.S_NOW, L.S_KNOWN, L.S_MID2, L.S_LASTPX, L.S_LAST_BB,
     L.S_LAST_BA,
 )  # fmt: skip
-_PACK = [struct.Struct(f"{L.WANT_HEAD + 2 * n}q").pack_into for n in range(33)]  # by number of levels
+_PACK = [struct.Struct(f"{WANT_HEAD + 2 * n}q").pack_into for n in range(33)]  # by number of levels
 _COUNTERS = {
     "orders": L.C_ORDERS,
     "cancels": L.C_CANCELS,

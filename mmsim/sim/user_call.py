@@ -1,20 +1,17 @@
 """Call a user's compiled function by its address, so that kernels need not be compiled anew for each.
 
-Without the JIT the "address" is a key of `FUNCTIONS`, under which the Python function stands.
+Without the JIT the "address" is a key of `mmsim._jit.FUNCTIONS`, under which the Python function stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from mmsim._jit import NO_JIT, kernel
-
-FUNCTIONS: dict[int, Callable[..., Any]] = {}
+from mmsim._jit import FUNCTIONS, NO_JIT, kernel
 
 
 @intrinsic  # type: ignore[untyped-decorator]

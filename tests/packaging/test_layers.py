@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = {"errors", "types", "paths", "_jit", "config", "agent"}
-ENGINE = BASE | {"book", "sim"}
+ENGINE = BASE | {"book", "compiled", "sim"}
 
 # Module or package under mmsim/ -> what of mmsim it may import besides itself.
 LAYERS: dict[str, set[str]] = {
@@ -19,7 +19,10 @@ LAYERS: dict[str, set[str]] = {
     "agent": {"errors", "types"},
     "registry": {"agent", "errors"},
     "book": {"errors", "types", "_jit"},
-    "sim": BASE | {"book", "metrics"},  # the session returns metrics.episode.EpisodeResult
+    "compiled": {"errors", "agent", "_jit"},
+    # The session returns metrics.episode.EpisodeResult. A queue model that the configuration names is looked up
+    # in the registry or the calibration store, inside a function.
+    "sim": BASE | {"book", "metrics", "compiled", "registry", "calibration_store"},
     "flow": ENGINE | {"data"},  # a generated market is one more conversion; data finds it by string
     "features": {"errors", "types", "_jit", "agent"},
     "data": {"errors", "types", "config", "paths", "_jit", "book"},
