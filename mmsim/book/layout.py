@@ -127,8 +127,8 @@ STOPPED = 1 << 31  # added to the row in the hash table: the order is a waiting 
     NEXT_SELL,  # highest trigger of a waiting sell stop, NO_BID: none
     PENDING,  # first stop that was set off and has not run yet, 0: none; linked by `next`
     PENDING_TAIL,
-    HASH_AT,  # where the hash table starts: pairs (id or 0, row)
-    HASH_SHIFT,  # 32 - log2 of its slots
+    HASH_AT,  # where the hash table starts: slots of (tag << 32) + row, 0: empty
+    HASH_SHIFT,  # 31 - log2 of its slots
     SHELF_SIZE,
     SHELVED,  # three counters: prices in use on each shelf
     SHELVED_BUY,

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from mmsim._jit import kernel
 from mmsim.book import layout as L
 from mmsim.book.engine import execute
-from mmsim.book.shelves import slot_of
 from mmsim.errors import BookError
 
 MIN_LEVELS, MAX_LEVELS = 1 << 10, 1 << 16  # usable prices of the window (an explicit size may be less)
@@ -38,10 +37,10 @@ class Memory:
         w[L.FAR_LIMIT] = _CROWD
 
     def _allocate(self, n_orders: int, n_levels: int) -> None:
-        bits = max(4, (4 * n_orders).bit_length())  # at most half full, mostly a quarter
+        bits = max(4, (8 * n_orders - 1).bit_length())  # at most half full
         hash_at = L.N_STATE + 3 * n_orders
-        self.words = np.zeros(hash_at + (2 << bits), np.int64)
-        self.words[L.HASH_AT], self.words[L.HASH_SHIFT] = hash_at, 32 - bits
+        self.words = np.zeros(hash_at + (1 << bits), np.int64)
+        self.words[L.HASH_AT], self.words[L.HASH_SHIFT] = hash_at, 31 - bits
         self.words[L.SHELF_SIZE], self.words[L.WIDTH] = n_orders, n_levels
         self.orders = np.zeros(n_orders + 1, L.ORDER)
         self.extra = np.zeros(n_orders + 1, L.EXTRA)
@@ -139,10 +138,14 @@ class Memory:
 
 @kernel
 def rehash(old: Any, words: Any) -> None:
-    """Put the ids of the hash table in `old` into the empty one in `words`."""
+    """Put the slots of the hash table in `old` into the empty one in `words`."""
     at, shift = old[L.HASH_AT], old[L.HASH_SHIFT]
-    for i in range(at, at + (2 << (32 - shift)), 2):
-        if old[i] != 0:
-            pair = slot_of(words, old[i], words[L.HASH_AT], words[L.HASH_SHIFT])
-            words[pair] = old[i]
-            words[pair + 1] = old[i + 1]
+    new_at, new_shift = words[L.HASH_AT], words[L.HASH_SHIFT]
+    last = (1 << (31 - new_shift)) - 1
+    for i in range(at, at + (1 << (31 - shift))):
+        word = old[i]
+        if word != 0:
+            slot = word >> (32 + new_shift)
+            while words[new_at + slot] != 0:
+                slot = (slot + 1) & last
+            words[new_at + slot] = word

@@ -44,51 +44,57 @@ from mmsim.book.layout import (
 # Array indices are unsigned: numba adds a test for negative ones to the others.
 U = np.uint64
 _LOW = 0xFFFFFFFF
+# Constants that are passed on as arguments are NumPy integers: numba would compile the callee once more for
+# every plain one.
+DOWN, UP = np.int64(-1), np.int64(1)
+FAR_SHELF, _BUYS, _SELLS = np.int64(FAR), np.int64(BUY_STOPS), np.int64(SELL_STOPS)
+FIND, ADD = np.int64(0), np.int64(1)
+_TAG = 0x7FFFFFFF
+ROW = STOPPED - 1  # the row in a slot; the bit above it is STOPPED, the upper half the tag
 _MUL_LOW, _MUL_HIGH = 0x4F1BBCDD, 0x5851F42D  # 31 bits: products of 32-bit halves stay below 2**63
 
 
 @inline_kernel
-def home(oid: int, shift: int) -> int:
-    """Return the slot of the hash table at which the search for `oid` starts (Fibonacci hashing)."""
-    mixed = ((oid & _LOW) * _MUL_LOW) ^ (((oid >> 32) & _LOW) * _MUL_HIGH)
-    return (mixed & _LOW) >> shift
+def tag_of(oid: int) -> int:
+    """Return the 31 bits by which the hash table knows `oid`; their upper bits are its home slot."""
+    return (((oid & _LOW) * _MUL_LOW) ^ (((oid >> 32) & _LOW) * _MUL_HIGH)) & _TAG
 
 
 @inline_kernel
-def slot_of(words: Any, oid: int, at: int, shift: int) -> int:
-    """Return the index into `words` of the pair of `oid`, or of the empty pair where it would go."""
-    last = (1 << (32 - shift)) - 1
-    slot = home(oid, shift)
+def slot_of(words: Any, extra: Any, oid: int, at: int, shift: int) -> int:
+    """Return the index into `words` of the slot of `oid`, or of the empty one where it would go."""
+    last = (1 << (31 - shift)) - 1
+    tag = tag_of(oid)
+    slot = tag >> shift
     while True:
-        key = words[U(at + 2 * slot)]
-        if key == oid or key == 0:
-            return at + 2 * slot
+        word = words[U(at + slot)]
+        if word == 0 or ((word >> 32) == tag and extra[U(word & ROW)]["oid"] == oid):
+            return at + slot
         slot = (slot + 1) & last
 
 
 @inline_kernel
-def erase(words: Any, pair: int, at: int, shift: int) -> None:
-    """Empty the pair at index `pair`; move later ones of its run back, so that no tombstone is left."""
-    last = (1 << (32 - shift)) - 1
-    hole = (pair - at) >> 1
+def erase(words: Any, slot: int, at: int, shift: int) -> None:
+    """Empty the slot at index `slot`; move later ones of its run back, so that no tombstone is left."""
+    last = (1 << (31 - shift)) - 1
+    hole = slot - at
     slot = hole
     while True:
         slot = (slot + 1) & last
-        key = words[U(at + 2 * slot)]
-        if key == 0:
+        word = words[U(at + slot)]
+        if word == 0:
             break
-        if ((slot - home(key, shift)) & last) >= ((slot - hole) & last):
-            words[U(at + 2 * hole)] = key
-            words[U(at + 2 * hole + 1)] = words[U(at + 2 * slot + 1)]
+        if ((slot - (word >> (32 + shift))) & last) >= ((slot - hole) & last):
+            words[U(at + hole)] = word
             hole = slot
-    words[U(at + 2 * hole)] = 0
+    words[U(at + hole)] = 0
 
 
 @kernel
 def release(words: Any, orders: Any, extra: Any, row: int) -> None:
     """Forget the id of an order that has left its queue, and free its row."""
     at, shift = words[HASH_AT], words[HASH_SHIFT]
-    erase(words, slot_of(words, extra[U(row)]["oid"], at, shift), at, shift)
+    erase(words, slot_of(words, extra, extra[U(row)]["oid"], at, shift), at, shift)
     orders[U(row)]["qty"] = 0
     orders[U(row)]["next"] = words[FREE]
     words[FREE] = row
@@ -110,14 +116,14 @@ def shelf_index(words: Any, shelf: int, key: int) -> int:
 
 
 @kernel
-def shelf_level(words: Any, levels: Any, shelf: int, key: int, add: bool) -> int:
+def shelf_level(words: Any, levels: Any, shelf: int, key: int, add: int) -> int:
     """Return the level row of `key` on `shelf`, making one if `add`; 0 if there is none."""
     at = N_STATE + shelf * words[SHELF_SIZE]
     i = shelf_index(words, shelf, key)
     n = words[SHELVED + shelf]
     if i < n and (words[U(at + i)] >> 32) == key:
         return words[U(at + i)] & _LOW
-    if not add:
+    if add == 0:
         return np.int64(0)
     row = words[LEVEL_FREE]
     if row != 0:
@@ -150,20 +156,20 @@ def shelf_drop(words: Any, levels: Any, shelf: int, key: int) -> None:
 
 
 @kernel
-def far_level(words: Any, levels: Any, px: int, add: bool) -> int:
+def far_level(words: Any, levels: Any, px: int, add: int) -> int:
     """Return the level row of price `px` outside the window."""
-    if add and words[BEST_BID] == NO_BID and words[BEST_ASK] == NO_ASK:
+    if add != 0 and words[BEST_BID] == NO_BID and words[BEST_ASK] == NO_ASK:
         words[BASE] = px - words[WIDTH] // 2  # nothing rests: the window goes where it is wanted
         return px - words[BASE]
     words[FAR_USES] += 1
-    return shelf_level(words, levels, FAR, px, add)
+    return shelf_level(words, levels, FAR_SHELF, px, add)
 
 
 @kernel
 def beyond(words: Any, levels: Any, px: int, step: int) -> int:
     """Return the next price below (`step` -1) or above `px` that has orders; NO_BID or NO_ASK if none has."""
     at = N_STATE + FAR * words[SHELF_SIZE]
-    i = shelf_index(words, FAR, px if step < 0 else px + 1)
+    i = shelf_index(words, FAR_SHELF, px if step < 0 else px + 1)
     far = NO_BID if step < 0 else NO_ASK
     if step < 0 and i > 0:
         far = words[U(at + i - 1)] >> 32
@@ -202,22 +208,22 @@ def withdraw(words: Any, orders: Any, levels: Any, row: int) -> None:
     at = px - words[BASE]
     far = at < 1 or at > words[WIDTH]
     if far:
-        at = far_level(words, levels, px, False)
+        at = far_level(words, levels, px, FIND)
     detach(orders, levels, at, row)
     if levels[U(at)]["qty"] == 0:
         if far:
-            shelf_drop(words, levels, FAR, px)
+            shelf_drop(words, levels, FAR_SHELF, px)
         if px == words[BEST_BID]:
-            words[BEST_BID] = beyond(words, levels, px, -1)
+            words[BEST_BID] = beyond(words, levels, px, DOWN)
         elif px == words[BEST_ASK]:
-            words[BEST_ASK] = beyond(words, levels, px, 1)
+            words[BEST_ASK] = beyond(words, levels, px, UP)
 
 
 @kernel
 def park(words: Any, orders: Any, levels: Any, row: int, side: int, px: int, qty: int) -> None:
     """Let order `row` wait as a stop, triggered at `px`."""
-    shelf = BUY_STOPS if side > 0 else SELL_STOPS
-    at = shelf_level(words, levels, shelf, -px if side > 0 else px, True)
+    shelf = _BUYS if side > 0 else _SELLS
+    at = shelf_level(words, levels, shelf, -px if side > 0 else px, ADD)
     tail = np.int64(levels[U(at)]["tail"])
     orders[U(row)]["px"] = px
     orders[U(row)]["qty"] = qty
@@ -249,9 +255,9 @@ def unpark(words: Any, orders: Any, extra: Any, levels: Any, row: int) -> None:
     """Take waiting stop `row` off its shelf; its row and its id stay taken."""
     side = np.int64(extra[U(row)]["side"])
     px = np.int64(orders[U(row)]["px"])
-    shelf = BUY_STOPS if side > 0 else SELL_STOPS
+    shelf = _BUYS if side > 0 else _SELLS
     key = -px if side > 0 else px
-    at = shelf_level(words, levels, shelf, key, False)
+    at = shelf_level(words, levels, shelf, key, FIND)
     detach(orders, levels, at, row)
     if levels[U(at)]["qty"] == 0:
         shelf_drop(words, levels, shelf, key)
@@ -262,12 +268,12 @@ def unpark(words: Any, orders: Any, extra: Any, levels: Any, row: int) -> None:
 def set_off(words: Any, orders: Any, levels: Any, low: int, high: int) -> None:
     """Queue the stops that trades from `low` to `high` have triggered; `mmsim.book.reference` has the rule."""
     size = words[SHELF_SIZE]
-    for shelf in (BUY_STOPS, SELL_STOPS):
+    for shelf in (_BUYS, _SELLS):
         while words[SHELVED + shelf] > 0:
             key = words[U(N_STATE + shelf * size + words[SHELVED + shelf] - 1)] >> 32
-            if (-key > high) if shelf == BUY_STOPS else (key < low):
+            if (-key > high) if shelf == _BUYS else (key < low):
                 break
-            at = shelf_level(words, levels, shelf, key, False)
+            at = shelf_level(words, levels, shelf, key, FIND)
             head, tail = np.int64(levels[U(at)]["head"]), np.int64(levels[U(at)]["tail"])
             if words[PENDING] == 0:
                 words[PENDING] = head
@@ -287,7 +293,7 @@ def fillable(
     while (px <= limit) if side > 0 else (px >= limit):
         at = px - words[BASE]
         if at < 1 or at > words[WIDTH]:
-            at = shelf_level(words, levels, FAR, px, False)
+            at = shelf_level(words, levels, FAR_SHELF, px, FIND)
         hidden = np.int64(0)
         row = np.int64(levels[U(at)]["head"])
         while row != 0:
@@ -310,12 +316,11 @@ def fillable(
 @kernel
 def look(words: Any, orders: Any, extra: Any, levels: Any, oid: int) -> int:
     """Return the row of order `oid` (+ STOPPED), 0 if it is not in the book; ``words[AHEAD]``: lots before it."""
-    pair = slot_of(words, oid, words[HASH_AT], words[HASH_SHIFT])
-    if oid == 0 or words[pair] != oid:
+    found = words[slot_of(words, extra, oid, words[HASH_AT], words[HASH_SHIFT])] & _LOW
+    if found == 0:
         return np.int64(0)
-    found = words[pair + 1]
     ahead = np.int64(0)
-    row = np.int64(orders[U(found & ~STOPPED)]["prev"])
+    row = np.int64(orders[U(found & ROW)]["prev"])
     while row != 0:
         ahead += orders[U(row)]["qty"]
         row = np.int64(orders[U(row)]["prev"])
