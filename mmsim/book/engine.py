@@ -19,7 +19,7 @@ from mmsim.book.general import proceed
 from mmsim.book.shelves import DOWN, ROW, UP, U, beyond, erase, slot_of, tag_of
 
 _FOUND = ROW | L.STOPPED
-_HAND = np.int64(1)
+_HAND, _FIRST = np.int64(1), np.int64(0)
 
 
 @kernel
@@ -102,7 +102,7 @@ def execute(
                     or oid == 0
                     or left <= 0
                     or (side != 1 and side != -1)
-                    or (words[L.FREE] == 0 and words[L.TOP] == len(orders))
+                    or (words[L.FREE] == 0 and words[L.TOP] > words[L.SHELF_SIZE])
                     or (verb == L.LIMIT and (at < 1 or at > width))
                     or n == cap
                 )
@@ -228,3 +228,49 @@ def execute(
             return k
     words[L.BEST_BID], words[L.BEST_ASK], words[L.N_MATCHES] = bid, ask, n
     return k
+
+
+@kernel
+def execute_one(
+    words: Any, orders: Any, extra: Any, levels: Any, requests: Any, statuses: Any, matches: Any
+) -> int:
+    """Execute the first request; return ``words[RESTING]`` if that is all there is to say, else -1."""
+    words[L.N_MATCHES] = 0
+    execute(words, orders, extra, levels, requests, _FIRST, statuses, matches)
+    if words[L.WHY] == L.FINISHED and statuses[0] == L.DONE and words[L.N_MATCHES] == 0:
+        return words[L.RESTING]
+    return np.int64(-1)
+
+
+@kernel
+def execute_many(
+    words: Any,
+    orders: Any,
+    extra: Any,
+    levels: Any,
+    requests: Any,
+    book: int,
+    start: int,
+    statuses: Any,
+    matches: Any,
+    ends: Any,
+    n: int,
+) -> tuple[int, int, int]:
+    """Execute ``requests[b]`` on every book from `book` on, its first ones from `start`.
+
+    The arrays have one row a book; `matches` is shared, ``ends[b]`` is where those of book ``b`` end.
+    Returns the book and the request where it stopped and the rows of `matches` in use;
+    the book is ``len(words)`` if it came to the end, otherwise ``words[book, WHY]`` tells why it did not.
+    """
+    while book < len(words):
+        words[book, L.N_MATCHES] = n
+        start = execute(
+            words[book], orders[book], extra[book], levels[book], requests[book], start, statuses[book], matches
+        )
+        n = words[book, L.N_MATCHES]
+        if words[book, L.WHY] != L.FINISHED:
+            return book, start, n
+        ends[book] = n
+        start = np.int64(0)
+        book += 1
+    return book, start, n

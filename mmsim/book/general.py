@@ -276,7 +276,7 @@ def proceed(
             return True
         if words[L.N_MATCHES] == cap:
             return False
-        if not replaced and words[L.FREE] == 0 and words[L.TOP] == len(orders):
+        if not replaced and words[L.FREE] == 0 and words[L.TOP] > words[L.SHELF_SIZE]:
             words[L.WHY] = L.NO_ROWS
             return False
         if verb == L.LOAD:
@@ -404,7 +404,7 @@ def proceed(
                 if tip != 0:
                     shown = tip
             extra[U(row)]["reserve"] = left - shown
-            extra[U(row)]["display"] = min(display, left)
+            extra[U(row)]["display"] = display
             _rest(words, orders, levels, row, side, limit, shown)
         else:
             left = _NONE

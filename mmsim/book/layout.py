@@ -45,7 +45,7 @@ EXTRA = _rows(
 
 LEVEL = np.dtype(
     [
-        ("qty", "<i8"),  # lots shown in all: at most 2**26 orders of 2**31 lots
+        ("qty", "<i8"),  # lots shown in all: far below 2**63: at most 2**24 orders of 2**31
         ("head", "<u4"),  # oldest order, 0: none; of a free row: the next free one
         ("tail", "<u4"),  # youngest order, 0: none
     ]
@@ -100,7 +100,7 @@ BAD_VERB, BAD_PRICE, BAD_ORDER, BAD_QTY, BAD_SIDE, BAD_DISPLAY, BAD_FLAGS = -1, 
 MAX_QTY = 2**31 - 1  # lots of one order
 MAX_PX = 2**31 - 1  # ticks; the lowest price is -MAX_PX
 MAX_TIPS = 1000  # times an iceberg may show its display quantity: bounds what one request can do
-MAX_ROWS = 1 << 26  # orders in one book
+MAX_ROWS = 1 << 24  # orders in one book (2.5 GB)
 NO_BID, NO_ASK = -(1 << 62), 1 << 62  # best price of an empty side
 ANY_PX = 1 << 40  # limit of a market order (times its side)
 
@@ -129,12 +129,13 @@ STOPPED = 1 << 31  # added to the row in the hash table: the order is a waiting 
     PENDING_TAIL,
     HASH_AT,  # where the hash table starts: slots of (tag << 32) + row, 0: empty
     HASH_SHIFT,  # 31 - log2 of its slots
-    SHELF_SIZE,
+    SHELF_SIZE,  # entries a shelf has room for: as many as there may be orders
     SHELVED,  # three counters: prices in use on each shelf
     SHELVED_BUY,
     SHELVED_SELL,
     FAR_USES,  # touches of prices outside the window since it was placed
     FAR_LIMIT,
+    LEAST,  # usable prices of the window at first; never fewer
     WHY,
     AHEAD,  # what `look` found
     HAND,  # the order in hand when `matches` was full: 0 none, 1 the request's, 2 a stop's
@@ -148,6 +149,6 @@ STOPPED = 1 << 31  # added to the row in the hash table: the order is a waiting 
     HAND_OID,
     HAND_FIRST,  # price of its first trade
     N_STATE,
-) = range(37)
+) = range(38)
 
 FAR, BUY_STOPS, SELL_STOPS = 0, 1, 2  # the shelves, each sorted; an entry is (key << 32) + level row

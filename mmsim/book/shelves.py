@@ -25,7 +25,9 @@ from mmsim.book.layout import (
     HASH_SHIFT,
     LEVEL_FREE,
     LEVEL_TOP,
+    LIMIT,
     LIVE,
+    LOAD,
     N_STATE,
     NEXT_BUY,
     NEXT_SELL,
@@ -326,3 +328,41 @@ def look(words: Any, orders: Any, extra: Any, levels: Any, oid: int) -> int:
         row = np.int64(orders[U(row)]["prev"])
     words[AHEAD] = ahead
     return found
+
+
+@kernel
+def export(words: Any, orders: Any, extra: Any, levels: Any, out: Any) -> None:
+    """Write the book as the requests that make it: bids, asks (first to trade first), buy and sell stops."""
+    n = 0
+    for part in range(4):
+        side = 1 - 2 * (part & 1)
+        px = words[BEST_BID] if part == 0 else words[BEST_ASK]
+        waiting = words[SHELVED + BUY_STOPS] if part == 2 else words[SHELVED + SELL_STOPS]
+        while (waiting > 0) if part > 1 else (px != NO_BID and px != NO_ASK):
+            if part > 1:
+                waiting -= 1
+                shelf = _BUYS if part == 2 else _SELLS
+                at = words[U(N_STATE + shelf * words[SHELF_SIZE] + waiting)] & _LOW
+            else:
+                at = px - words[BASE]
+                if at < 1 or at > words[WIDTH]:
+                    at = shelf_level(words, levels, FAR_SHELF, px, FIND)
+                px = beyond(words, levels, px, DOWN if side > 0 else UP)
+            row = np.int64(levels[U(at)]["head"])
+            while row != 0:
+                out[n]["oid"] = extra[U(row)]["oid"]
+                out[n]["px"] = orders[U(row)]["px"]
+                out[n]["qty"] = orders[U(row)]["qty"]
+                out[n]["display"] = extra[U(row)]["display"]
+                out[n]["stop"] = extra[U(row)]["reserve"]
+                out[n]["owner"] = extra[U(row)]["owner"]
+                out[n]["flags"] = 0
+                out[n]["verb"] = LIMIT if extra[U(row)]["display"] == 0 else LOAD
+                out[n]["side"] = side
+                if part > 1:
+                    out[n]["px"] = extra[U(row)]["limit"]
+                    out[n]["stop"] = orders[U(row)]["px"]
+                    out[n]["flags"] = extra[U(row)]["flags"]
+                    out[n]["verb"] = extra[U(row)]["verb"]
+                row = np.int64(orders[U(row)]["next"])
+                n += 1
