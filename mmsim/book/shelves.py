@@ -261,7 +261,7 @@ def unpark(words: Any, orders: Any, extra: Any, levels: Any, row: int) -> None:
     key = -px if side > 0 else px
     at = shelf_level(words, levels, shelf, key, FIND)
     detach(orders, levels, at, row)
-    if levels[U(at)]["qty"] == 0:
+    if levels[U(at)]["head"] == 0:
         shelf_drop(words, levels, shelf, key)
         _aim(words)
 
