@@ -265,7 +265,14 @@ def execute_many(
     while book < len(words):
         words[book, L.N_MATCHES] = n
         start = execute(
-            words[book], orders[book], extra[book], levels[book], requests[book], start, statuses[book], matches
+            words[book],
+            orders[book],
+            extra[book],
+            levels[book],
+            requests[book],
+            start,
+            statuses[book],
+            matches,
         )
         n = words[book, L.N_MATCHES]
         if words[book, L.WHY] != L.FINISHED:

@@ -190,9 +190,7 @@ def _rest(words: Any, orders: Any, levels: Any, row: int, side: int, px: int, sh
 
 
 @kernel
-def _withdrawal(
-    words: Any, orders: Any, extra: Any, levels: Any, found: int, cancel: bool, by: int
-) -> int:
+def _withdrawal(words: Any, orders: Any, extra: Any, levels: Any, found: int, cancel: bool, by: int) -> int:
     # CANCEL and REDUCE of the order in row `found` (+ STOPPED); a status code.
     row = found & ROW
     if row == 0:
@@ -363,7 +361,12 @@ def proceed(
             if px > limit if side > 0 else px < limit:
                 break
             if words[L.N_MATCHES] + 2 > cap:
-                words[L.HAND], words[L.HAND_ROW], words[L.HAND_SIDE], words[L.HAND_LIMIT] = hand, row, side, limit
+                words[L.HAND], words[L.HAND_ROW], words[L.HAND_SIDE], words[L.HAND_LIMIT] = (
+                    hand,
+                    row,
+                    side,
+                    limit,
+                )
                 words[L.HAND_LEFT], words[L.HAND_DISPLAY], words[L.HAND_OWNER] = left, display, owner
                 words[L.HAND_FLAGS], words[L.HAND_OID], words[L.HAND_FIRST] = flags, oid, first
                 return False

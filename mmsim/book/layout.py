@@ -7,17 +7,7 @@ outside it. ``words`` are its scalars, three sorted shelves and the hash table o
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-
-
-def _rows(fields: list[tuple[str, str]], itemsize: int) -> np.dtype[Any]:
-    # packed fields, then padding without a name
-    names, formats = zip(*fields, strict=True)
-    sizes = np.cumsum([0, *(np.dtype(f).itemsize for f in formats)])
-    layout = {"names": list(names), "formats": list(formats), "offsets": sizes[:-1].tolist(), "itemsize": itemsize}
-    return np.dtype(layout)  # type: ignore[call-overload,no-any-return]
 
 
 ORDER = np.dtype(
@@ -29,7 +19,7 @@ ORDER = np.dtype(
     ]
 )
 
-EXTRA = _rows(
+EXTRA = np.dtype(
     [
         ("oid", "<i8"),
         ("reserve", "<i4"),  # hidden lots of an iceberg
@@ -37,10 +27,9 @@ EXTRA = _rows(
         ("limit", "<i4"),  # price of a stop-limit order, ticks
         ("owner", "<u2"),
         ("flags", "<u2"),  # of a stop: those of its request
-        ("verb", "u1"),  # of a stop: STOP or STOP_LIMIT
-        ("side", "i1"),  # of a stop
-    ],
-    itemsize=32,
+        ("verb", "<i4"),  # of a stop: STOP or STOP_LIMIT
+        ("side", "<i4"),  # of a stop
+    ]
 )
 
 LEVEL = np.dtype(
@@ -51,22 +40,21 @@ LEVEL = np.dtype(
     ]
 )
 
-REQUEST = _rows(
+REQUEST = np.dtype(
     [
         ("oid", "<i8"),  # the caller's number of the order, any but 0
         ("px", "<i4"),  # limit, ticks (LIMIT, REPLACE, STOP_LIMIT, LOAD)
         ("qty", "<i4"),  # lots, hidden ones included; of a REDUCE: by how many; not used by CANCEL
         ("display", "<i4"),  # lots an iceberg shows, 0: not an iceberg
         ("stop", "<i4"),  # trigger, ticks (STOP, STOP_LIMIT); of a LOAD: hidden lots on top of `qty`
+        ("flags", "<u4"),
         ("owner", "<u2"),  # 0: nobody, never a self-trade
-        ("flags", "<u2"),
         ("verb", "u1"),
         ("side", "i1"),  # +1 buy, -1 sell (of new orders)
-    ],
-    itemsize=32,
+    ]
 )
 
-MATCH = _rows(
+MATCH = np.dtype(
     [
         ("maker", "<i8"),  # the order that rested; of the other kinds see below
         ("taker", "<i8"),  # the order that arrived
@@ -74,10 +62,9 @@ MATCH = _rows(
         ("qty", "<i4"),  # lots
         ("maker_owner", "<u2"),
         ("taker_owner", "<u2"),
-        ("kind", "u1"),
-        ("side", "i1"),  # of the taker
-    ],
-    itemsize=32,
+        ("kind", "<u2"),
+        ("side", "<i2"),  # of the taker
+    ]
 )
 
 # MATCH.kind. REMOVED: self-trade prevention took `qty` lots of order `maker` (which may be the taker itself) out.

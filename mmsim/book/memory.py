@@ -105,9 +105,7 @@ class Memory:
         """Put the window where most of the levels around the market are, as wide as they are dense."""
         words, old = self.words, self.levels
         n_orders, least = int(words[L.SHELF_SIZE]), int(words[L.LEAST])
-        shelves = [
-            words[L.N_STATE + s * n_orders :][: int(words[L.SHELVED + s])].copy() for s in range(3)
-        ]
+        shelves = [words[L.N_STATE + s * n_orders :][: int(words[L.SHELVED + s])].copy() for s in range(3)]
         near = np.flatnonzero(old["qty"][1 : int(words[L.WIDTH]) + 1]) + 1
         rows = np.concatenate((near, shelves[L.FAR] & 0xFFFFFFFF))
         prices = np.concatenate((near + words[L.BASE], shelves[L.FAR] >> 32))

@@ -301,9 +301,7 @@ class ReferenceBook:
             tuple(e for e in log if isinstance(e, int)),
         )
 
-    def _tested(
-        self, side: int, px: int | None, qty: int, terms: _Terms
-    ) -> tuple[str, int | None]:
+    def _tested(self, side: int, px: int | None, qty: int, terms: _Terms) -> tuple[str, int | None]:
         # why an order is refused ("": it is not), and its price, which may slide
         if terms.kind == "fok":
             # would it trade wholly? try, in another world

@@ -97,7 +97,9 @@ def checked_kind(post_only: bool, slide: bool, ioc: bool, fok: bool) -> None:
             "expected at most one of post_only, slide, ioc and fok, was "
             + " and ".join(
                 name
-                for name, on in zip(("post_only", "slide", "ioc", "fok"), (post_only, slide, ioc, fok), strict=True)
+                for name, on in zip(
+                    ("post_only", "slide", "ioc", "fok"), (post_only, slide, ioc, fok), strict=True
+                )
                 if on
             )
         )
@@ -136,7 +138,9 @@ def checked_id(order_id: Any) -> int:
 def checked_stp(stp: Any) -> str:
     """Return `stp` if it names a mode of self-trade prevention."""
     if stp not in STP_MODES:
-        raise BookError(f"expected stp {', '.join(STP_MODES)}, was {stp!r}{did_you_mean(str(stp), STP_MODES)}")
+        raise BookError(
+            f"expected stp {', '.join(STP_MODES)}, was {stp!r}{did_you_mean(str(stp), STP_MODES)}"
+        )
     return str(stp)
 
 

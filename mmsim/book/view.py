@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from mmsim._jit import entry_point
 from mmsim.book import layout as L
 from mmsim.book.engine import execute_one
 from mmsim.book.memory import Memory
+from mmsim.book.reader import BookReader, Snapshot, unknown
 from mmsim.book.report import (
     STP_MODES,
     Match,
@@ -30,30 +31,13 @@ from mmsim.book.report import (
     checked_side,
     checked_stp,
 )
-from mmsim.book.shelves import look
 from mmsim.errors import BookError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _STP = {mode: i * L.STP_RESTING for i, mode in enumerate(STP_MODES)}
 _REASONS = {L.POST_ONLY_REJECT: "post_only", L.FOK_KILLED: "fok", L.SELF_TRADE: "self_trade"}
-_pack = struct.Struct("<qiiiiHHBb").pack_into  # L.REQUEST without its padding
+_pack = struct.Struct("<qiiiiIHBb").pack_into  # a row of L.REQUEST
 _MATCHES = 256  # rows of the report of one call; a longer one is collected in parts
 _new: Any = tuple.__new__  # a NamedTuple's own constructor takes twice as long
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A whole book at rest, as the requests that make it: what `OrderBook.restore` takes.
-
-    ``orders`` is a REQUEST array (bids, asks, buy stops, sell stops, each in the order in which they
-    trade or are set off), ``last_px`` the last traded price in ticks, ``next_id`` the next id of the book's own.
-    """
-
-    orders: npt.NDArray[np.void]
-    last_px: int | None
-    next_id: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +65,7 @@ class MatchResult:
         return self.book.orders(side)
 
 
-class OrderBook:
+class OrderBook(BookReader):
     """A limit order book with price-time priority.
 
     Prices are ticks, quantities lots. Ids are the caller's own (any 64-bit integer but 0), or counted
@@ -112,8 +96,7 @@ class OrderBook:
 
     def __init__(self, *, stp: str = "off", n_levels: int = 1024, n_orders: int = 256) -> None:
         self._flags = _STP[checked_stp(stp)]
-        self._memory = Memory(n_orders, n_levels)
-        self._next_id = 1
+        super().__init__(Memory(n_orders, n_levels))
         self._request = np.zeros(1, L.REQUEST)
         self._bytes = memoryview(self._request.view(np.uint8))
         self._statuses = np.zeros(1, np.int8)
@@ -175,7 +158,7 @@ class OrderBook:
             flags |= _kind(post_only, slide, ioc, fok)
         oid = self._next_id if order_id is None else order_id
         try:
-            _pack(self._bytes, 0, oid, px, qty, display, 0, owner, flags, L.LIMIT, side)
+            _pack(self._bytes, 0, oid, px, qty, display, 0, flags, owner, L.LIMIT, side)
             m = self._memory
             resting = self._run(
                 m.words, m.orders, m.extra, m.levels, self._request, self._statuses, self._matches
@@ -254,13 +237,13 @@ class OrderBook:
         try:
             _pack(self._bytes, 0, order_id, 0, 0, 0, 0, 0, 0, L.CANCEL, 0)
         except struct.error:
-            raise _unknown(order_id) from None
+            raise unknown(order_id) from None
         m = self._memory
         had: int = self._run(
             m.words, m.orders, m.extra, m.levels, self._request, self._statuses, self._matches
         )
         if had < 0 and self._collect()[0] != L.DONE:
-            raise _unknown(order_id)
+            raise unknown(order_id)
         return had if had >= 0 else int(m.words[L.RESTING])
 
     def reduce(self, order_id: int, by: int) -> int:
@@ -298,7 +281,7 @@ class OrderBook:
         except (struct.error, _WrongError):
             order = self._found(order_id)
             if isinstance(order, Waiting):
-                raise _unknown(order_id) from None
+                raise unknown(order_id) from None
             px, qty = checked_px(px), checked_qty(qty)
             raise BookError(f"expected fewer lots of an iceberg that shows so few, was {qty}") from None
 
@@ -334,88 +317,6 @@ class OrderBook:
             why = int(self._memory.words[L.WHY])
         return MatchResult(done[0] if len(done) == 1 else np.concatenate(done), statuses, self)
 
-    # -- views -------------------------------------------------------------------------------------------
-
-    @property
-    def last_px(self) -> int | None:
-        """Price of the last trade in ticks, None if there was none."""
-        last = int(self._memory.words[L.LAST])
-        return None if last == L.NO_BID else last
-
-    def best(self, side: int) -> tuple[int, int] | None:
-        """Return price and total quantity shown of the best level, None if the side is empty."""
-        words = self._memory.words
-        px = int(words[L.BEST_BID if checked_side(side) > 0 else L.BEST_ASK])
-        if abs(px) == L.NO_ASK:
-            return None
-        at = px - int(words[L.BASE])
-        if not 1 <= at <= words[L.WIDTH]:
-            return self.depth(side, 1)[0]
-        return px, int(self._memory.levels["qty"][at])
-
-    def depth(self, side: int, n: int | None = None) -> list[tuple[int, int]]:
-        """Return ``(px, qty)`` of the `n` best levels (default all), best first; hidden lots do not count."""
-        prices, lots = self._memory.depth(checked_side(side))
-        return list(zip(prices[:n].tolist(), lots[:n].tolist(), strict=True))
-
-    def orders(self, side: int) -> Iterator[Resting]:
-        """Yield the resting orders of one side, first to trade first."""
-        checked_side(side)
-        for oid, px, qty, _, hidden, owner, _, verb, of in self._memory.requests().tolist():
-            if of == side and verb in (L.LIMIT, L.LOAD):
-                yield Resting(oid, side, px, qty, hidden, owner)
-
-    def stops(self, side: int) -> Iterator[Waiting]:
-        """Yield the waiting stops of one side, first to be set off first."""
-        checked_side(side)
-        for oid, px, qty, _, trigger, owner, _, verb, of in self._memory.requests().tolist():
-            if of == side and verb in (L.STOP, L.STOP_LIMIT):
-                yield Waiting(oid, side, trigger, px if verb == L.STOP_LIMIT else None, qty, owner)
-
-    def queue_ahead(self, order_id: int) -> int:
-        """Return the lots shown that trade before the order at its price."""
-        if self._row(order_id) & L.STOPPED or order_id not in self:
-            raise _unknown(order_id)
-        return int(self._memory.words[L.AHEAD])
-
-    def to_pandas(self, what: str = "levels") -> pd.DataFrame:
-        """Return a table of the book.
-
-        Parameters
-        ----------
-        what : str
-            ``"levels"``: one row a price (side, px, qty shown, orders), bids then asks, best first.
-            ``"orders"``: one row an order, in the order in which they trade, stops last, with all they have.
-        """
-        import pandas as pd
-
-        if what not in ("levels", "orders"):
-            raise BookError(f"expected 'levels' or 'orders', was {what!r}")
-        rows = self._memory.requests()
-        stop = np.isin(rows["verb"], (L.STOP, L.STOP_LIMIT))
-        table = pd.DataFrame(
-            {
-                "order_id": rows["oid"],
-                "side": rows["side"].astype(np.int64),
-                "px": rows["px"],
-                "qty": rows["qty"],
-                "hidden": np.where(stop, 0, rows["stop"]),
-                "owner": rows["owner"],
-                "trigger": pd.array(np.where(stop, rows["stop"], 0), dtype="Int64"),
-            }
-        )
-        table.loc[~stop, "trigger"] = pd.NA
-        if what == "orders":
-            table["px"] = table["px"].astype("Int64")
-            table.loc[rows["verb"] == L.STOP, "px"] = pd.NA
-            return table
-        groups = table[~stop].groupby(["side", "px"], sort=False)
-        return groups.agg(qty=("qty", "sum"), orders=("qty", "size")).reset_index()
-
-    def snapshot(self) -> Snapshot:
-        """Return the whole book, waiting stops and hidden lots included."""
-        return Snapshot(self._memory.requests(), self.last_px, self._next_id)
-
     def restore(self, snapshot: Snapshot) -> None:
         """Become the book of `snapshot`; nothing changes if that is no book.
 
@@ -436,19 +337,6 @@ class OrderBook:
         self._next_id = checked_id(snapshot.next_id)
         self._memory = memory
 
-    def __iter__(self) -> Iterator[Resting]:
-        yield from self.orders(1)
-        yield from self.orders(-1)
-
-    def __len__(self) -> int:
-        return int(self._memory.words[L.LIVE])
-
-    def __contains__(self, order_id: object) -> bool:
-        return self._row(order_id) != 0
-
-    def __repr__(self) -> str:
-        return f"OrderBook(bid={self.best(1)}, ask={self.best(-1)}, orders={len(self)})"
-
     # -- how ---------------------------------------------------------------------------------------------
 
     def _send(
@@ -464,7 +352,7 @@ class OrderBook:
         order_id: int | None,
     ) -> Report:
         oid = self._next_id if order_id is None else order_id
-        _pack(self._bytes, 0, oid, px, qty, display, stop, owner, flags, verb, side)
+        _pack(self._bytes, 0, oid, px, qty, display, stop, flags, owner, verb, side)
         m = self._memory
         resting = self._run(
             m.words, m.orders, m.extra, m.levels, self._request, self._statuses, self._matches
@@ -517,29 +405,6 @@ class OrderBook:
             else:
                 return int(self._statuses[0]), events
 
-    def _row(self, order_id: Any) -> int:
-        # its row (+ STOPPED), 0 if it is not in the book
-        try:
-            oid = checked_id(order_id)
-        except BookError:
-            return 0
-        m = self._memory
-        return int(look(m.words, m.orders, m.extra, m.levels, np.int64(oid)))
-
-    def _found(self, order_id: Any) -> Resting | Waiting:
-        row = self._row(order_id)
-        if row == 0:
-            raise _unknown(order_id)
-        found = next(r for r in self._memory.requests().tolist() if r[0] == order_id)
-        oid, px, qty, _, stop, owner, _, _, side = found
-        if row & L.STOPPED:
-            return Waiting(oid, side, stop, px, qty, owner)
-        return Resting(oid, side, px, qty, stop, owner)
-
-    def _had(self, order_id: Any) -> int:
-        order = self._found(order_id)
-        return order.qty + (order.hidden if isinstance(order, Resting) else 0)
-
 
 def match(requests: npt.NDArray[np.void], *, buffer: int | None = None) -> MatchResult:
     """Execute an array of requests on an empty book; see `OrderBook.apply`."""
@@ -563,10 +428,6 @@ class _WrongError(Exception):
 def _kind(post_only: bool, slide: bool, ioc: bool, fok: bool) -> int:
     checked_kind(post_only, slide, ioc, fok)
     return L.POST_ONLY if post_only else L.SLIDE if slide else L.IOC if ioc else L.FOK
-
-
-def _unknown(order_id: Any) -> BookError:
-    return BookError(f"expected the id of a resting order, was {order_id!r}")
 
 
 def _explained(error: Exception, owner: Any, order_id: Any) -> BookError:

@@ -90,20 +90,33 @@ class BookMachine(RuleBasedStateMachine):
 
     @rule(target=ids, side=SIDES, qty=st.integers(1, 15), owner=OWNERS, stp=STP, fok=st.booleans())
     def market(self, side, qty, owner, stp, fok):
-        return self.both("market", side, qty, **options("fok" if fok else None, owner=owner, stp=stp)).order_id
+        return self.both(
+            "market", side, qty, **options("fok" if fok else None, owner=owner, stp=stp)
+        ).order_id
 
     @rule(target=ids, side=SIDES, trigger=NEAR, qty=LOTS, owner=OWNERS, stp=STP, fok=st.booleans())
     def stop(self, side, trigger, qty, owner, stp, fok):
         kind = "fok" if fok else None
         return self.both("stop", side, trigger, qty, **options(kind, owner=owner, stp=stp)).order_id
 
-    @rule(target=ids, side=SIDES, trigger=NEAR, px=PRICES, qty=LOTS, kind=KINDS, display=st.integers(0, 2), owner=OWNERS)
+    @rule(
+        target=ids,
+        side=SIDES,
+        trigger=NEAR,
+        px=PRICES,
+        qty=LOTS,
+        kind=KINDS,
+        display=st.integers(0, 2),
+        owner=OWNERS,
+    )
     def stop_limit(self, side, trigger, px, qty, kind, display, owner):
         display = 0 if kind in ("ioc", "fok") else min(display, qty)
         more = options(kind, display=display, owner=owner)
         return self.both("stop", side, trigger, qty, px=px, **more).order_id
 
-    @rule(target=ids, order_id=st.sampled_from([3, 7, -5, 2**63 - 1, -(2**63)]), side=SIDES, px=NEAR, qty=LOTS)
+    @rule(
+        target=ids, order_id=st.sampled_from([3, 7, -5, 2**63 - 1, -(2**63)]), side=SIDES, px=NEAR, qty=LOTS
+    )
     def submit_under_an_id_of_ones_own(self, order_id, side, px, qty):
         self.both("submit", side, px, qty, order_id=order_id)  # both refuse it while it is in use
         return order_id
@@ -148,7 +161,9 @@ class BookMachine(RuleBasedStateMachine):
 
 
 def everything(book):
-    return [o for side in (1, -1) for o in book.orders(side)] + [s for side in (1, -1) for s in book.stops(side)]
+    return [o for side in (1, -1) for o in book.orders(side)] + [
+        s for side in (1, -1) for s in book.stops(side)
+    ]
 
 
 def lots(order) -> int:
