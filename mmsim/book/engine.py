@@ -20,6 +20,7 @@ from mmsim.book.shelves import DOWN, ROW, UP, U, beyond, erase, slot_of, tag_of
 
 _FOUND = ROW | L.STOPPED
 _HAND, _FIRST = np.int64(1), np.int64(0)
+UNTOLD = np.int64(-(1 << 63))
 
 
 @kernel
@@ -234,12 +235,20 @@ def execute(
 def execute_one(
     words: Any, orders: Any, extra: Any, levels: Any, requests: Any, statuses: Any, matches: Any
 ) -> int:
-    """Execute the first request; return ``words[RESTING]`` if that is all there is to say, else -1."""
+    """Execute the first request; return in one number what there is to say about it.
+
+    ``words[RESTING]`` if it was done without an event; ``-1 - n - (RESTING << 32)`` if it was done with `n`
+    trades and nothing else; UNTOLD otherwise.
+    """
     words[L.N_MATCHES] = 0
     execute(words, orders, extra, levels, requests, _FIRST, statuses, matches)
-    if words[L.WHY] == L.FINISHED and statuses[0] == L.DONE and words[L.N_MATCHES] == 0:
-        return words[L.RESTING]
-    return np.int64(-1)
+    n = words[L.N_MATCHES]
+    if words[L.WHY] != L.FINISHED or statuses[0] != L.DONE:
+        return UNTOLD
+    for i in range(n):
+        if matches[i]["kind"] != L.TRADE:
+            return UNTOLD
+    return words[L.RESTING] if n == 0 else -1 - n - (words[L.RESTING] << 32)
 
 
 @kernel

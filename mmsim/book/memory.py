@@ -32,10 +32,12 @@ class Memory:
     orders: npt.NDArray[np.void]
     extra: npt.NDArray[np.void]
     levels: npt.NDArray[np.void]
+    where: npt.NDArray[np.int64]  # address and length of each, and of three more: `mmsim.book.entry`
 
     def __init__(self, n_orders: int, n_levels: int) -> None:
         if n_levels < 1 or n_orders < 1:
             raise BookError(f"expected room for at least one level and order, was {n_levels}, {n_orders}")
+        self.where = np.zeros(14, np.int64)
         self._allocate(n_orders, n_levels)
         w = self.words
         w[L.BEST_BID], w[L.BEST_ASK], w[L.LAST] = L.NO_BID, L.NO_ASK, L.NO_BID
@@ -48,6 +50,7 @@ class Memory:
         """Return the memory of a book whose arrays are there already."""
         memory = cls.__new__(cls)
         memory.words, memory.orders, memory.extra, memory.levels = words, orders, extra, levels
+        memory.where = np.zeros(14, np.int64)
         return memory
 
     def _allocate(self, n_orders: int, n_levels: int) -> None:
@@ -59,6 +62,11 @@ class Memory:
         self.orders = np.zeros(n_orders + 1, L.ORDER)
         self.extra = np.zeros(n_orders + 1, L.EXTRA)
         self.levels = _window(n_levels, n_orders)
+        self._locate()
+
+    def _locate(self) -> None:
+        for i, array in enumerate((self.words, self.orders, self.extra, self.levels)):
+            self.where[2 * i : 2 * i + 2] = array.ctypes.data, len(array)
 
     def run(self, requests: Any, start: int, statuses: Any, matches: Any) -> int:
         """Execute requests until they are done or `matches` is full; return how far it came."""
@@ -136,6 +144,7 @@ class Memory:
         words[L.FAR_USES] = 0
         words[L.FAR_LIMIT] = max(_CROWD, width // 4, len(order))  # what a placement costs, in the long run
         self.levels = levels
+        self._locate()
 
     def requests(self) -> npt.NDArray[np.void]:
         """Return the book as the requests that make it; see `mmsim.book.shelves.export`."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import entry_point
 from mmsim.book import layout as L
-from mmsim.book.engine import execute_one
+from mmsim.book.engine import UNTOLD
+from mmsim.book.entry import single_call
 from mmsim.book.memory import Memory
 from mmsim.book.reader import BookReader, Snapshot, unknown
 from mmsim.book.report import (
@@ -36,6 +36,8 @@ from mmsim.errors import BookError
 _STP = {mode: i * L.STP_RESTING for i, mode in enumerate(STP_MODES)}
 _REASONS = {L.POST_ONLY_REJECT: "post_only", L.FOK_KILLED: "fok", L.SELF_TRADE: "self_trade"}
 _pack = struct.Struct("<qiiiiIHBb").pack_into  # a row of L.REQUEST
+_unpack = struct.Struct("<qqiiHH4x").iter_unpack  # the columns of L.MATCH that a Match has
+_UNTOLD = int(UNTOLD)
 _MATCHES = 256  # rows of the report of one call; a longer one is collected in parts
 _new: Any = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 
@@ -95,16 +97,15 @@ class OrderBook(BookReader):
     """
 
     def __init__(self, *, stp: str = "off", n_levels: int = 1024, n_orders: int = 256) -> None:
-        self._flags = _STP[checked_stp(stp)]
+        self._stp = checked_stp(stp)
+        self._flags = _STP[stp]
         super().__init__(Memory(n_orders, n_levels))
         self._request = np.zeros(1, L.REQUEST)
         self._bytes = memoryview(self._request.view(np.uint8))
         self._statuses = np.zeros(1, np.int8)
         self._matches = np.zeros(_MATCHES, L.MATCH)
-        m = self._memory
-        self._run = entry_point(
-            execute_one, m.words, m.orders, m.extra, m.levels, self._request, self._statuses, self._matches
-        )
+        self._rows = memoryview(self._matches.view(np.uint8))
+        self._run = single_call(self._memory, self._request, self._statuses, self._matches)
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -159,15 +160,12 @@ class OrderBook(BookReader):
         oid = self._next_id if order_id is None else order_id
         try:
             _pack(self._bytes, 0, oid, px, qty, display, 0, flags, owner, L.LIMIT, side)
-            m = self._memory
-            resting = self._run(
-                m.words, m.orders, m.extra, m.levels, self._request, self._statuses, self._matches
-            )
+            resting = self._run(self._memory.where)
             if resting >= 0:
                 if order_id is None:
                     self._next_id = oid + 1
                 return _new(Report, (oid, True, (), resting, "", (), ()))  # type: ignore[no-any-return]
-            return self._answer(order_id)
+            return self._answer(order_id, resting)
         except (struct.error, _WrongError) as error:
             checked_side(side)
             checked_px(px)
@@ -238,13 +236,10 @@ class OrderBook(BookReader):
             _pack(self._bytes, 0, order_id, 0, 0, 0, 0, 0, 0, L.CANCEL, 0)
         except struct.error:
             raise unknown(order_id) from None
-        m = self._memory
-        had: int = self._run(
-            m.words, m.orders, m.extra, m.levels, self._request, self._statuses, self._matches
-        )
+        had = self._run(self._memory.where)
         if had < 0 and self._collect()[0] != L.DONE:
             raise unknown(order_id)
-        return had if had >= 0 else int(m.words[L.RESTING])
+        return had if had >= 0 else int(self._memory.words[L.RESTING])
 
     def reduce(self, order_id: int, by: int) -> int:
         """Shrink an order in its place, hidden lots first; return what is left (0: it is gone)."""
@@ -336,6 +331,11 @@ class OrderBook(BookReader):
             memory.words[L.LAST] = checked_px(snapshot.last_px)
         self._next_id = checked_id(snapshot.next_id)
         self._memory = memory
+        self._run = single_call(memory, self._request, self._statuses, self._matches)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # copies and pickles are made from a snapshot: the arrays must not be shared, nor their addresses
+        return _rebuilt, (self._stp, self.snapshot())
 
     # -- how ---------------------------------------------------------------------------------------------
 
@@ -353,18 +353,23 @@ class OrderBook(BookReader):
     ) -> Report:
         oid = self._next_id if order_id is None else order_id
         _pack(self._bytes, 0, oid, px, qty, display, stop, flags, owner, verb, side)
-        m = self._memory
-        resting = self._run(
-            m.words, m.orders, m.extra, m.levels, self._request, self._statuses, self._matches
-        )
+        resting = self._run(self._memory.where)
         if resting < 0:
-            return self._answer(order_id)
+            return self._answer(order_id, resting)
         if order_id is None:
             self._next_id = oid + 1
         return _new(Report, (oid, True, (), resting, "", (), ()))  # type: ignore[no-any-return]
 
-    def _answer(self, order_id: int | None) -> Report:
+    def _answer(self, order_id: int | None, told: int) -> Report:
         # the request has run, and there is more to say than how much of it rests
+        if told != _UNTOLD:
+            told = -1 - told
+            n, resting = told & 0xFFFFFFFF, told >> 32
+            if order_id is None:
+                order_id = self._next_id
+                self._next_id += 1
+            matches = tuple([_new(Match, row) for row in _unpack(self._rows[: 32 * n])])
+            return _new(Report, (order_id, True, matches, resting, "", (), ()))  # type: ignore[no-any-return]
         status, events = self._collect()
         while status == L.BAD_ORDER and order_id is None:  # one of the caller's own ids is in the way
             self._next_id += 1
@@ -377,9 +382,6 @@ class OrderBook(BookReader):
         if order_id is None:
             order_id = self._next_id
             self._next_id += 1
-        if status == L.DONE and all(e[6] == L.TRADE for e in events):
-            matches = tuple([_new(Match, e[:6]) for e in events])
-            return Report(order_id, True, matches, int(self._memory.words[L.RESTING]))
         return Report(
             order_id,
             status not in (L.POST_ONLY_REJECT, L.FOK_KILLED),
@@ -404,6 +406,12 @@ class OrderBook(BookReader):
                 m.run(self._request, 0, self._statuses, self._matches)
             else:
                 return int(self._statuses[0]), events
+
+
+def _rebuilt(stp: str, snapshot: Snapshot) -> OrderBook:
+    book = OrderBook(stp=stp)
+    book.restore(snapshot)
+    return book
 
 
 def match(requests: npt.NDArray[np.void], *, buffer: int | None = None) -> MatchResult:
