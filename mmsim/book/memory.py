@@ -125,7 +125,7 @@ class Memory:
             if wider > max(_DENSE, least) and inside * _SPARSE < wider:
                 break
             width, wider = wider, 2 * wider
-        base = middle - width // 2
+        base = middle - 1 - width // 2
         levels = _window(width, n_orders)
         at = prices - base
         inside_now = (at >= 1) & (at <= width)

@@ -161,7 +161,7 @@ def shelf_drop(words: Any, levels: Any, shelf: int, key: int) -> None:
 def far_level(words: Any, levels: Any, px: int, add: int) -> int:
     """Return the level row of price `px` outside the window."""
     if add != 0 and words[BEST_BID] == NO_BID and words[BEST_ASK] == NO_ASK:
-        words[BASE] = px - words[WIDTH] // 2  # nothing rests: the window goes where it is wanted
+        words[BASE] = px - 1 - words[WIDTH] // 2  # nothing rests: the window goes where it is wanted
         return px - words[BASE]
     words[FAR_USES] += 1
     return shelf_level(words, levels, FAR_SHELF, px, add)

@@ -180,7 +180,7 @@ TestBook.settings = settings(
 
 
 def test_every_public_verb_has_a_rule() -> None:
-    verbs = {n for n in vars(OrderBook) if not n.startswith("_")}
+    verbs = {n for n in dir(OrderBook) if not n.startswith("_")}
     compared = {"submit", "market", "stop", "cancel", "reduce", "replace"}
     read = {"best", "depth", "orders", "stops", "queue_ahead", "last_px"}
     alone = {"apply", "snapshot", "restore", "to_pandas"}  # the first: test_book_kernels
