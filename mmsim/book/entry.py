@@ -22,7 +22,7 @@ from mmsim.book.memory import Memory
 _WORD, _STATUS = np.int64, np.int8
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _pointer(_context: Any, address: Any) -> Any:  # pragma: no cover (compiled code only)
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(signature.return_type))

@@ -183,7 +183,7 @@ def cancel(orders: Any, levels: Any, state: Any, row: int) -> None:
 
 
 @kernel
-def reduce(orders: Any, levels: Any, state: Any, row: int, by: int) -> None:
+def reduce(orders: Any, levels: Any, state: Any, row: int, by: int) -> None:  # noqa: ARG001 (as `cancel`)
     """Shrink order `row` by `by` lots, fewer than it has, in its place in the queue."""
     orders[row]["qty"] -= by
     levels[orders[row]["px"]]["qty"] -= by

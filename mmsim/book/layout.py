@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-
 ORDER = np.dtype(
     [
         ("px", "<i4"),  # ticks; of a waiting stop: its trigger

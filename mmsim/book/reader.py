@@ -141,11 +141,11 @@ class BookReader:
     def _row(self, order_id: Any) -> int:
         # its row (+ STOPPED), 0 if it is not in the book
         try:
-            oid = checked_id(order_id)
+            oid: Any = np.int64(checked_id(order_id))
         except BookError:
             return 0
         m = self._memory
-        return int(look(m.words, m.orders, m.extra, m.levels, np.int64(oid)))
+        return int(look(m.words, m.orders, m.extra, oid))
 
     def _found(self, order_id: Any) -> Resting | Waiting:
         row = self._row(order_id)
@@ -163,4 +163,5 @@ class BookReader:
 
 
 def unknown(order_id: Any) -> BookError:
+    """Return the error of a request for an order that is not there."""
     return BookError(f"expected the id of a resting order, was {order_id!r}")

@@ -161,19 +161,17 @@ class ReferenceBook:
 
     def reduce(self, order_id: int, by: int) -> int:
         """Shrink an order in its place, hidden lots first; return what is left (0: it is gone)."""
-        stop = self._find_stop(order_id)
-        side, px, order = (0, 0, None) if stop is not None else self._find(order_id)
+        order: _Order | _Stop = self._find_stop(order_id) or self._find(order_id)[2]
         by = checked_qty(by)
-        had = stop.qty if stop is not None else order.shown + order.hidden  # type: ignore[union-attr]
+        had = order.qty if isinstance(order, _Stop) else order.shown + order.hidden
         if by > had:
             raise BookError(f"expected at most the {had} lots that order {order_id} has, was {by}")
         if by == had:
             self.cancel(order_id)
-        elif stop is not None:
-            stop.qty -= by
-            stop.terms = stop.terms._replace(display=min(stop.terms.display, stop.qty))
+        elif isinstance(order, _Stop):
+            order.qty -= by
+            order.terms = order.terms._replace(display=min(order.terms.display, order.qty))
         else:
-            assert order is not None
             self._shrink(order, by)
         return had - by
 

@@ -316,7 +316,7 @@ def fillable(
 
 
 @kernel
-def look(words: Any, orders: Any, extra: Any, levels: Any, oid: int) -> int:
+def look(words: Any, orders: Any, extra: Any, oid: int) -> int:
     """Return the row of order `oid` (+ STOPPED), 0 if it is not in the book; ``words[AHEAD]``: lots before it."""
     found = words[slot_of(words, extra, oid, words[HASH_AT], words[HASH_SHIFT])] & _LOW
     if found == 0:

@@ -106,10 +106,10 @@ class OrderBook(BookReader):
         self._flags = _STP[stp]
         super().__init__(Memory(n_orders, n_levels))
         self._request = np.zeros(1, L.REQUEST)
-        self._bytes = memoryview(self._request.view(np.uint8))
+        self._bytes = self._request.view(np.uint8).data
         self._statuses = np.zeros(1, np.int8)
         self._matches = np.zeros(_MATCHES, L.MATCH)
-        self._rows = memoryview(self._matches.view(np.uint8))
+        self._rows = self._matches.view(np.uint8).data
         self._where = self._memory.where
         self._run = single_call(self._memory, self._request, self._statuses, self._matches)
 
