@@ -177,11 +177,11 @@ class OrderBook(BookReader):
                     self._next_id = oid + 1
                 return _new(Report, (oid, True, (), resting, "", (), ()))  # type: ignore[no-any-return]
             return self._answer(order_id, resting)
-        except (struct.error, _WrongError) as error:
+        except (struct.error, _WrongError):
             checked_side(side)
             checked_px(px)
             checked_display(display, checked_qty(qty), ioc or fok)
-            raise _explained(error, owner, order_id) from None
+            raise _explained(owner, order_id) from None
 
     def market(
         self,
@@ -209,10 +209,10 @@ class OrderBook(BookReader):
                     self._next_id = oid + 1
                 return _new(Report, (oid, True, (), told, "", (), ()))  # type: ignore[no-any-return]
             return self._answer(order_id, told)
-        except (struct.error, _WrongError) as error:
+        except (struct.error, _WrongError):
             checked_side(side)
             checked_qty(qty)
-            raise _explained(error, owner, order_id) from None
+            raise _explained(owner, order_id) from None
 
     def stop(
         self,
@@ -244,12 +244,12 @@ class OrderBook(BookReader):
         verb, limit = (L.STOP, 0) if px is None else (L.STOP_LIMIT, px)
         try:
             return self._send(verb, side, limit, qty, display, trigger, owner, flags, order_id)
-        except (struct.error, _WrongError) as error:
+        except (struct.error, _WrongError):
             checked_side(side)
             checked_px(trigger)
             checked_px(limit)
             checked_display(display, checked_qty(qty), ioc or fok)
-            raise _explained(error, owner, order_id) from None
+            raise _explained(owner, order_id) from None
 
     def cancel(self, order_id: int) -> int:
         """Remove a resting order or a waiting stop; return the lots it still had, hidden ones included."""
@@ -460,10 +460,8 @@ def _kind(post_only: bool, slide: bool, ioc: bool, fok: bool) -> int:
     return L.POST_ONLY if post_only else L.SLIDE if slide else L.IOC if ioc else L.FOK
 
 
-def _explained(error: Exception, owner: Any, order_id: Any) -> BookError:
+def _explained(owner: Any, order_id: Any) -> BookError:
     # what is left to be wrong once side, prices and quantities are known to be right
     checked_owner(owner)
-    if order_id is not None:
-        checked_id(order_id)
-        return BookError(f"expected the id of no order in the book, was {order_id}")
-    return BookError(f"the engine refused the request: {error}")
+    checked_id(order_id)
+    return BookError(f"expected the id of no order in the book, was {order_id}")
