@@ -1,7 +1,8 @@
-"""The matching engine for Python: `OrderBook`, one call a request, and `match`, an array at once."""
+"""The matching engine for Python: `OrderBook`, one call a request or an array at once, and `match`."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,58 +10,126 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.book import kernels as k
-from mmsim.book.reference import (
+from mmsim.book import layout as L
+from mmsim.book.engine import UNTOLD
+from mmsim.book.entry import single_call
+from mmsim.book.memory import Memory
+from mmsim.book.reader import BookReader, Snapshot, unknown
+from mmsim.book.report import (
+    STP_MODES,
     Match,
+    Removed,
     Report,
     Resting,
+    Waiting,
+    checked_display,
+    checked_id,
+    checked_kind,
+    checked_owner,
     checked_px,
     checked_qty,
     checked_side,
+    checked_stp,
 )
 from mmsim.errors import BookError
 
-MAX_ORDERS = 1 << 26  # largest order number of `match`; 1 GiB of orders
-MAX_SPAN = 1 << 24  # ticks between the lowest and the highest resting order; 256 MiB of levels
+_STP = {mode: i * L.STP_RESTING for i, mode in enumerate(STP_MODES)}
+_REASONS = {L.POST_ONLY_REJECT: "post_only", L.FOK_KILLED: "fok", L.SELF_TRADE: "self_trade"}
+_pack = struct.Struct("<qiiiiIHBb").pack_into  # a row of L.REQUEST
+# The same for requests without display, stop, flags and owner: fewer arguments, half the time.
+_pack_plain = struct.Struct("<qii8xQ").pack_into
+_BUY, _SELL = (L.LIMIT << 48) + (1 << 56), (L.LIMIT << 48) + (255 << 56)
+_TAKE, _HIT = (L.MARKET << 48) + (1 << 56), (L.MARKET << 48) + (255 << 56)
+_CANCEL = L.CANCEL << 48
+_unpack = struct.Struct("<qqiiHH4x").iter_unpack  # the columns of L.MATCH that a Match has
+_UNTOLD = int(UNTOLD)
+_MATCHES = 256  # rows of the report of one call; a longer one is collected in parts
+_new: Any = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 
 
-class OrderBook:
+@dataclass(frozen=True)
+class MatchResult:
+    """What a book did with an array of requests.
+
+    ``events`` is a MATCH array in order of execution: trades, and orders that self-trade prevention
+    removed or trades set off (see `mmsim.book.layout`). ``statuses`` is ``(n,)`` int8, one code a request:
+    0 done, 1 post-only and 3 fill-or-kill refused, 4 cut short by self-trade prevention, negative: a wrong
+    request, which changed nothing. ``book`` is the book afterwards.
+    """
+
+    events: npt.NDArray[np.void]
+    statuses: npt.NDArray[np.int8]
+    book: OrderBook
+
+    @property
+    def matches(self) -> npt.NDArray[np.void]:
+        """The trades among the events."""
+        trades = self.events["kind"] == L.TRADE
+        return self.events if trades.all() else self.events[trades]
+
+    def orders(self, side: int) -> Iterator[Resting]:
+        """Yield the orders of one side that rest in the book now, first to trade first."""
+        return self.book.orders(side)
+
+
+class OrderBook(BookReader):
     """A limit order book with price-time priority.
 
-    Prices are ticks, quantities lots, ids are counted from 1 in the order of submission (rejected and
-    market orders take one too). The price window and the number of orders grow as needed. It behaves
-    exactly like `mmsim.book.reference.ReferenceBook`.
+    Prices are ticks, quantities lots. Ids are the caller's own (any 64-bit integer but 0), or counted
+    from 1 in the order of submission (refused and market orders take one too; numbers of orders in the
+    book are passed over). It grows as needed and holds any 32-bit price. It behaves exactly like
+    `mmsim.book.reference.ReferenceBook`; docs/order_book.md has the rules.
 
     Parameters
     ----------
+    stp : str
+        Self-trade prevention of requests that name none: ``"off"``, ``"cancel_resting"``,
+        ``"cancel_incoming"`` or ``"cancel_both"``. It acts between orders of one `owner` other than 0.
     n_levels, n_orders : int
         Prices and orders to make room for at first.
 
     Examples
     --------
     >>> book = OrderBook()
-    >>> book.submit(+1, 100, 5)
-    Report(order_id=1, accepted=True, matches=(), resting=5)
+    >>> book.submit(+1, 100, 5).resting
+    5
     >>> book.submit(-1, 101, 3).order_id
     2
-    >>> book.market(-1, 2).matches
-    (Match(maker_id=1, taker_id=3, px=100, qty=2),)
+    >>> [(m.maker_id, m.px, m.qty) for m in book.market(-1, 2).matches]
+    [(1, 100, 2)]
     >>> book.best(+1), book.best(-1)
     ((100, 3), (101, 3))
     """
 
-    def __init__(self, *, n_levels: int = 1022, n_orders: int = 255) -> None:
-        if n_levels < 1 or n_orders < 1:
-            raise BookError(f"expected room for at least one level and order, was {n_levels}, {n_orders}")
-        self._orders, self._levels, self._state = k.empty_book(n_orders, n_levels)
-        self._matches = np.zeros(n_orders + 1, k.MATCH)  # more than can rest: never full
-        self._base = 0  # price of ladder row 0
-        self._last_id = 0
-        self._rows: dict[int, int] = {}  # id -> row
-        self._ids = [0] * (n_orders + 1)  # row -> id
-        self._free = list(range(n_orders, 0, -1))
+    def __init__(self, *, stp: str = "off", n_levels: int = 1024, n_orders: int = 256) -> None:
+        self._stp = checked_stp(stp)
+        self._flags = _STP[stp]
+        super().__init__(Memory(n_orders, n_levels))
+        self._request = np.zeros(1, L.REQUEST)
+        self._bytes = self._request.view(np.uint8).data
+        self._statuses = np.zeros(1, np.int8)
+        self._matches = np.zeros(_MATCHES, L.MATCH)
+        self._rows = self._matches.view(np.uint8).data
+        self._where = self._memory.where
+        self._run = single_call(self._memory, self._request, self._statuses, self._matches)
 
-    def submit(self, side: int, px: int, qty: int, *, post_only: bool = False, ioc: bool = False) -> Report:
+    # -- requests ----------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        side: int,
+        px: int,
+        qty: int,
+        *,
+        post_only: bool = False,
+        slide: bool = False,
+        ioc: bool = False,
+        fok: bool = False,
+        display: int = 0,
+        owner: int = 0,
+        stp: str | None = None,
+        order_id: int | None = None,
+    ) -> Report:
         """Trade what crosses, best price and oldest first; rest the remainder.
 
         Parameters
@@ -70,270 +139,329 @@ class OrderBook:
         px, qty : int
             Limit price in ticks, quantity in lots.
         post_only : bool
-            Reject the order (``accepted=False``, nothing changes) if it would trade.
+            Refuse the order (``accepted=False``, nothing changes) if it would trade.
+        slide : bool
+            Post-only, but instead of refusing it move it to one tick behind the opposite best price.
         ioc : bool
             Immediate or cancel: drop the remainder.
+        fok : bool
+            Fill or kill: refuse the order unless all of it trades.
+        display : int
+            Lots that an iceberg shows at a time, 0: all. It may show at most 1000 times.
+        owner : int
+            Who sends it, up to 65535; 0: nobody.
+        stp : str, optional
+            Self-trade prevention, if not the book's.
+        order_id : int, optional
+            The caller's own id.
 
         Raises
         ------
         BookError
-            If the side, price or quantity is impossible, or the price too far from the book's others.
+            If an argument is impossible.
         """
-        side, px, qty = checked_side(side), checked_px(px), checked_qty(qty)
-        if post_only and ioc:
-            raise BookError("expected post_only or ioc, was both: such an order can never do anything")
-        if ioc:
-            # nothing will rest there: any price beyond the window is as good as its edge
-            px = min(max(px, self._base + 1), self._base + len(self._levels) - 2)
-        else:
-            self._reach(px)
-        self._last_id += 1
-        row = self._new_row()
-        flags = k.POST_ONLY if post_only else k.IOC if ioc else 0
-        state = self._state
-        state[k.N_MATCHES] = 0
-        code = k.submit(
-            self._orders, self._levels, state, self._matches, row, side, px - self._base, qty, flags
-        )
-        return self._report(code, row, self._last_id, 0)
+        oid = self._next_id if order_id is None else order_id
+        try:
+            if (side == 1 or side == -1) and not (  # noqa: PLR1714 (a tuple's test is slower)
+                owner or display or post_only or ioc or slide or fok or stp
+            ):
+                _pack_plain(self._bytes, 0, oid, px, qty, _BUY if side == 1 else _SELL)
+            else:
+                flags = self._flags if stp is None else _STP[checked_stp(stp)]
+                if post_only or slide or ioc or fok:
+                    flags |= _kind(post_only, slide, ioc, fok)
+                _pack(self._bytes, 0, oid, px, qty, display, 0, flags, owner, L.LIMIT, side)
+            resting = self._run(self._where)
+            if resting >= 0:
+                if order_id is None:
+                    self._next_id = oid + 1
+                return _new(Report, (oid, True, (), resting, "", (), ()))  # type: ignore[no-any-return]
+            return self._answer(order_id, resting)
+        except (struct.error, _WrongError):
+            checked_side(side)
+            checked_px(px)
+            checked_display(display, checked_qty(qty), ioc or fok)
+            raise _explained(owner, order_id) from None
 
-    def market(self, side: int, qty: int) -> Report:
-        """Trade at any price; what finds no maker is dropped."""
-        side, qty = checked_side(side), checked_qty(qty)
-        self._last_id += 1
-        row = self._new_row()
-        self._state[k.N_MATCHES] = 0
-        code = k.market(self._orders, self._levels, self._state, self._matches, row, side, qty)
-        return self._report(code, row, self._last_id, 0)
+    def market(
+        self,
+        side: int,
+        qty: int,
+        *,
+        fok: bool = False,
+        owner: int = 0,
+        stp: str | None = None,
+        order_id: int | None = None,
+    ) -> Report:
+        """Trade at any price; what finds no maker is dropped, or nothing happens with `fok`."""
+        oid = self._next_id if order_id is None else order_id
+        try:
+            if (side == 1 or side == -1) and not (owner or fok or stp):  # noqa: PLR1714
+                _pack_plain(self._bytes, 0, oid, 0, qty, _TAKE if side == 1 else _HIT)
+            else:
+                flags = self._flags if stp is None else _STP[checked_stp(stp)]
+                if fok:
+                    flags |= L.FOK
+                _pack(self._bytes, 0, oid, 0, qty, 0, 0, flags, owner, L.MARKET, side)
+            told = self._run(self._where)
+            if told >= 0:
+                if order_id is None:
+                    self._next_id = oid + 1
+                return _new(Report, (oid, True, (), told, "", (), ()))  # type: ignore[no-any-return]
+            return self._answer(order_id, told)
+        except (struct.error, _WrongError):
+            checked_side(side)
+            checked_qty(qty)
+            raise _explained(owner, order_id) from None
+
+    def stop(
+        self,
+        side: int,
+        trigger: int,
+        qty: int,
+        *,
+        px: int | None = None,
+        post_only: bool = False,
+        slide: bool = False,
+        ioc: bool = False,
+        fok: bool = False,
+        display: int = 0,
+        owner: int = 0,
+        stp: str | None = None,
+        order_id: int | None = None,
+    ) -> Report:
+        """Wait for a trade at `trigger` or beyond, then become a market order, or with `px` a limit order.
+
+        A buy stop is set off by a trade at or above its trigger, a sell stop by one at or below; by the
+        last trade at once, if that has been there. The other parameters are those of `submit`; they apply
+        to the order that it becomes.
+        """
+        flags = self._flags if stp is None else _STP[checked_stp(stp)]
+        if post_only or slide or ioc or fok:
+            flags |= _kind(post_only, slide, ioc, fok)
+        if px is None and (post_only or slide or display):
+            raise BookError("expected a px with post_only, slide or display: a market order never rests")
+        verb, limit = (L.STOP, 0) if px is None else (L.STOP_LIMIT, px)
+        try:
+            return self._send(verb, side, limit, qty, display, trigger, owner, flags, order_id)
+        except (struct.error, _WrongError):
+            checked_side(side)
+            checked_px(trigger)
+            checked_px(limit)
+            checked_display(display, checked_qty(qty), ioc or fok)
+            raise _explained(owner, order_id) from None
 
     def cancel(self, order_id: int) -> int:
-        """Remove a resting order; return the lots it still had."""
-        row = self._row(order_id)
-        k.cancel(self._orders, self._levels, self._state, row)
-        self._release(row)
-        return int(self._state[k.REMAINING])
+        """Remove a resting order or a waiting stop; return the lots it still had, hidden ones included."""
+        try:
+            _pack_plain(self._bytes, 0, order_id, 0, 0, _CANCEL)
+        except struct.error:
+            raise unknown(order_id) from None
+        had = self._run(self._where)
+        if had < 0 and self._collect()[0] != L.DONE:
+            raise unknown(order_id)
+        return had if had >= 0 else int(self._memory.words[L.RESTING])
 
     def reduce(self, order_id: int, by: int) -> int:
-        """Shrink a resting order by `by` lots in its place; return what is left (0: it is gone)."""
-        row = self._row(order_id)
-        by = checked_qty(by)
-        if k.reduce(self._orders, self._levels, self._state, row, by) == k.BAD_QTY:
-            had = int(self._orders[row]["qty"])
-            raise BookError(f"expected at most the {had} lots that order {order_id} has, was {by}")
-        left = int(self._state[k.REMAINING])
-        if left == 0:
-            self._release(row)
-        return left
+        """Shrink an order in its place, hidden lots first; return what is left (0: it is gone)."""
+        try:
+            return self._send(L.REDUCE, 0, 0, by, 0, 0, 0, 0, order_id).resting
+        except (struct.error, _WrongError):
+            had = self._had(order_id)
+            by = checked_qty(by)
+            raise BookError(f"expected at most the {had} lots that order {order_id} has, was {by}") from None
 
-    def replace(self, order_id: int, px: int, qty: int, *, post_only: bool = False) -> Report:
-        """Change price and quantity of a resting order, which keeps its id.
+    def replace(
+        self,
+        order_id: int,
+        px: int,
+        qty: int,
+        *,
+        post_only: bool = False,
+        slide: bool = False,
+        ioc: bool = False,
+        fok: bool = False,
+        stp: str | None = None,
+    ) -> Report:
+        """Change price and quantity of a resting order, which keeps its id, owner and display quantity.
 
         Unchanged and "same price, smaller" keep the place in the queue; larger or moved goes to the back,
-        and trades if it crosses. With `post_only` a crossing change is rejected and the order stays as it was.
+        and trades if it crosses. A change that is refused leaves the order as it was. A stop cannot be
+        replaced: cancel it and send another.
         """
-        row = self._row(order_id)
-        px, qty = checked_px(px), checked_qty(qty)
-        self._reach(px)
-        had = int(self._orders[row]["qty"])
-        self._state[k.N_MATCHES] = 0
-        code = k.replace(
-            self._orders,
-            self._levels,
-            self._state,
-            self._matches,
-            row,
-            px - self._base,
-            qty,
-            k.POST_ONLY if post_only else 0,
-        )
-        return self._report(code, row, order_id, had)
-
-    def best(self, side: int) -> tuple[int, int] | None:
-        """Return price and total quantity of the best level, None if the side is empty."""
-        row = int(self._state[k.BEST_BID if checked_side(side) > 0 else k.BEST_ASK])
-        if row in (0, len(self._levels) - 1):
-            return None
-        return row + self._base, int(self._levels[row]["qty"])
-
-    def depth(self, side: int, n: int | None = None) -> list[tuple[int, int]]:
-        """Return ``(px, qty)`` of the `n` best levels (default all), best first."""
-        rows = _level_rows(self._levels, self._state, checked_side(side))[:n]
-        return [(int(r) + self._base, int(self._levels[r]["qty"])) for r in rows]
-
-    def orders(self, side: int) -> Iterator[Resting]:
-        """Yield the resting orders of one side, first to trade first."""
-        for row, px, qty in _walk(self._orders, self._levels, self._state, checked_side(side)):
-            yield Resting(self._ids[row], side, px + self._base, qty)
-
-    def queue_ahead(self, order_id: int) -> int:
-        """Return the lots that trade before the order at its price."""
-        ahead = 0
-        row = int(self._orders[self._row(order_id)]["prev"])
-        while row:
-            ahead += int(self._orders[row]["qty"])
-            row = int(self._orders[row]["prev"])
-        return ahead
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __contains__(self, order_id: int) -> bool:
-        return order_id in self._rows
-
-    def __repr__(self) -> str:
-        return f"OrderBook(bid={self.best(1)}, ask={self.best(-1)}, orders={len(self)})"
-
-    def _report(self, code: int, row: int, order_id: int, had: int) -> Report:
-        # `row` was taken from the free rows, or is that of the replaced order (which had `had` lots)
-        if code == k.POST_ONLY_REJECT:
-            if not had:
-                self._free.append(row)
-            return Report(order_id, False, (), had)
-        if code != k.DONE:
-            raise BookError(f"order {order_id}: the engine answered status {code}")
-        matches: list[Match] = []
-        for i in range(int(self._state[k.N_MATCHES])):
-            maker, _, px, qty = self._matches[i].tolist()
-            matches.append(Match(self._ids[maker], order_id, px + self._base, qty))
-            if self._orders[maker]["qty"] == 0:
-                self._release(maker)
-        resting = int(self._orders[row]["qty"])
-        if resting and not had:
-            self._rows[order_id] = row
-            self._ids[row] = order_id
-        elif had and not resting:
-            self._release(row)
-        elif not resting:
-            self._free.append(row)
-        return Report(order_id, True, tuple(matches), resting)
-
-    def _row(self, order_id: int) -> int:
+        flags = self._flags if stp is None else _STP[checked_stp(stp)]
+        if post_only or slide or ioc or fok:
+            flags |= _kind(post_only, slide, ioc, fok)
         try:
-            return self._rows[order_id]
-        except (KeyError, TypeError):
-            raise BookError(f"expected the id of a resting order, was {order_id!r}") from None
+            return self._send(L.REPLACE, 0, px, qty, 0, 0, 0, flags, order_id)
+        except (struct.error, _WrongError):
+            order = self._found(order_id)
+            if isinstance(order, Waiting):
+                raise unknown(order_id) from None
+            px, qty = checked_px(px), checked_qty(qty)
+            raise BookError(f"expected fewer lots of an iceberg that shows so few, was {qty}") from None
 
-    def _release(self, row: int) -> None:
-        del self._rows[self._ids[row]]
-        self._free.append(row)
+    def apply(self, requests: npt.NDArray[np.void], *, buffer: int | None = None) -> MatchResult:
+        """Execute an array of requests in order, in compiled code.
 
-    def _new_row(self) -> int:
-        if not self._free:
-            n = len(self._orders)
-            self._orders = np.concatenate((self._orders, np.zeros(n, k.ORDER)))
-            self._matches = np.zeros(2 * n, k.MATCH)
-            self._ids += [0] * n
-            self._free = list(range(2 * n - 1, n - 1, -1))
-        return self._free.pop()
+        Parameters
+        ----------
+        requests : (n,) REQUEST array
+            `oid` is the caller's own id of the order, any 64-bit integer but 0 that no order in the book
+            has. A wrong request changes nothing; see ``statuses``. Self-trade prevention is that of the
+            request's flags.
+        buffer : int, optional
+            Events collected before they are put aside; results do not depend on it.
 
-    def _reach(self, px: int) -> None:
-        # Moves and grows the window so that `px` lies in it; changes nothing if that is impossible.
-        n = len(self._levels) - 2
-        if self._base < px <= self._base + n:
-            return
-        used = np.flatnonzero(self._levels["qty"][1:-1]) + 1
-        low = min(px, self._base + int(used[0])) if len(used) else px
-        high = max(px, self._base + int(used[-1])) if len(used) else px
-        span = high - low + 1
-        if span > MAX_SPAN:
-            raise BookError(
-                f"expected a price within {MAX_SPAN} ticks of every resting order, was {px} with orders "
-                f"from {self._base + int(used[0])} to {self._base + int(used[-1])}"
-            )
-        while n < min(2 * span, MAX_SPAN):
-            n *= 2
-        base = low - 1 - (n - span) // 2
-        shift = self._base - base
-        _, levels, state = k.empty_book(0, n)
-        if len(used):
-            levels[used + shift] = self._levels[used]
-            bid, ask = int(self._state[k.BEST_BID]), int(self._state[k.BEST_ASK])
-            state[k.BEST_BID] = bid + shift if bid else 0
-            if ask != len(self._levels) - 1:
-                state[k.BEST_ASK] = ask + shift
-            self._orders["px"][list(self._rows.values())] += shift
-        self._levels, self._state, self._base = levels, state, base
+        Raises
+        ------
+        BookError
+            If the array has another layout, or more orders rest than a book can hold.
+        """
+        if requests.dtype != L.REQUEST or requests.ndim != 1:
+            raise BookError(f"expected a one-dimensional REQUEST array, was {requests.dtype}")
+        ready = compiled_form(requests)
+        statuses = np.zeros(len(ready), np.int8)
+        size = max(_MATCHES, len(ready) // 4) if buffer is None else max(buffer, 2)
+        done: list[npt.NDArray[np.void]] = []
+        at, why = 0, L.FULL
+        while why == L.FULL:
+            rows = np.zeros(size, L.MATCH)
+            self._memory.words[L.N_MATCHES] = 0
+            at = self._memory.run(ready, at, statuses, rows)
+            done.append(rows[: int(self._memory.words[L.N_MATCHES])])
+            why = int(self._memory.words[L.WHY])
+        return MatchResult(done[0] if len(done) == 1 else np.concatenate(done), statuses, self)
 
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the book of `snapshot`; nothing changes if that is no book.
 
-@dataclass(frozen=True)
-class MatchResult:
-    """What `match` did with an array of requests.
+        Raises
+        ------
+        BookError
+            If its orders cannot stand in one book: crossed prices, an id twice, an impossible quantity.
+        """
+        least = int(self._memory.words[L.LEAST])
+        copy = OrderBook(n_levels=least, n_orders=max(len(snapshot.orders), 256))
+        result = copy.apply(snapshot.orders)
+        if result.statuses.any() or len(result.events):
+            row = int(np.argmax(result.statuses != 0))
+            raise BookError(f"expected the orders of a book at rest, was one that cannot rest in row {row}")
+        memory = copy._memory
+        if snapshot.last_px is not None:
+            memory.words[L.LAST] = checked_px(snapshot.last_px)
+        self._next_id = checked_id(snapshot.next_id)
+        self._memory = memory
+        self._where = memory.where
+        self._run = single_call(memory, self._request, self._statuses, self._matches)
 
-    ``matches`` is a `MATCH` array with prices in ticks, in order of execution; ``statuses`` an ``(n,)``
-    int8 array of status codes (0 done, 1 rejected by post-only, negative: a wrong request).
-    """
+    def __reduce__(self) -> tuple[Any, ...]:
+        # copies and pickles are made from a snapshot: the arrays must not be shared, nor their addresses
+        return _rebuilt, (self._stp, self.snapshot())
 
-    matches: npt.NDArray[np.void]
-    statuses: npt.NDArray[np.int8]
-    _orders: npt.NDArray[np.void]
-    _levels: npt.NDArray[np.void]
-    _state: npt.NDArray[np.int64]
-    _base: int
+    # -- how ---------------------------------------------------------------------------------------------
 
-    def orders(self, side: int) -> Iterator[Resting]:
-        """Yield the orders of one side that rest after the last request, first to trade first."""
-        for row, px, qty in _walk(self._orders, self._levels, self._state, checked_side(side)):
-            yield Resting(row, side, px + self._base, qty)
+    def _send(
+        self,
+        verb: int,
+        side: int,
+        px: int,
+        qty: int,
+        display: int,
+        stop: int,
+        owner: int,
+        flags: int,
+        order_id: int | None,
+    ) -> Report:
+        oid = self._next_id if order_id is None else order_id
+        _pack(self._bytes, 0, oid, px, qty, display, stop, flags, owner, verb, side)
+        resting = self._run(self._where)
+        if resting < 0:
+            return self._answer(order_id, resting)
+        if order_id is None:
+            self._next_id = oid + 1
+        return _new(Report, (oid, True, (), resting, "", (), ()))  # type: ignore[no-any-return]
 
-
-def match(requests: npt.NDArray[np.void], *, buffer: int = 1 << 20) -> MatchResult:
-    """Execute an array of requests on an empty book, in order, in compiled code.
-
-    Parameters
-    ----------
-    requests : (n,) REQUEST array
-        `oid` is the caller's own number of the order, 1 or more, small and free for reuse once the order
-        is gone. Prices in ticks, quantities in lots. A wrong request changes nothing; see ``statuses``.
-    buffer : int
-        Executions collected before they are put aside.
-
-    Raises
-    ------
-    BookError
-        If the array has another layout, prices span more than `MAX_SPAN` ticks, or an order number is
-        larger than `MAX_ORDERS`.
-    """
-    if requests.dtype != k.REQUEST or requests.ndim != 1:
-        raise BookError(f"expected a one-dimensional REQUEST array, was {requests.dtype}")
-    priced = requests["px"][(requests["verb"] == k.LIMIT) | (requests["verb"] == k.REPLACE)]
-    low, high = (int(priced.min()), int(priced.max())) if len(priced) else (0, 0)
-    if high - low >= MAX_SPAN:
-        raise BookError(f"expected prices within {MAX_SPAN} ticks, was {low} to {high}")
-    n_orders = int(requests["oid"].max()) if len(requests) else 0
-    if n_orders > MAX_ORDERS:
-        raise BookError(
-            f"expected order numbers up to {MAX_ORDERS}, was {n_orders}: reuse those that are gone"
+    def _answer(self, order_id: int | None, told: int) -> Report:
+        # the request has run, and there is more to say than how much of it rests
+        if told != _UNTOLD:
+            told = -1 - told
+            n, resting = told & 0xFFFFFFFF, told >> 32
+            if order_id is None:
+                order_id = self._next_id
+                self._next_id += 1
+            matches = tuple([_new(Match, row) for row in _unpack(self._rows[: 32 * n])])
+            return _new(Report, (order_id, True, matches, resting, "", (), ()))  # type: ignore[no-any-return]
+        status, events = self._collect()
+        while status == L.BAD_ORDER and order_id is None:  # one of the caller's own ids is in the way
+            self._next_id += 1
+            self._request["oid"] = self._next_id
+            self._memory.words[L.N_MATCHES] = 0
+            self._memory.run(self._request, 0, self._statuses, self._matches)
+            status, events = self._collect()
+        if status < 0:
+            raise _WrongError(status)
+        if order_id is None:
+            order_id = self._next_id
+            self._next_id += 1
+        return Report(
+            order_id,
+            status not in (L.POST_ONLY_REJECT, L.FOK_KILLED),
+            tuple([_new(Match, e[:6]) for e in events if e[6] == L.TRADE]),
+            int(self._memory.words[L.RESTING]),
+            _REASONS.get(status, ""),
+            tuple([Removed(e[0], e[3]) for e in events if e[6] == L.REMOVED]),
+            tuple([e[1] for e in events if e[6] == L.TRIGGERED]),
         )
-    base = low - 1
-    orders, levels, state = k.empty_book(n_orders, high - low + 1)
-    chunk = np.zeros(max(buffer, 1), k.MATCH)
-    statuses = np.zeros(len(requests), np.int8)
-    done: list[npt.NDArray[np.void]] = []
-    at = 0
-    while True:
-        at = k.match_requests(requests, at, base, orders, levels, state, chunk, statuses)
-        done.append(chunk[: int(state[k.N_MATCHES])].copy())
-        state[k.N_MATCHES] = 0
-        if at == len(requests):
-            break
-    matches = np.concatenate(done)
-    matches["px"] = matches["px"].astype(np.int64) + base
-    return MatchResult(matches, statuses, orders, levels, state, base)
+
+    def _collect(self) -> tuple[int, list[Any]]:
+        # the request's status and its events; sees it through if it stopped on the way
+        events: list[Any] = []
+        m = self._memory
+        while True:
+            events += self._matches[: int(m.words[L.N_MATCHES])].tolist()
+            m.words[L.N_MATCHES] = 0
+            why = m.words[L.WHY]
+            if why != L.FULL and not m.make_room():
+                return int(self._statuses[0]), events
+            if why != L.CROWDED:
+                m.run(self._request, 0, self._statuses, self._matches)
+            else:
+                return int(self._statuses[0]), events
 
 
-def _level_rows(
-    levels: npt.NDArray[np.void], state: npt.NDArray[np.int64], side: int
-) -> npt.NDArray[np.int64]:
-    # ladder rows of the side's levels, best first
-    if side > 0:
-        return np.flatnonzero(levels["qty"][1 : int(state[k.BEST_BID]) + 1])[::-1] + 1
-    ask = int(state[k.BEST_ASK])
-    return np.flatnonzero(levels["qty"][ask:-1]) + ask
+def _rebuilt(stp: str, snapshot: Snapshot) -> OrderBook:
+    book = OrderBook(stp=stp)
+    book.restore(snapshot)
+    return book
 
 
-def _walk(orders: Any, levels: Any, state: Any, side: int) -> Iterator[tuple[int, int, int]]:
-    for level in _level_rows(levels, state, side):
-        row = int(levels[level]["head"])
-        while row:
-            yield row, int(level), int(orders[row]["qty"])
-            row = int(orders[row]["next"])
+def match(requests: npt.NDArray[np.void], *, buffer: int | None = None) -> MatchResult:
+    """Execute an array of requests on an empty book; see `OrderBook.apply`."""
+    return OrderBook().apply(requests, buffer=buffer)
+
+
+def compiled_form(requests: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    """Return `requests` in the one memory layout the engine is compiled for (a copy, if need be)."""
+    plain = np.ascontiguousarray(requests)
+    return plain if plain.flags.writeable and type(plain) is np.ndarray else np.array(plain, subok=False)
+
+
+class _WrongError(Exception):
+    """The engine refused a request; `status` says what for."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def _kind(post_only: bool, slide: bool, ioc: bool, fok: bool) -> int:
+    checked_kind(post_only, slide, ioc, fok)
+    return L.POST_ONLY if post_only else L.SLIDE if slide else L.IOC if ioc else L.FOK
+
+
+def _explained(owner: Any, order_id: Any) -> BookError:
+    # what is left to be wrong once side, prices and quantities are known to be right
+    checked_owner(owner)
+    checked_id(order_id)
+    return BookError(f"expected the id of no order in the book, was {order_id}")

@@ -25,3 +25,12 @@ def test_docstring_examples(name: str) -> None:
         return
     failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert failed == 0
+
+
+@pytest.mark.parametrize("name", ["order_book.md"])
+def test_examples_of_the_pages(name: str) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / name
+    text = "\n".join("" if line.startswith("```") else line for line in page.read_text("utf-8").splitlines())
+    test = doctest.DocTestParser().get_doctest(text, {}, name, str(page), 0)
+    failed, tried = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
+    assert failed == 0 < tried
