@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from mmsim.bench.worker import run, timed
 from mmsim.errors import BenchError, ConfigError
 from mmsim.paths import package_root
 
@@ -61,12 +62,13 @@ class Peer:
 
     def __init__(self, python: Path) -> None:
         self.python = python
+        self._loaded: dict[str, Any] = {}
         self._errors = tempfile.TemporaryFile()
         # the peer sees only its own libraries: this process's path would put another numba before them
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "NUMBA_"))}
+        self._env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "NUMBA_"))}
         self._process = subprocess.Popen(
             [str(python), str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-            text=True, env=env,
+            text=True, env=self._env,
         )  # fmt: skip
         hello = self.ask(do="hello")
         self.name = f"hftbacktest {hello['version']}"
@@ -87,6 +89,21 @@ class Peer:
         if "error" in answer:
             raise BenchError(f"the peer could not do {request.get('do')!r}: {answer['error']}")
         return answer
+
+    def load(self, request: dict[str, Any]) -> None:
+        """Have it read a feed, unless it holds that one already."""
+        if request != self._loaded:
+            self._loaded = {}
+            self.ask(**request)
+            self._loaded = request
+
+    def once(self, arguments: list[str]) -> dict[str, Any]:
+        """Run its script in another process, to the end, and return the answer."""
+        return run([str(self.python), str(SCRIPT), *arguments], self._env)
+
+    def timed_start(self, arguments: list[str]) -> tuple[float, float, dict[str, Any]]:
+        """Return the wall and CPU seconds of `once`, and its answer."""
+        return timed([str(self.python), str(SCRIPT), *arguments], self._env)
 
     def close(self) -> None:
         """End the process."""

@@ -247,14 +247,29 @@ def serve() -> None:
         answers.flush()
 
 
+def resident() -> int:
+    """Return the resident bytes of this process."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def main() -> None:
-    """Serve; or, with ``first EVENTS RECV ROWS``, print one maker's result and stop."""
-    if sys.argv[1:2] != ["first"]:
+    """Serve; or, with ``first|memory EVENTS RECV ROWS``, print one maker's result and stop."""
+    if len(sys.argv) == 1:
         serve()
         return
-    events, recv, rows = sys.argv[2:5]
-    feed = load({"level": "L2", "events": events, "recv": recv, "rows": int(rows)})
-    sys.stdout.write(json.dumps(run(feed, {"what": "maker"})["check"]) + "\n")
+    what, events, recv, rows = sys.argv[1:5]
+    request = {"level": "L2", "events": events, "recv": recv}
+    before = 0
+    if what == "memory":
+        run(load({**request, "rows": 20_000}), {"what": "maker"})  # everything loaded and compiled
+        gc.collect()
+        before = resident()
+    feed = load({**request, "rows": int(rows)})
+    gc.collect()  # our own file is not the peer's to count
+    answer = run(feed, {"what": "maker"})["check"]
+    answer["bytes"] = resident() - before
+    sys.stdout.write(json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":

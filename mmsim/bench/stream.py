@@ -197,9 +197,17 @@ def market(data: Stream, level: Level, rows: int | None = None) -> MarketData:
 
 
 def wrap(
-    name: str, events: npt.NDArray[np.void], level: Level, recv: npt.NDArray[np.int64] | None
+    name: str,
+    events: npt.NDArray[np.void],
+    level: Level,
+    recv: npt.NDArray[np.int64] | None,
+    px_range: tuple[int, int] | None = None,
 ) -> MarketData:
-    """Return `events` as a market of one segment and one episode, which holds everything after 100 ms."""
+    """Return `events` as a market of one segment and one episode, which holds everything after 100 ms.
+
+    `px_range`, the lowest and highest price, saves reading them all.
+    """
+    low, high = px_range or (int(events["px"].min()), int(events["px"].max()))
     start, end = int(events["ts"][0]) + DECISION_NS, int(events["ts"][-1]) + 1
     episodes = (Episode(0, start, end),)
     return MarketData(
@@ -210,8 +218,8 @@ def wrap(
         splits={"train": episodes, "validation": episodes, "test": episodes},
         level=level,
         n_slots=int(events["oid"].max()) + 1 if level == "L3" else 0,
-        px_min=int(events["px"].min()),
-        px_max=int(events["px"].max()),
+        px_min=low,
+        px_max=high,
         decision_ns=DECISION_NS,
         simulated=True,
         recv_ts=recv,
