@@ -98,7 +98,9 @@ def _replay(level: Level, agent: type[Strategy], what: str, market: str = "") ->
             peer.load(source.load)
             answer = peer.ask(do="run", what=what)
             if answer["check"].get("rc", 1) != 1:
-                raise BenchError(f"the peer stopped with code {answer['check']['rc']} before the end of the data")
+                raise BenchError(
+                    f"the peer stopped with code {answer['check']['rc']} before the end of the data"
+                )
             return Sample(answer["wall"], answer["cpu"], answer["check"])
 
         return Work(source.n, ours, theirs, {"own_rows": len(source.data.events)})
@@ -161,7 +163,9 @@ def _first_result(inputs: Inputs) -> Work:
     return Work(
         rows,
         lambda: Sample(*worker.timed_start(["first", source.load["events"], source.load["recv"], str(rows)])),
-        lambda peer: Sample(*peer.timed_start(["first", source.load["events"], source.load["recv"], str(rows)])),
+        lambda peer: Sample(
+            *peer.timed_start(["first", source.load["events"], source.load["recv"], str(rows)])
+        ),
     )
 
 

@@ -17,7 +17,7 @@ from mmsim.errors import BenchError
 from mmsim.paths import cache_home
 from mmsim.types import Episode, MarketData, Segment
 
-REAL = {"amzn": "L3", "btcusdt": "L2"}  # real markets and their feeds
+REAL: dict[str, Level] = {"amzn": "L3", "btcusdt": "L2"}  # real markets and their feeds
 DELAY_NS = 1_000_000  # feed latency where a market has no receive times
 
 

@@ -123,7 +123,9 @@ def _level_event(l2: Any, c: Any, kind: int, px: int, qty: int, side: int) -> No
 
 
 @kernel
-def _request(req: Any, req_id: Any, c: Any, row: int, order_id: int, px: int, qty: int, verb: int, side: int) -> None:
+def _request(
+    req: Any, req_id: Any, c: Any, row: int, order_id: int, px: int, qty: int, verb: int, side: int
+) -> None:
     r = req[c[C_REQ]]
     r.oid = row
     r.px = px
@@ -161,7 +163,9 @@ def _next_best(levels: Any, c: Any, s: int) -> None:
 
 
 @kernel
-def _cancel(orders: Any, levels: Any, pool: Any, c: Any, rng: Any, req: Any, req_id: Any, l3: Any, l2: Any) -> None:
+def _cancel(
+    orders: Any, levels: Any, pool: Any, c: Any, rng: Any, req: Any, req_id: Any, l3: Any, l2: Any
+) -> None:
     live = c[C_LIVE]
     if _uniform(rng) < 0.6:
         k = live - 1 - _below(rng, min(_RECENT, live))
@@ -190,7 +194,9 @@ def _cancel(orders: Any, levels: Any, pool: Any, c: Any, rng: Any, req: Any, req
 
 
 @kernel
-def _match(orders: Any, levels: Any, pool: Any, c: Any, l3: Any, l2: Any, side: int, px: int, qty: int) -> int:
+def _match(
+    orders: Any, levels: Any, pool: Any, c: Any, l3: Any, l2: Any, side: int, px: int, qty: int
+) -> int:
     # trades what crosses, best price and oldest first; returns the lots that found no maker
     o = 1 if side > 0 else 0
     while qty > 0:
@@ -348,7 +354,9 @@ def flow(
 
 
 @kernel
-def _feed_row(out: Any, n: int, e: Any, row: int, order_id: int, qty: int, kind: int, side: int, px: int) -> int:
+def _feed_row(
+    out: Any, n: int, e: Any, row: int, order_id: int, qty: int, kind: int, side: int, px: int
+) -> int:
     o = out[n]
     o.ts = e.ts
     o.order_id = order_id
@@ -383,7 +391,9 @@ def publish(events: Any, slots: Any, out: Any) -> int:
             s[0], s[1], s[2], s[3] = e.px, e.qty, e.side, ids
             n = _feed_row(out, n, e, i, ids, s[1], FEED_ADD, s[2], s[0])
         elif kind == _TRADE:
-            n = _feed_row(out, n, e, i, np.int64(0), np.int64(e.qty), FEED_TRADE, np.int64(e.side), np.int64(e.px))
+            n = _feed_row(
+                out, n, e, i, np.int64(0), np.int64(e.qty), FEED_TRADE, np.int64(e.side), np.int64(e.px)
+            )
         elif kind == _HIDE or kind == _CLEAR:
             # orders that leave the view are cancelled: the published form knows nothing else
             for k in range(len(slots)):

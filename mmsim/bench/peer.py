@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from mmsim.bench.worker import run, timed
 from mmsim.errors import BenchError, ConfigError
@@ -38,7 +38,9 @@ def find_python(given: Path | None = None) -> Path | None:
     named = given or (Path(env) if env else None)
     if named is not None:
         if not named.is_file():
-            raise ConfigError(f"{'--peer-python' if given else ENV}: expected a Python interpreter, was {named}")
+            raise ConfigError(
+                f"{'--peer-python' if given else ENV}: expected a Python interpreter, was {named}"
+            )
         return named
     beside = package_root().parent / ".venv-bench" / "bin" / "python"
     if beside.is_file():
@@ -63,7 +65,7 @@ class Peer:
     def __init__(self, python: Path) -> None:
         self.python = python
         self._loaded: dict[str, Any] = {}
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         # the peer sees only its own libraries: this process's path would put another numba before them
         self._env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "NUMBA_"))}
         self._process = subprocess.Popen(
@@ -117,7 +119,7 @@ class Peer:
             self._process.stdout.close()
         self._errors.close()
 
-    def __enter__(self) -> Peer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

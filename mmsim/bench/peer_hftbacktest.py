@@ -59,7 +59,9 @@ def maker(h: Any, step: int, lean: float, back: int, log: Any) -> Any:
         rc = h.elapse(step)
         if len(log) > 0 and have:
             orders = h.orders(0)
-            for k in (oid - 2, oid - 1):
+            for k in range(
+                max(oid - 4, 1), oid
+            ):  # the two before: filled just as their cancel was on its way
                 if k in orders:
                     o = orders.get(k)
                     if o.status == 3 and n < len(log):
@@ -88,7 +90,7 @@ def maker(h: Any, step: int, lean: float, back: int, log: Any) -> Any:
 
 
 @njit
-def script(h: Any, actions: Any, tick: float) -> int:
+def script(h: Any, actions: Any, tick: float) -> Any:
     """Send orders at given times after the first event: time, id, side (0 cancels), ticks, quantity, time in force."""
     rc = h.elapse(0)
     start = h.current_timestamp
@@ -112,13 +114,13 @@ def script(h: Any, actions: Any, tick: float) -> int:
 
 @njit
 def order_of(h: Any, oid: int, out: Any) -> bool:
-    """Write status, executed price and quantity, what is left and exchange time of an order to `out`."""
+    """Write status, executed price, executed and open thousandths and exchange time of an order to `out`."""
     orders = h.orders(0)
     if oid not in orders:
         return False
     o = orders.get(oid)
-    out[0], out[1], out[2] = o.status, o.exec_price_tick, o.exec_qty
-    out[3], out[4] = o.leaves_qty, o.exch_timestamp
+    out[0], out[1], out[2] = o.status, o.exec_price_tick, round(o.exec_qty * 1000)
+    out[3], out[4] = round(o.leaves_qty * 1000), o.exch_timestamp
     return True
 
 
@@ -133,7 +135,12 @@ class Feed:
         kind = rows["kind"].astype(np.int64)
         if level == "L2":
             table = np.zeros(16, np.int64)
-            table[[TRADE, LEVEL, HIDE, CLEAR]] = hb.TRADE_EVENT, hb.DEPTH_EVENT, hb.DEPTH_EVENT, hb.DEPTH_CLEAR_EVENT
+            table[[TRADE, LEVEL, HIDE, CLEAR]] = (
+                hb.TRADE_EVENT,
+                hb.DEPTH_EVENT,
+                hb.DEPTH_EVENT,
+                hb.DEPTH_CLEAR_EVENT,
+            )
             ev["qty"] = np.where(kind == HIDE, 0, rows["qty"])
             kind = table[kind]
         else:
@@ -190,7 +197,11 @@ def run(feed: Feed, o: dict[str, Any]) -> dict[str, Any]:
 
 def play(o: dict[str, Any]) -> dict[str, Any]:
     """Replay rows given in the request against the orders given in it."""
-    names = ("ts", "order_id", "px", "qty", "kind", "side") if o["level"] == "L3" else ("ts", "px", "qty", "kind", "side")
+    names = (
+        ("ts", "order_id", "px", "qty", "kind", "side")
+        if o["level"] == "L3"
+        else ("ts", "px", "qty", "kind", "side")
+    )
     rows = np.zeros(len(o["rows"]), [(name, "i8") for name in names])
     for i, row in enumerate(o["rows"]):
         rows[i] = tuple(row)
@@ -198,14 +209,14 @@ def play(o: dict[str, Any]) -> dict[str, Any]:
     h = feed.build(o)
     rc = script(h, np.array(o["orders"], np.float64).reshape(-1, 6), TICK)
     out = {}
-    values = np.zeros(5)
+    values = np.zeros(5, np.int64)
     for oid in sorted({int(a[1]) for a in o["orders"]}):
         if order_of(h, oid, values):
             status, px, qty, leaves, ts = values.tolist()
             filled = status in {FILLED, PARTLY}
             out[str(oid)] = {
-                "status": int(status), "px": int(px) if filled else 0, "qty": qty if filled else 0.0,
-                "leaves": leaves, "ts": int(ts),
+                "status": status, "px": px if filled else 0, "qty": qty / 1000 if filled else 0.0,
+                "leaves": leaves / 1000, "ts": ts,
             }  # fmt: skip
     s = h.state_values(0)
     answer = {"rc": int(rc), "orders": out, "position": float(s.position), "fills": int(s.num_trades)}

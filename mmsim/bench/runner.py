@@ -112,7 +112,9 @@ def select(names: Sequence[str]) -> tuple[Case, ...]:
     known = {case.name: case for case in CASES}
     for name in names:
         if name not in known:
-            raise ConfigError(f"--case: no case {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}")
+            raise ConfigError(
+                f"--case: no case {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}"
+            )
     return tuple(known[n] for n in names) if names else tuple(c for c in CASES if c.listed)
 
 
@@ -148,7 +150,9 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     if info.is_file():
         lines = info.read_text(encoding="utf-8").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+        model = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model
+        )
     return {
         "cpu": model,
         "cores": os.cpu_count(),

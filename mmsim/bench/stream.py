@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -132,10 +132,10 @@ def receive_times(ts: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]
 
 def make(
     n: int, seed: int, progress: Callable[[int, int], None] | None = None
-) -> tuple[dict[str, npt.NDArray[np.void]], dict[str, int]]:
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
     """Generate the arrays of a stream of `n` requests and what the naive book saw."""
     flow = Flow(seed)
-    parts: dict[str, list[npt.NDArray[np.void]]] = {name: [] for name in ("requests", "request_ids", "l3", "l2")}
+    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in ("requests", "request_ids", "l3", "l2")}
     done = 0
     while done < n:
         rows, n3, n2 = flow.advance(n - done)
@@ -144,7 +144,7 @@ def make(
             parts[name].append(getattr(flow, name)[:count].copy())
         if progress is not None:
             progress(done, n)
-    out = {name: np.concatenate(chunks) for name, chunks in parts.items()}
+    out: dict[str, npt.NDArray[Any]] = {name: np.concatenate(chunks) for name, chunks in parts.items()}
     for index, name in enumerate(("l3", "l2")):
         # rows of one message arrive together or later, never earlier
         out[f"{name}_recv"] = receive_times(out[name]["ts"].astype(np.int64), 2 * seed + index)
@@ -174,7 +174,9 @@ def stream(n: int = 5_000_000, seed: int = 7, progress: Callable[[int, int], Non
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     loaded = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    return Stream(**loaded, counts=json.loads((folder / "counts.json").read_text(encoding="utf-8")), folder=folder)
+    return Stream(
+        **loaded, counts=json.loads((folder / "counts.json").read_text(encoding="utf-8")), folder=folder
+    )
 
 
 def _put(aside: Path, folder: Path) -> None:

@@ -41,7 +41,9 @@ def run(argv: list[str], env: dict[str, str]) -> dict[str, Any]:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
     if done.returncode != 0:
         words = done.stderr.strip().splitlines()
-        raise BenchError(f"{' '.join(argv[:4])} ended with code {done.returncode}: {words[-1] if words else ''}")
+        raise BenchError(
+            f"{' '.join(argv[:4])} ended with code {done.returncode}: {words[-1] if words else ''}"
+        )
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 

@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def bench(
         case: str | None = typer.Option(
-            None, "--case", help="Cases, comma-separated; default: all but `stream`, which writes a large file."
+            None,
+            "--case",
+            help="Cases, comma-separated; default: all but `stream`, which writes a large file.",
         ),
         quick: bool = typer.Option(False, "--quick", help="300,000 rows and 3 runs: a look, not a result."),
         rows: int | None = typer.Option(
@@ -25,10 +27,14 @@ def register(app: typer.Typer) -> None:
         repeat: int | None = typer.Option(None, min=1, help="Timed runs of each case; default: 7."),
         peer_python: Annotated[
             Path | None,
-            typer.Option(help="Interpreter that has hftbacktest; default: MMSIM_PEER_PYTHON, then .venv-bench."),
+            typer.Option(
+                help="Interpreter that has hftbacktest; default: MMSIM_PEER_PYTHON, then .venv-bench."
+            ),
         ] = None,
         peer: bool = typer.Option(True, help="Measure the peer too."),
-        json_: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+        json_: Annotated[
+            Path | None, typer.Option("--json", help="Also write the figures to this file.")
+        ] = None,
     ) -> None:
         """Measure replay, matching, start-up and memory on a generated stream and on real data."""
         names = tuple(part.strip() for part in (case or "").split(",") if part.strip())
@@ -57,7 +63,9 @@ def _bench(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     outcomes: list[runner.Outcome | runner.Missing] = []
     with ExitStack() as stack:
-        bar = stack.enter_context(Progress(*columns, console=err, transient=True, disable=not err.is_terminal))
+        bar = stack.enter_context(
+            Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        )
         task = bar.add_task("starting", total=None)
 
         def tick(label: str, done: int, total: int) -> None:
