@@ -14,7 +14,7 @@ from mmsim.bench import worker
 from mmsim.bench.agents import Idle, TouchMaker
 from mmsim.bench.inputs import REAL, Inputs
 from mmsim.bench.peer import Peer
-from mmsim.bench.stream import Level
+from mmsim.bench.stream import Level, long_file
 from mmsim.book.kernels import CANCEL, LIMIT
 from mmsim.book.view import OrderBook, match
 from mmsim.config import SimConfig
@@ -60,8 +60,9 @@ class Case:
     at_least: float | None = None
     aim: float | None = None
     direct: bool = False
-    most: int = 100  # runs at most, where one takes long or all say the same
+    once: bool = False  # one run without a warm-up: it takes long, or every run says the same
     listed: bool = True  # part of a run without --case
+    most_bytes: int | None = None  # resident at most (``check["peak"]``)
 
 
 def clocked(run: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -179,6 +180,17 @@ def _bytes_per_row(inputs: Inputs) -> Work:
     )
 
 
+def _stream(inputs: Inputs) -> Work:
+    rows = inputs.long_rows
+
+    def ours() -> Sample:
+        with long_file(rows, inputs.seed, inputs.progress) as (path, low, high):
+            answer = worker.ask(["replay", str(path), str(low), str(high)])
+        return Sample(answer.pop("wall"), answer.pop("cpu"), answer)
+
+    return Work(rows, ours)
+
+
 CASES = (
     Case("l2_noop", "L2 replay, two views, a wake each 100 ms", "rows", _replay("L2", Idle, "noop"), 3, aim=65e6),
     Case("l2_maker", "L2, two quotes replaced each 100 ms", "rows", _replay("L2", TouchMaker, "maker"), 4, aim=50e6),
@@ -191,7 +203,11 @@ CASES = (
         _replay("L2", TouchMaker, "maker"), 1, aim=20e6,
     ),
     Case("first_result_s", "new process to its first result", "s", _first_result, None, 1.2, 0.6, direct=True),
-    Case("bytes_per_row", "resident bytes a row during a run", "bytes", _bytes_per_row, None, 32, 24, direct=True, most=1),
+    Case("bytes_per_row", "resident bytes a row during a run", "bytes", _bytes_per_row, None, 32, 24, direct=True, once=True),
+    Case(
+        "stream", "replay of a long file from disk, two quotes replaced each 100 ms", "rows", _stream,
+        once=True, listed=False, most_bytes=2**30,
+    ),
     *(
         Case(f"{level.lower()}_{what}@{market}", f"the same on {market}", "rows", _replay(level, agent, what, market))
         for market, level in REAL.items()

@@ -46,12 +46,20 @@ class Inputs:
         Seed of the stream.
     progress : callable, optional
         Told ``(done, total)`` while the stream is generated.
+    long_rows : int
+        Rows of the file that is larger than memory.
     """
 
-    def __init__(self, rows: int, seed: int = 7, progress: Callable[[int, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        rows: int,
+        seed: int = 7,
+        progress: Callable[[int, int], None] | None = None,
+        long_rows: int = 200_000_000,
+    ) -> None:
         if rows < 10_000:
             raise BenchError(f"expected at least 10000 rows, was {rows}: the book is not built before")
-        self.rows, self.seed, self._progress = rows, seed, progress
+        self.rows, self.seed, self.progress, self.long_rows = rows, seed, progress, long_rows
         self._stream: Stream | None = None
         self._made: dict[tuple[str, str], Input] = {}
 
@@ -59,7 +67,7 @@ class Inputs:
     def stream(self) -> Stream:
         """The generated stream: as many requests as rows."""
         if self._stream is None:
-            self._stream = stream(self.rows, self.seed, self._progress)
+            self._stream = stream(self.rows, self.seed, self.progress)
         return self._stream
 
     def get(self, level: Level, name: str = "") -> Input:

@@ -68,6 +68,8 @@ class Outcome:
     @property
     def verdict(self) -> str:
         """``aim``, ``pass``, ``fail``, or ``-`` where nothing is asked."""
+        if self.case.most_bytes is not None:
+            return "pass" if self.runs[-1].check["peak"] <= self.case.most_bytes else "fail"
         if self.reaches(self.case.aim):
             return "aim"
         reached = self.reaches(self.at_least)
@@ -126,17 +128,17 @@ def measure(case: Case, inputs: Inputs, peer: Peer | None, repeat: int, tick: Ti
         return Missing(case, str(err))
     ours: list[Sample] = []
     theirs: list[Sample] = []
-    repeat = min(repeat, case.most)
-    for i in range(repeat + 1):
-        tick(case.name, i, repeat + 1)
+    warm, total = (0, 1) if case.once else (1, repeat + 1)
+    for i in range(total):
+        tick(case.name, i, total)
         gc.collect()
         sample = work.ours()
         other = work.theirs(peer) if peer is not None and work.theirs is not None else None
-        if i > 0:
+        if i >= warm:
             ours.append(sample)
             if other is not None:
                 theirs.append(other)
-    tick(case.name, repeat + 1, repeat + 1)
+    tick(case.name, total, total)
     name = peer.name if peer is not None and theirs else ""
     return Outcome(case, work.n, tuple(ours), name, tuple(theirs), work.extra)
 

@@ -17,6 +17,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -28,7 +29,7 @@ import numpy.typing as npt
 
 from mmsim.bench import kernels as k
 from mmsim.book.kernels import REQUEST
-from mmsim.errors import ConfigError
+from mmsim.errors import BenchError, ConfigError
 from mmsim.paths import cache_home
 from mmsim.types import EVENT, Episode, EventKind, Instrument, MarketData, Segment
 
@@ -238,11 +239,39 @@ def published(events: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     return out[: k.publish(events, slots, out)]
 
 
-def repeat(rows: int, seed: int = 7) -> Iterator[npt.NDArray[np.void]]:
-    """Yield `rows` L2 EVENT rows of one long flow, a buffer at a time (a view, valid until the next)."""
+@contextmanager
+def long_file(
+    rows: int, seed: int = 7, progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[Path, int, int]]:
+    """Write `rows` L2 EVENT rows of one long flow to a file; yield it, the lowest and the highest price.
+
+    It is written a chunk at a time, and deleted at the end.
+
+    Raises
+    ------
+    BenchError
+        If the disk has no room for it.
+    """
+    folder = cache_home() / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    free, need = shutil.disk_usage(folder).free, rows * EVENT.itemsize
+    if free < need + (1 << 28):
+        raise BenchError(
+            f"expected {need / 2**30:.1f} GiB free in {folder}, was {free / 2**30:.1f} GiB: fewer --rows, or another "
+            "MMSIM_CACHE_HOME"
+        )
     flow = Flow(seed)
-    left = rows
-    while left > 0:
-        _, _, n2 = flow.advance(len(flow.requests))
-        yield flow.l2[: min(n2, left)]
-        left -= n2
+    low, high, done = k.WIDTH, 0, 0
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="long-", suffix=".npy") as out:
+        header = {"descr": np.lib.format.dtype_to_descr(EVENT), "fortran_order": False, "shape": (rows,)}
+        np.lib.format.write_array_header_2_0(out, header)
+        while done < rows:
+            _, _, n = flow.advance(len(flow.requests))
+            part = flow.l2[: min(n, rows - done)]
+            low, high = min(low, int(part["px"].min())), max(high, int(part["px"].max()))
+            out.write(part.tobytes())
+            done += len(part)
+            if progress is not None:
+                progress(done, rows)
+        out.flush()
+        yield Path(out.name), low, high

@@ -53,6 +53,8 @@ def build(outcomes: Sequence[Outcome | Missing]) -> Table:
         least = show(o.at_least, unit)
         if case.times_peer is not None:
             least = f"{case.times_peer:g} x peer" + ("" if o.at_least is None else f" = {least}")
+        if case.most_bytes is not None:
+            least = f"{case.most_bytes / 2**20:.0f} MiB, was {o.runs[-1].check['peak'] / 2**20:.0f}"
         figures = sorted(o.figure(s.value) for s in o.runs)
         table.add_row(
             case.name, escape(f"{case.what}, {unit}" + ("" if case.direct else "/s")), least, show(case.aim, unit),

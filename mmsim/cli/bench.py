@@ -75,7 +75,9 @@ def _bench(
 
         peer = stack.enter_context(Peer(found)) if found is not None else None
         size = rows or (300_000 if quick else 5_000_000)
-        inputs = Inputs(size, progress=lambda done, total: tick("generating", done, total))
+        inputs = Inputs(
+            size, progress=lambda done, total: tick("generating", done, total), long_rows=rows or 200_000_000
+        )
         outcomes += [runner.measure(c, inputs, peer, runs, tick) for c in cases]
         name = peer.name if peer is not None else ""
     table.render(outcomes, runner.machine(), name)
