@@ -51,7 +51,7 @@ _GAP_NS = 4e6  # mean gap between quiet requests
     C_CANCELS,
     C_MARKETS,
     C_CROSSING,
-    C_SUM_LIVE,
+    C_SUM_LIVE,  # after the warm-up
     C_SUM_SPREAD,
     C_WARM,  # warm-up orders still to come
     N_COUNTERS,
@@ -349,8 +349,9 @@ def flow(
         if c[C_L3] > before:
             l3[c[C_L3] - 1]["flags"] = _LAST
             l2[c[C_L2] - 1]["flags"] = _LAST
-        c[C_SUM_LIVE] += c[C_LIVE]
-        c[C_SUM_SPREAD] += c[C_ASK] - c[C_BID]
+        if not warm:
+            c[C_SUM_LIVE] += c[C_LIVE]
+            c[C_SUM_SPREAD] += c[C_ASK] - c[C_BID]
 
 
 @kernel

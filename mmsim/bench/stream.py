@@ -5,7 +5,7 @@
 ``l2``        what a market-by-price feed tells of it: trades and level totals
 
 so that every engine meets the same market. 54 % of the requests are limit orders (3 % of them cross),
-39 % cancels, 7 % market orders; about 3,300 orders rest on 280 levels around a spread of 1.3 ticks, and
+39 % cancels, 7 % market orders; about 3,300 orders rest on 280 levels around a spread of 1.04 ticks, and
 requests come in bursts, 550 a second on average. Beside each feed lies a receive time, 2 ms later in the
 median and log-normal.
 """
