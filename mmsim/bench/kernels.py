@@ -99,12 +99,12 @@ def _below(rng: Any, n: int) -> int:
 @kernel
 def _order_event(l3: Any, c: Any, kind: int, px: int, qty: int, row: int, side: int) -> None:
     e = l3[c[C_L3]]
-    e.ts = c[C_TS]
-    e.px = px
-    e.qty = qty
-    e.oid = row - 1
-    e.kind = kind
-    e.side = side
+    e["ts"] = c[C_TS]
+    e["px"] = px
+    e["qty"] = qty
+    e["oid"] = row - 1
+    e["kind"] = kind
+    e["side"] = side
     e["flags"] = 0
     c[C_L3] += 1
 
@@ -112,12 +112,12 @@ def _order_event(l3: Any, c: Any, kind: int, px: int, qty: int, row: int, side: 
 @kernel
 def _level_event(l2: Any, c: Any, kind: int, px: int, qty: int, side: int) -> None:
     e = l2[c[C_L2]]
-    e.ts = c[C_TS]
-    e.px = px
-    e.qty = qty
-    e.oid = 0
-    e.kind = kind
-    e.side = side
+    e["ts"] = c[C_TS]
+    e["px"] = px
+    e["qty"] = qty
+    e["oid"] = 0
+    e["kind"] = kind
+    e["side"] = side
     e["flags"] = 0
     c[C_L2] += 1
 
@@ -127,11 +127,11 @@ def _request(
     req: Any, req_id: Any, c: Any, row: int, order_id: int, px: int, qty: int, verb: int, side: int
 ) -> None:
     r = req[c[C_REQ]]
-    r.oid = row
-    r.px = px
-    r.qty = qty
-    r.verb = verb
-    r.side = side
+    r["oid"] = row
+    r["px"] = px
+    r["qty"] = qty
+    r["verb"] = verb
+    r["side"] = side
     r["flags"] = 0
     req_id[c[C_REQ]] = order_id
     c[C_REQ] += 1
@@ -359,13 +359,13 @@ def _feed_row(
     out: Any, n: int, e: Any, row: int, order_id: int, qty: int, kind: int, side: int, px: int
 ) -> int:
     o = out[n]
-    o.ts = e.ts
-    o.order_id = order_id
-    o.px = px
-    o.qty = qty
-    o.kind = kind
-    o.side = side
-    o.row = row
+    o["ts"] = e["ts"]
+    o["order_id"] = order_id
+    o["px"] = px
+    o["qty"] = qty
+    o["kind"] = kind
+    o["side"] = side
+    o["row"] = row
     return n + 1
 
 
@@ -385,31 +385,39 @@ def publish(events: Any, slots: Any, out: Any) -> int:
     ids = np.int64(0)
     for i in range(len(events)):
         e = events[i]
-        kind = e.kind
+        kind = e["kind"]
         if kind == _ADD:
             ids += 1
-            s = slots[e.oid]
-            s[0], s[1], s[2], s[3] = e.px, e.qty, e.side, ids
+            s = slots[e["oid"]]
+            s[0], s[1], s[2], s[3] = e["px"], e["qty"], e["side"], ids
             n = _feed_row(out, n, e, i, ids, s[1], FEED_ADD, s[2], s[0])
         elif kind == _TRADE:
             n = _feed_row(
-                out, n, e, i, np.int64(0), np.int64(e.qty), FEED_TRADE, np.int64(e.side), np.int64(e.px)
+                out,
+                n,
+                e,
+                i,
+                np.int64(0),
+                np.int64(e["qty"]),
+                FEED_TRADE,
+                np.int64(e["side"]),
+                np.int64(e["px"]),
             )
         elif kind == _HIDE or kind == _CLEAR:
             # orders that leave the view are cancelled: the published form knows nothing else
             for k in range(len(slots)):
                 s = slots[k]
-                if s[1] > 0 and (kind == _CLEAR or (s[0] == e.px and s[2] == e.side)):
+                if s[1] > 0 and (kind == _CLEAR or (s[0] == e["px"] and s[2] == e["side"])):
                     n = _feed_row(out, n, e, i, s[3], s[1], FEED_CANCEL, s[2], s[0])
                     s[1] = 0
         else:
-            s = slots[e.oid]
+            s = slots[e["oid"]]
             if kind == _EXECUTE:
-                qty = np.int64(e.qty)
+                qty = np.int64(e["qty"])
                 n = _feed_row(out, n, e, i, np.int64(0), qty, FEED_TRADE, -s[2], s[0])
                 n = _feed_row(out, n, e, i, s[3], qty, FEED_FILL, s[2], s[0])
             before = s[1]
-            s[1] = 0 if kind == _DELETE else before - e.qty
+            s[1] = 0 if kind == _DELETE else before - e["qty"]
             if s[1] > 0:
                 n = _feed_row(out, n, e, i, s[3], s[1], FEED_MODIFY, s[2], s[0])
             else:

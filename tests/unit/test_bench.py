@@ -127,7 +127,9 @@ def test_the_table_shows_targets_figures_and_how_to_get_a_peer() -> None:
     assert "pip install hftbacktest==2.4.4" in text
 
 
-def test_an_interpreter_that_is_not_there_or_lacks_the_peer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_that_is_not_there_or_lacks_the_peer_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(ConfigError, match="--peer-python: expected a Python interpreter, was no-such"):
         find_python(Path("no-such"))
     monkeypatch.setenv("MMSIM_PEER_PYTHON", "/no/such")
@@ -138,7 +140,9 @@ def test_an_interpreter_that_is_not_there_or_lacks_the_peer_is_an_error(monkeypa
     import importlib.util
 
     if importlib.util.find_spec("hftbacktest") is None:
-        with pytest.raises(BenchError, match=r"ended: ModuleNotFoundError: No module named 'hftbacktest'; make bench"):
+        with pytest.raises(
+            BenchError, match=r"ended: ModuleNotFoundError: No module named 'hftbacktest'; make bench"
+        ):
             Peer(Path(sys.executable))
 
 
