@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -137,8 +138,6 @@ def test_an_interpreter_that_is_not_there_or_lacks_the_peer_is_an_error(
         find_python()
     monkeypatch.setenv("MMSIM_PEER_PYTHON", sys.executable)
     assert find_python() == Path(sys.executable)
-    import importlib.util
-
     if importlib.util.find_spec("hftbacktest") is None:
         with pytest.raises(
             BenchError, match=r"ended: ModuleNotFoundError: No module named 'hftbacktest'; make bench"
@@ -184,6 +183,16 @@ def test_the_command_prints_and_writes(isolated_cache: Path, tmp_path: Path) -> 
     assert (call["name"], call["unit"], call["n"], call["peer"]) == ("match_call", "requests", 30_000, None)
     assert call["min"] <= call["per_s"] <= call["max"]
     assert (memory["name"], memory["unit"], memory["n"]) == ("bytes_per_row", "bytes", 30_000)
+
+
+def test_the_stream_case_replays_a_file_and_deletes_it(empty_cache: Path) -> None:
+    (case,) = runner.select(("stream",))
+    o = runner.measure(case, Inputs(10_000, long_rows=40_000), None, 7, lambda *_: None)
+    assert isinstance(o, Outcome)
+    assert (o.n, len(o.runs)) == (40_000, 1)
+    assert 2**20 < o.runs[0].check["peak"] < 2**31
+    assert o.verdict == ("pass" if o.runs[0].check["peak"] <= 2**30 else "fail")
+    assert not list((empty_cache / "bench").glob("long-*"))
 
 
 def test_wrong_options_are_one_line() -> None:
