@@ -11,7 +11,7 @@ import numpy as np
 
 from mmsim.agent import Strategy
 from mmsim.bench import worker
-from mmsim.bench.agents import Idle, TouchMaker
+from mmsim.bench.agents import Idle, PythonMaker, TouchMaker
 from mmsim.bench.inputs import REAL, Inputs
 from mmsim.bench.peer import Peer
 from mmsim.bench.stream import Level, long_file
@@ -79,6 +79,8 @@ def simulation(delay_ns: int = 0) -> SimConfig:
         order_latency_ns=1_000_000,
         ack_latency_ns=1_000_000,
         replace="always",
+        queue_model="power",
+        queue_power=2.0,
         max_inventory_units=1_000_000,
     )
 
@@ -200,7 +202,7 @@ CASES = (
     Case("match_call", "matching, one Python call a request", "requests", _match_call, at_least=0.8e6, aim=1.5e6),
     Case(
         "python_agent", "l2_maker with a Python quote(); the peer's is compiled", "rows",
-        _replay("L2", TouchMaker, "maker"), 1, aim=20e6,
+        _replay("L2", PythonMaker, "maker"), 1, aim=20e6,
     ),
     Case("first_result_s", "new process to its first result", "s", _first_result, None, 1.2, 0.6, direct=True),
     Case("bytes_per_row", "resident bytes a row during a run", "bytes", _bytes_per_row, None, 32, 24, direct=True, once=True),
