@@ -112,24 +112,24 @@ def _replay(level: Level, agent: type[Strategy], what: str, market: str = "") ->
 
 
 def _match_bulk(inputs: Inputs) -> Work:
-    requests, counts = inputs.stream.requests, inputs.stream.counts
+    requests, counts = np.array(inputs.stream.requests), inputs.stream.counts
 
     def ours() -> Sample:
-        result, wall, cpu = clocked(lambda: match(requests))
-        _same("fills", len(result.matches), counts["fills"])
-        _same("filled lots", int(result.matches["qty"].sum()), counts["fill_qty"])
-        return Sample(wall, cpu, {"fills": len(result.matches)})
+        fills, wall, cpu = clocked(lambda: match(requests).matches)
+        _same("fills", len(fills), counts["fills"])
+        _same("filled lots", int(fills["qty"].sum()), counts["fill_qty"])
+        return Sample(wall, cpu, {"fills": len(fills)})
 
     return Work(len(requests), ours)
 
 
 def _match_call(inputs: Inputs) -> Work:
     n = min(CALLS, len(inputs.stream.requests))
-    rows = inputs.stream.requests[:n]
+    rows = np.array(inputs.stream.requests[:n])
     calls = list(
         zip(
             rows["verb"].tolist(), rows["side"].tolist(), rows["px"].tolist(), rows["qty"].tolist(),
-            inputs.stream.request_ids[:n].tolist(), strict=True,
+            rows["oid"].tolist(), strict=True,
         )
     )  # fmt: skip
     fills = len(match(rows).matches)

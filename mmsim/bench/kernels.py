@@ -123,17 +123,14 @@ def _level_event(l2: Any, c: Any, kind: int, px: int, qty: int, side: int) -> No
 
 
 @kernel
-def _request(
-    req: Any, req_id: Any, c: Any, row: int, order_id: int, px: int, qty: int, verb: int, side: int
-) -> None:
+def _request(req: Any, c: Any, order_id: int, px: int, qty: int, verb: int, side: int) -> None:
     r = req[c[C_REQ]]
-    r["oid"] = row
+    r["oid"] = order_id
     r["px"] = px
     r["qty"] = qty
     r["verb"] = verb
     r["side"] = side
     r["flags"] = 0
-    req_id[c[C_REQ]] = order_id
     c[C_REQ] += 1
 
 
@@ -163,9 +160,7 @@ def _next_best(levels: Any, c: Any, s: int) -> None:
 
 
 @kernel
-def _cancel(
-    orders: Any, levels: Any, pool: Any, c: Any, rng: Any, req: Any, req_id: Any, l3: Any, l2: Any
-) -> None:
+def _cancel(orders: Any, levels: Any, pool: Any, c: Any, rng: Any, req: Any, l3: Any, l2: Any) -> None:
     live = c[C_LIVE]
     if _uniform(rng) < 0.6:
         k = live - 1 - _below(rng, min(_RECENT, live))
@@ -174,7 +169,7 @@ def _cancel(
     row = pool[0, k]
     side, px, qty = orders[row, O_SIDE], orders[row, O_PX], orders[row, O_QTY]
     s = 0 if side > 0 else 1
-    _request(req, req_id, c, row, orders[row, O_ID], px, qty, _CANCEL, side)
+    _request(req, c, orders[row, O_ID], px, qty, _CANCEL, side)
     older, younger = orders[row, O_PREV], orders[row, O_NEXT]
     if older != 0:
         orders[older, O_NEXT] = younger
@@ -241,7 +236,6 @@ def flow(
     levels: Any,
     pool: Any,
     req: Any,
-    req_id: Any,
     l3: Any,
     l2: Any,
     n: int,
@@ -274,7 +268,7 @@ def flow(
         market = False
         if not (warm or thin or u < 1.0):
             if u < 1.0 + cancels:
-                _cancel(orders, levels, pool, c, rng, req, req_id, l3, l2)
+                _cancel(orders, levels, pool, c, rng, req, l3, l2)
                 l3[c[C_L3] - 1]["flags"] = _LAST
                 l2[c[C_L2] - 1]["flags"] = _LAST
                 c[C_SUM_LIVE] += c[C_LIVE]
@@ -318,7 +312,7 @@ def flow(
         c[C_FREE] -= 1
         row = pool[1, c[C_FREE]]
         verb = _MARKET if market else _LIMIT
-        _request(req, req_id, c, row, c[C_IDS], 0 if market else px, qty, verb, side)
+        _request(req, c, c[C_IDS], 0 if market else px, qty, verb, side)
         # the row stays out of the stack while its makers go there
         left = _match(orders, levels, pool, c, l3, l2, side, px, qty)
         c[C_CROSSING] += left < qty and not market

@@ -33,13 +33,13 @@ from mmsim.errors import BenchError, ConfigError
 from mmsim.paths import cache_home
 from mmsim.types import EVENT, Episode, EventKind, Instrument, MarketData, Segment
 
-VERSION = 1  # raise it when the same seed gives another stream
+VERSION = 2  # raise it when the same seed gives another stream
 START_TS = 1_700_000_000_000_000_000  # ns since the epoch
 DECISION_NS = 100_000_000
 FEED_LATENCY_NS, FEED_LATENCY_SIGMA = 2e6, 0.35  # median, and standard deviation of the logarithm
 _TABLE = 1 << 16  # entries of a quantile table
 _CHUNK = 1 << 18  # requests a kernel call
-_ARRAYS = ("requests", "request_ids", "l3", "l3_recv", "l2", "l2_recv")
+_ARRAYS = ("requests", "l3", "l3_recv", "l2", "l2_recv")
 Level = Literal["L2", "L3"]
 
 
@@ -47,13 +47,12 @@ Level = Literal["L2", "L3"]
 class Stream:
     """One generated stream; arrays are memory-mapped and read-only.
 
-    ``request_ids`` numbers limit and market orders from 1 in order of arrival and repeats the number at
-    their cancel (``requests["oid"]`` is the recycled row). ``counts`` holds sizes and what the naive book
+    ``requests["oid"]`` numbers limit and market orders from 1 in order of arrival and comes again at their
+    cancel; ``l3["oid"]`` are recycled slots. ``counts`` holds sizes and what the naive book
     saw: fills, filled lots, best prices, live orders at the end, ...
     """
 
     requests: npt.NDArray[np.void]  # (n,) REQUEST
-    request_ids: npt.NDArray[np.int64]
     l3: npt.NDArray[np.void]  # EVENT
     l3_recv: npt.NDArray[np.int64]
     l2: npt.NDArray[np.void]  # EVENT
@@ -93,7 +92,6 @@ class Flow:
         self._pool[1, :-1] = np.arange(k.MAX_LIVE, 0, -1)
         self._c[k.C_FREE] = k.MAX_LIVE
         self.requests = np.zeros(chunk, REQUEST)
-        self.request_ids = np.zeros(chunk, np.int64)
         self.l3 = np.zeros(int(chunk * 1.3) + 2 * k.MARGIN, EVENT)
         self.l2 = np.zeros(int(chunk * 1.5) + 2 * k.MARGIN, EVENT)
 
@@ -101,7 +99,7 @@ class Flow:
         """Fill the buffers with up to `n` requests and their feeds; return the rows of each."""
         k.flow(
             self._gaps, self._sizes, self._rng, self._c, self._f, self._orders, self._levels, self._pool,
-            self.requests, self.request_ids, self.l3, self.l2, min(n, len(self.requests)),
+            self.requests, self.l3, self.l2, min(n, len(self.requests)),
         )  # fmt: skip
         return int(self._c[k.C_REQ]), int(self._c[k.C_L3]), int(self._c[k.C_L2])
 
@@ -136,12 +134,12 @@ def make(
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
     """Generate the arrays of a stream of `n` requests and what the naive book saw."""
     flow = Flow(seed)
-    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in ("requests", "request_ids", "l3", "l2")}
+    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in ("requests", "l3", "l2")}
     done = 0
     while done < n:
         rows, n3, n2 = flow.advance(n - done)
         done += rows
-        for name, count in (("requests", rows), ("request_ids", rows), ("l3", n3), ("l2", n2)):
+        for name, count in (("requests", rows), ("l3", n3), ("l2", n2)):
             parts[name].append(getattr(flow, name)[:count].copy())
         if progress is not None:
             progress(done, n)

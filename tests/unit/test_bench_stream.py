@@ -9,7 +9,8 @@ import pytest
 
 from mmsim.bench import kernels as k
 from mmsim.bench import stream as s
-from mmsim.book.kernels import CANCEL, LIMIT, MARKET
+from mmsim.book.kernels import CANCEL, LIMIT
+from mmsim.book.reference import ReferenceBook
 from mmsim.book.view import match
 from mmsim.errors import BenchError, ConfigError
 from mmsim.types import EVENT, EventFlag, EventKind
@@ -119,22 +120,33 @@ def test_feeds_agree_with_a_naive_book_and_with_each_other() -> None:
 
 
 def test_the_matching_engine_reproduces_the_feed(stream: s.Stream) -> None:
-    result = match(stream.requests)
+    result = match(np.array(stream.requests))
     hits = stream.l3[stream.l3["kind"] == EventKind.EXECUTE]
-    assert result.matches["maker"].tolist() == (hits["oid"] + 1).tolist()
     assert result.matches["px"].tolist() == hits["px"].tolist()
     assert result.matches["qty"].tolist() == hits["qty"].tolist()
     assert not result.statuses.any()
     assert len(result.matches) == stream.counts["fills"]
 
 
-def test_request_ids_count_arrivals_and_come_back_at_the_cancel(stream: s.Stream) -> None:
-    verbs, ids = stream.requests["verb"], stream.request_ids
-    new = (verbs == LIMIT) | (verbs == MARKET)
-    assert ids[new].tolist() == list(range(1, int(new.sum()) + 1))
-    row_of = dict(zip(ids[new].tolist(), stream.requests["oid"][new].tolist(), strict=True))
-    gone = verbs == CANCEL
-    assert [row_of[i] for i in ids[gone].tolist()] == stream.requests["oid"][gone].tolist()
+def test_makers_are_those_of_the_reference_book(stream: s.Stream) -> None:
+    requests = np.array(stream.requests[:12_000])
+    book = ReferenceBook()
+    matches = []
+    for row in requests.tolist():
+        oid, px, qty, verb, side = (
+            row[requests.dtype.names.index(n)] for n in ("oid", "px", "qty", "verb", "side")
+        )
+        if verb == CANCEL:
+            assert book.cancel(oid) == qty
+            continue
+        report = book.submit(side, px, qty) if verb == LIMIT else book.market(side, qty)
+        assert report.order_id == oid  # numbered from 1 in order of arrival
+        matches += report.matches
+    fast = match(requests).matches
+    assert [(m.maker_id, m.taker_id, m.px, m.qty) for m in matches] == [
+        tuple(int(m[n]) for n in ("maker", "taker", "px", "qty")) for m in fast
+    ]
+    assert len(matches) > 500
 
 
 def test_the_flow_does_not_depend_on_its_chunks() -> None:
