@@ -143,7 +143,7 @@ def make(
             parts[name].append(getattr(flow, name)[:count].copy())
         if progress is not None:
             progress(done, n)
-    out: dict[str, npt.NDArray[Any]] = {name: np.concatenate(chunks) for name, chunks in parts.items()}
+    out: dict[str, npt.NDArray[Any]] = {name: _joined(chunks) for name, chunks in parts.items()}
     for index, name in enumerate(("l3", "l2")):
         # rows of one message arrive together or later, never earlier
         out[f"{name}_recv"] = receive_times(out[name]["ts"].astype(np.int64), 2 * seed + index)
