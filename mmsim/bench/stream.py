@@ -150,6 +150,12 @@ def make(
     return out, flow.counts
 
 
+def _joined(chunks: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    # np.concatenate alone would take the padding out of a record
+    whole = np.empty(sum(map(len, chunks)), chunks[0].dtype)
+    return np.concatenate(chunks, out=whole)
+
+
 def stream(n: int = 5_000_000, seed: int = 7, progress: Callable[[int, int], None] | None = None) -> Stream:
     """Return the stream of `n` requests, from the cache or generated and put there.
 
