@@ -126,19 +126,15 @@ def _match_bulk(inputs: Inputs) -> Work:
 def _match_call(inputs: Inputs) -> Work:
     n = min(CALLS, len(inputs.stream.requests))
     rows = np.array(inputs.stream.requests[:n])
-    calls = list(
-        zip(
-            rows["verb"].tolist(), rows["side"].tolist(), rows["px"].tolist(), rows["qty"].tolist(),
-            rows["oid"].tolist(), strict=True,
-        )
-    )  # fmt: skip
+    # plain lists of numbers: a list of tuples would be the garbage collector's work, not the book's
+    columns = [rows[name].tolist() for name in ("verb", "side", "px", "qty", "oid")]
     fills = len(match(rows).matches)
 
     def run() -> int:
         book = OrderBook()
         submit, market, cancel = book.submit, book.market, book.cancel
         done = 0
-        for verb, side, px, qty, oid in calls:
+        for verb, side, px, qty, oid in zip(*columns, strict=True):
             if verb == CANCEL:
                 cancel(oid)
             elif verb == LIMIT:

@@ -79,5 +79,5 @@ def render(
         f"{machine['cpu']}, {machine['cores']} cores, load {load}, Python {machine['python']}, "
         f"numba {machine['numba']}, numpy {machine['numpy']}. "
     )
-    against = f"Peer: {peer}." if peer else f"No peer: hftbacktest was not found. {HOW}"
+    against = f"Peer: {peer}." if peer else f"No peer was measured; {HOW}"
     console.print(about + against + "\n" + LEGEND, style="dim", markup=False, highlight=False)
