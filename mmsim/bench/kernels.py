@@ -28,7 +28,7 @@ WIDTH = 1 << 16  # prices of the flow's ladder, ticks
 MID = WIDTH // 2  # where the market starts
 MAX_LIVE = 1 << 16  # orders that may rest at once
 MARGIN = 2048  # rows that one request may write at most
-WARM = 4000  # limit orders that fill the book first; also the number of live orders aimed at
+LIVE = 4000  # orders that rest at once, about; as many limit orders fill the book first
 _RECENT = 256  # cancels prefer orders added lately
 _THIN = 40  # a side with fewer orders gets the next one
 _GAP_NS = 4e6  # mean gap between quiet requests
@@ -54,8 +54,9 @@ _GAP_NS = 4e6  # mean gap between quiet requests
     C_SUM_LIVE,  # after the warm-up
     C_SUM_SPREAD,
     C_WARM,  # warm-up orders still to come
+    C_AIM,  # live orders aimed at
     N_COUNTERS,
-) = range(21)
+) = range(22)
 
 O_PX, O_QTY, O_SIDE, O_NEXT, O_PREV, O_AT, O_ID, N_ORDER = range(8)  # columns of `orders`; row 0: none
 L_QTY, L_HEAD, L_TAIL, N_LEVEL = range(4)  # rows of `levels`, each (2, WIDTH): bids, asks
@@ -262,7 +263,7 @@ def flow(
             c[C_TS] += max(1, np.int64(gap))
         f[F_DRIFT] = 0.9995 * f[F_DRIFT] + 0.0693 * (_uniform(rng) - 0.5)
         before = c[C_L3]
-        cancels = 0.87 * c[C_LIVE] / WARM
+        cancels = 0.87 * c[C_LIVE] / c[C_AIM]
         u = _uniform(rng) * (1.13 + cancels)
         thin = c[C_NBID] < _THIN or c[C_NASK] < _THIN
         market = False

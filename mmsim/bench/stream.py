@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Literal
@@ -70,20 +71,21 @@ class Flow:
         Same seed, same flow, whatever the chunks.
     chunk : int
         Requests a chunk at most.
+    live : int
+        Orders that rest at once, about.
     """
 
-    def __init__(self, seed: int, chunk: int = _CHUNK) -> None:
-        if seed < 0 or chunk < 1:
-            raise ConfigError(f"expected a seed of 0 or more and a positive chunk, was {seed}, {chunk}")
-        mid = (np.arange(_TABLE) + 0.5) / _TABLE
-        self._gaps = -np.log1p(-mid)
-        normal = NormalDist()
-        z = np.array([normal.inv_cdf(q) for q in mid])
-        self._sizes = np.maximum(1, np.exp(np.array([1.0 + z, 1.3 + 1.2 * z]))).astype(np.int64)
+    def __init__(self, seed: int, chunk: int = _CHUNK, live: int = k.LIVE) -> None:
+        if seed < 0 or chunk < 1 or not 100 <= live <= k.MAX_LIVE // 4:
+            raise ConfigError(
+                f"expected a seed of 0 or more, a positive chunk and 100 to {k.MAX_LIVE // 4} orders, was {seed}, "
+                f"{chunk}, {live}"
+            )
+        self._gaps, self._sizes = _tables()
         # splitmix64's increment: seeds that differ by one give unrelated states, and none is zero
         self._rng = np.array([(0x9E3779B97F4A7C15 * (seed + 1)) % 2**64 or 1], np.uint64)
         self._c = np.zeros(k.N_COUNTERS, np.int64)
-        self._c[k.C_TS], self._c[k.C_WARM] = START_TS, k.WARM
+        self._c[k.C_TS], self._c[k.C_WARM], self._c[k.C_AIM] = START_TS, live, live
         self._c[k.C_BID], self._c[k.C_ASK] = -1, k.WIDTH
         self._f = np.zeros(k.N_FLOATS)
         self._orders = np.zeros((k.MAX_LIVE + 1, k.N_ORDER), np.int64)
@@ -119,6 +121,16 @@ class Flow:
         out["resting_qty"] = int(self._levels[k.L_QTY].sum())
         out["nonempty_levels"] = int(np.count_nonzero(self._levels[k.L_QTY]))
         return out
+
+
+@cache
+def _tables() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    # quantiles of an exponential, and of the lots of limit and of market orders
+    middle = (np.arange(_TABLE) + 0.5) / _TABLE
+    normal = NormalDist()
+    z = np.array([normal.inv_cdf(q) for q in middle])
+    sizes = np.maximum(1, np.exp(np.array([1.0 + z, 1.3 + 1.2 * z]))).astype(np.int64)
+    return -np.log1p(-middle), sizes
 
 
 def receive_times(ts: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
