@@ -20,7 +20,7 @@ from mmsim.cli.main import build_app
 from mmsim.errors import BenchError, ConfigError, DataError
 
 NAMES = (
-    "l2_noop", "l2_maker", "l3_noop", "l3_maker", "match_bulk", "match_call", "match_256", "python_agent",
+    "l2_noop", "l2_maker", "l3_noop", "l3_maker", "match_bulk", "match_call", "python_agent",
     "first_result_s", "bytes_per_row",
 )  # fmt: skip
 
