@@ -59,6 +59,11 @@ class Outcome:
             return self.case.at_least
         return None if self.peer_per_s is None else self.case.times_peer * self.peer_per_s
 
+    @property
+    def cpu_per_s(self) -> float | None:
+        """The rate by CPU time, which moves less on a busy machine; None for what is not a rate."""
+        return None if self.case.direct else self.n / median(s.cpu for s in self.runs)
+
     def reaches(self, target: float | None) -> bool | None:
         """Return whether the median reaches `target`, None if there is no target."""
         if target is None:
@@ -85,13 +90,15 @@ class Outcome:
             "check": self.runs[-1].check, **self.extra,
         }  # fmt: skip
         if not self.case.direct:
-            out["cpu_per_s"] = self.n / median(s.cpu for s in self.runs)
+            out["cpu_per_s"] = self.cpu_per_s
         if self.peer_runs:
             theirs = sorted(self.figure(s.value) for s in self.peer_runs)
             check = {k: v for k, v in self.peer_runs[-1].check.items() if k != "log"}
             out |= {"peer_min": theirs[0], "peer_max": theirs[-1], "peer_check": check}
             if not self.case.direct:
-                out["peer_cpu_per_s"] = self.n / median(s.cpu for s in self.peer_runs)
+                theirs_cpu = median(s.cpu for s in self.peer_runs)
+                out["peer_cpu_per_s"] = self.n / theirs_cpu
+                out["cpu_ratio"] = theirs_cpu / median(s.cpu for s in self.runs)
         return out
 
 

@@ -15,7 +15,7 @@ from mmsim.bench.runner import Missing, Outcome
 _MARKS = {"aim": "[green]aim[/]", "pass": "[green]pass[/]", "fail": "[red]fail[/]", "-": "-"}
 LEGEND = (
     "Medians; [min, max] over the runs. Rates are published rows (or requests) a second of wall clock over the same "
-    "stretch of market; ratio: the peer's median time over ours. at least: where it depends on the peer, a multiple "
+    "stretch of market (by CPU: of CPU time); ratio: the peer's median time over ours. at least: where it depends on the peer, a multiple "
     "of the peer's figure in this very run."
 )
 
@@ -42,12 +42,12 @@ def build(outcomes: Sequence[Outcome | Missing]) -> Table:
     table = Table(pad_edge=False, expand=False)
     table.add_column("case", no_wrap=True)
     table.add_column("work")
-    for head in ("at least", "aim", "measured", "[min, max]", "peer", "ratio", "verdict"):
+    for head in ("at least", "aim", "measured", "[min, max]", "by CPU", "peer", "ratio", "verdict"):
         table.add_column(escape(head), justify="right", no_wrap=True)
     for o in outcomes:
         case = o.case
         if isinstance(o, Missing):
-            table.add_row(case.name, escape(f"{case.what}: {o.reason}"), *["-"] * 7)
+            table.add_row(case.name, escape(f"{case.what}: {o.reason}"), *["-"] * 8)
             continue
         unit = case.unit
         least = show(o.at_least, unit)
@@ -59,7 +59,7 @@ def build(outcomes: Sequence[Outcome | Missing]) -> Table:
         table.add_row(
             case.name, escape(f"{case.what}, {unit}" + ("" if case.direct else "/s")), least, show(case.aim, unit),
             show(o.per_s, unit), escape(f"[{show(figures[0], unit)}, {show(figures[-1], unit)}]"),
-            show(o.peer_per_s, unit), "-" if o.ratio is None else f"{o.ratio:.2f}", _MARKS[o.verdict],
+            show(o.cpu_per_s), show(o.peer_per_s, unit), "-" if o.ratio is None else f"{o.ratio:.2f}", _MARKS[o.verdict],
         )  # fmt: skip
     return table
 

@@ -41,7 +41,7 @@ def test_rates_are_medians_and_the_ratio_is_of_times() -> None:
     assert o.as_json() == {
         "name": "some", "unit": "rows", "n": 1000, "per_s": 4000, "min": 2000, "max": 8000, "peer": "other 1.0",
         "peer_per_s": 500, "ratio": 8, "at_least": 1500, "aim": None, "verdict": "pass", "runs": 3, "check": {},
-        "cpu_per_s": 8000, "peer_min": 250, "peer_max": 1000, "peer_check": {}, "peer_cpu_per_s": 500,
+        "cpu_per_s": 8000, "peer_min": 250, "peer_max": 1000, "peer_check": {}, "peer_cpu_per_s": 500, "cpu_ratio": 16,
     }  # fmt: skip
 
 
