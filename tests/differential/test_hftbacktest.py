@@ -29,7 +29,7 @@ T0 = 1_700_000_000_000_000_000
 MS = 1_000_000
 TRAVEL_NS = 100_000  # of an order in the document's blocks
 DOC = Path(__file__).resolve().parents[2] / "docs" / "hftbacktest.md"
-SIDES = {"bid": 1, "ask": -1, "buy": 1, "sell": -1}
+SIDES = {"bid": 1, "ask": -1, "buy": 1, "sell": -1, "print": 0}
 Fill = tuple[int, int, int, int, int]  # order id, side, price, quantity, ns after the first row
 
 
@@ -112,6 +112,8 @@ def _blocks() -> list[Block]:
             slot, side, px = orders[words[0]]
             kind = EventKind.EXECUTE if verb == "fill" else EventKind.DELETE
             row = (px, int(words[1]) if verb == "fill" else _left(block.rows, slot), slot, kind, side)
+        elif verb == "hide":
+            row = (int(words[1]), 0, 0, EventKind.HIDE, SIDES[words[0]])
         else:
             kind = EventKind.LEVEL if verb in {"bid", "ask"} else EventKind.TRADE
             row = (int(words[0]), int(words[1]), 0, kind, SIDES[verb])
@@ -201,7 +203,7 @@ def _theirs(block: Block, peer: Peer) -> tuple[list[Fill], int]:
 
 
 def test_the_document_has_blocks_for_every_section() -> None:
-    assert len(BLOCKS) >= 14
+    assert len(BLOCKS) >= 17
     assert all("mmsim" in b.fills and ("hftbacktest" in b.fills or b.code) for b in BLOCKS)
 
 
