@@ -207,7 +207,7 @@ CASES = (
         once=True, listed=False, most_bytes=2**30,
     ),
     *(
-        Case(f"{level.lower()}_{what}@{market}", f"the same on {market}", "rows", _replay(level, agent, what, market))
+        Case(f"{level.lower()}_{what}@{market}", f"the same on {market}, {level}", "rows", _replay(level, agent, what, market))
         for market, level in REAL.items()
         for what, agent in (("noop", Idle), ("maker", TouchMaker))
     ),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmsim.errors import ConfigError
+from mmsim.errors import BenchError, ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -78,8 +78,17 @@ def _bench(
         inputs = Inputs(
             size, progress=lambda done, total: tick("generating", done, total), long_rows=rows or 200_000_000
         )
-        outcomes += [runner.measure(c, inputs, peer, runs, tick) for c in cases]
+        failure: BenchError | None = None
+        try:
+            for one in cases:
+                outcomes.append(runner.measure(one, inputs, peer, runs, tick))  # noqa: PERF401 (keeps what it has)
+        except BenchError as err:
+            failure = err
         name = peer.name if peer is not None else ""
     table.render(outcomes, runner.machine(), name)
     if json_ is not None:
         runner.write(json_, outcomes)
+    if failure is not None:
+        raise BenchError(
+            f"{failure} (measured before that: {len(outcomes)} of {len(cases)} cases)"
+        ) from failure

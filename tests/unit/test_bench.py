@@ -195,6 +195,20 @@ def test_the_stream_case_replays_a_file_and_deletes_it(empty_cache: Path) -> Non
     assert not list((empty_cache / "bench").glob("long-*"))
 
 
+def test_figures_are_kept_when_a_later_case_fails(
+    isolated_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Inputs) -> Work:
+        raise BenchError("expected 3 fills, was 2")
+
+    cases = (rate(), Case("broken", "work", "rows", broken), rate())
+    monkeypatch.setattr(runner, "select", lambda _: cases)
+    out = tmp_path / "bench.json"
+    with pytest.raises(BenchError, match=r"expected 3 fills, was 2 \(measured before that: 1 of 3 cases\)"):
+        CliRunner().invoke(build_app(), ["bench", "--no-peer", "--json", str(out)], catch_exceptions=False)
+    assert [c["name"] for c in json.loads(out.read_text())["cases"]] == ["some"]
+
+
 def test_wrong_options_are_one_line() -> None:
     for argv, words in ((["--case", ","], "--case: expected names"), (["--case", "x"], "no case 'x'")):
         with pytest.raises(ConfigError, match=words):
