@@ -201,13 +201,19 @@ CASES = (
         _replay("L2", PythonMaker, "maker"), 1, aim=20e6,
     ),
     Case("first_result_s", "new process to its first result", "s", _first_result, None, 1.2, 0.6, direct=True),
-    Case("bytes_per_row", "resident bytes a row during a run", "bytes", _bytes_per_row, None, 32, 24, direct=True, once=True),
+    Case(
+        "bytes_per_row", "resident bytes a row during a run", "bytes", _bytes_per_row, None, 32, 24, direct=True,
+        once=True,
+    ),
     Case(
         "stream", "replay of a long file from disk, two quotes replaced each 100 ms", "rows", _stream,
         once=True, listed=False, most_bytes=2**30,
     ),
     *(
-        Case(f"{level.lower()}_{what}@{market}", f"the same on {market}, {level}", "rows", _replay(level, agent, what, market))
+        Case(
+            f"{level.lower()}_{what}@{market}", f"the same on {market}, {level}", "rows",
+            _replay(level, agent, what, market),
+        )
         for market, level in REAL.items()
         for what, agent in (("noop", Idle), ("maker", TouchMaker))
     ),
