@@ -190,31 +190,86 @@ def _stream(inputs: Inputs) -> Work:
 
 
 CASES = (
-    Case("l2_noop", "L2 replay, two views, a wake each 100 ms", "rows", _replay("L2", Idle, "noop"), 3, aim=65e6),
-    Case("l2_maker", "L2, two quotes replaced each 100 ms", "rows", _replay("L2", TouchMaker, "maker"), 4, aim=50e6),
-    Case("l3_noop", "L3 replay, two views, a wake each 100 ms", "rows", _replay("L3", Idle, "noop"), 10, aim=60e6),
-    Case("l3_maker", "L3, two quotes replaced each 100 ms", "rows", _replay("L3", TouchMaker, "maker"), 6, aim=35e6),
-    Case("match_bulk", "matching, requests in an array", "requests", _match_bulk, at_least=30e6, aim=60e6),
-    Case("match_call", "matching, one Python call a request", "requests", _match_call, at_least=0.8e6, aim=1.5e6),
     Case(
-        "python_agent", "l2_maker with a Python quote(); the peer's is compiled", "rows",
-        _replay("L2", PythonMaker, "maker"), 1, aim=20e6,
+        "l2_noop",
+        "L2 replay, two views, a wake each 100 ms",
+        "rows",
+        _replay("L2", Idle, "noop"),
+        3,
+        aim=65e6,
     ),
-    Case("first_result_s", "new process to its first result", "s", _first_result, None, 1.2, 0.6, direct=True),
     Case(
-        "bytes_per_row", "resident bytes a row during a run", "bytes", _bytes_per_row, None, 32, 24, direct=True,
+        "l2_maker",
+        "L2, two quotes replaced each 100 ms",
+        "rows",
+        _replay("L2", TouchMaker, "maker"),
+        4,
+        aim=50e6,
+    ),
+    Case(
+        "l3_noop",
+        "L3 replay, two views, a wake each 100 ms",
+        "rows",
+        _replay("L3", Idle, "noop"),
+        10,
+        aim=60e6,
+    ),
+    Case(
+        "l3_maker",
+        "L3, two quotes replaced each 100 ms",
+        "rows",
+        _replay("L3", TouchMaker, "maker"),
+        6,
+        aim=35e6,
+    ),
+    Case("match_bulk", "matching, requests in an array", "requests", _match_bulk, at_least=30e6, aim=60e6),
+    Case(
+        "match_call",
+        "matching, one Python call a request",
+        "requests",
+        _match_call,
+        at_least=0.8e6,
+        aim=1.5e6,
+    ),
+    Case(
+        "python_agent",
+        "l2_maker with a Python quote(); the peer's is compiled",
+        "rows",
+        _replay("L2", PythonMaker, "maker"),
+        1,
+        aim=20e6,
+    ),
+    Case(
+        "first_result_s", "new process to its first result", "s", _first_result, None, 1.2, 0.6, direct=True
+    ),
+    Case(
+        "bytes_per_row",
+        "resident bytes a row during a run",
+        "bytes",
+        _bytes_per_row,
+        None,
+        32,
+        24,
+        direct=True,
         once=True,
     ),
     Case(
-        "stream", "replay of a long file from disk, two quotes replaced each 100 ms", "rows", _stream,
-        once=True, listed=False, most_bytes=2**30,
+        "stream",
+        "replay of a long file from disk, two quotes replaced each 100 ms",
+        "rows",
+        _stream,
+        once=True,
+        listed=False,
+        most_bytes=2**30,
     ),
     *(
         Case(
-            f"{level.lower()}_{what}@{market}", f"the same on {market}, {level}", "rows",
+            f"{level.lower()}_{what}@{market}",
+            f"the same on {market}, {level}",
+            "rows",
             _replay(level, agent, what, market),
         )
         for market, level in REAL.items()
         for what, agent in (("noop", Idle), ("maker", TouchMaker))
     ),
-)  # fmt: skip
+)
