@@ -170,7 +170,7 @@ def _first_result(inputs: Inputs) -> Work:
 
 def _warm(inputs: Inputs) -> None:
     # a process that has to compile the kernels needs more memory than any run
-    load = inputs.get("L2").load
+    load = Inputs(20_000, inputs.seed).get("L2").load
     worker.ask(["first", load["events"], load["recv"], "20000"])
 
 
