@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from mmsim.paths import cache_home
 from mmsim.types import EVENT, Episode, EventKind, Instrument, MarketData, Segment
 
 VERSION = 2  # raise it when the same seed gives another stream
+# of the cached files: the version, and the layouts of their records
+KEY = f"v{VERSION}-{zlib.crc32(repr((REQUEST.descr, EVENT.descr)).encode()):08x}"
 START_TS = 1_700_000_000_000_000_000  # ns since the epoch
 DECISION_NS = 100_000_000
 FEED_LATENCY_NS, FEED_LATENCY_SIGMA = 2e6, 0.35  # median, and standard deviation of the logarithm
@@ -178,7 +181,7 @@ def stream(n: int = 5_000_000, seed: int = 7, progress: Callable[[int, int], Non
     """
     if n < 1:
         raise ConfigError(f"expected at least one request, was {n}")
-    folder = cache_home() / "bench" / f"stream-v{VERSION}-{seed}-{n}"
+    folder = cache_home() / "bench" / f"stream-{KEY}-{seed}-{n}"
     if not (folder / "counts.json").is_file():
         arrays, counts = make(n, seed, progress)
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmsim.errors import BenchError, ConfigError
+from mmsim.errors import BenchError, ConfigError, MmsimError
 
 
 def register(app: typer.Typer) -> None:
@@ -78,11 +78,11 @@ def _bench(
         inputs = Inputs(
             size, progress=lambda done, total: tick("generating", done, total), long_rows=rows or 200_000_000
         )
-        failure: BenchError | None = None
+        failure: MmsimError | None = None
         try:
             for one in cases:
                 outcomes.append(runner.measure(one, inputs, peer, runs, tick))  # noqa: PERF401 (keeps what it has)
-        except BenchError as err:
+        except MmsimError as err:
             failure = err
         name = peer.name if peer is not None else ""
     table.render(outcomes, runner.machine(), name)
