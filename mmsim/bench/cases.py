@@ -14,8 +14,9 @@ from mmsim.bench import worker
 from mmsim.bench.agents import Idle, PythonMaker, TouchMaker
 from mmsim.bench.inputs import REAL, Inputs
 from mmsim.bench.peer import Peer
-from mmsim.bench.stream import Level, long_file
+from mmsim.bench.stream import Level, long_file, many_flows
 from mmsim.book.kernels import CANCEL, LIMIT
+from mmsim.book.many import Books
 from mmsim.book.view import OrderBook, match
 from mmsim.config import SimConfig
 from mmsim.errors import BenchError
@@ -151,6 +152,27 @@ def _match_call(inputs: Inputs) -> Work:
     return Work(n, ours)
 
 
+def _match_many(most: int | None) -> Callable[[Inputs], Work]:
+    def prepare(inputs: Inputs) -> Work:
+        each = max(1000, inputs.rows // BOOKS)
+        requests, fills = many_flows(BOOKS, each, inputs.seed)
+        size = most or each
+        calls = [np.ascontiguousarray(requests[:, at : at + size]) for at in range(0, each, size)]
+
+        def run() -> int:
+            books = Books(BOOKS)
+            return sum(len(books.step(part).events) for part in calls)
+
+        def ours() -> Sample:
+            done, wall, cpu = clocked(run)
+            _same("fills", done, fills)
+            return Sample(wall, cpu, {"fills": done, "calls": len(calls)})
+
+        return Work(BOOKS * each, ours)
+
+    return prepare
+
+
 def _same(what: str, was: int, expected: int) -> None:
     if was != expected:
         raise BenchError(f"expected {expected} {what} as in the stream's own book, was {was}")
@@ -239,6 +261,10 @@ CASES = (
         at_least=0.8e6,
         aim=1.5e6,
     ),
+    Case(
+        "match_256", "256 books stepped in one call", "requests", _match_many(None), at_least=25e6, aim=60e6
+    ),
+    Case("match_256@100", "the same, 100 requests a book in each call", "requests", _match_many(100)),
     Case(
         "python_agent",
         "l2_maker with a Python quote(); the peer's is compiled",

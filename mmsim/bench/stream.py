@@ -199,6 +199,28 @@ def stream(n: int = 5_000_000, seed: int = 7, progress: Callable[[int, int], Non
     )
 
 
+def many_flows(n_books: int, n: int, seed: int = 7) -> tuple[npt.NDArray[np.void], int]:
+    """Return `n` requests for each of `n_books` small books (200 orders), ``(n_books, n)`` REQUEST, and their fills.
+
+    From the cache or generated and put there.
+    """
+    path = cache_home() / "bench" / f"books-v{VERSION}-{seed}-{n_books}-{n}.npz"
+    if not path.is_file():
+        requests = np.zeros((n_books, n), REQUEST)
+        fills = 0
+        for b in range(n_books):
+            flow = Flow(seed * 1_000_003 + b, n, live=200)
+            flow.advance(n)
+            requests[b] = flow.requests
+            fills += flow.counts["fills"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as out:
+            np.savez(out, requests=requests, fills=fills)
+        os.replace(out.name, path)
+    with np.load(path) as kept:
+        return kept["requests"], int(kept["fills"])
+
+
 def _put(aside: Path, folder: Path) -> None:
     try:
         os.replace(aside, folder)

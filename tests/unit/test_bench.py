@@ -20,7 +20,7 @@ from mmsim.cli.main import build_app
 from mmsim.errors import BenchError, ConfigError, DataError
 
 NAMES = (
-    "l2_noop", "l2_maker", "l3_noop", "l3_maker", "match_bulk", "match_call", "python_agent",
+    "l2_noop", "l2_maker", "l3_noop", "l3_maker", "match_bulk", "match_call", "match_256", "python_agent",
     "first_result_s", "bytes_per_row",
 )  # fmt: skip
 
@@ -106,7 +106,9 @@ def test_a_case_without_its_data_is_named_with_the_reason(tmp_path: Path) -> Non
 def test_case_names_are_as_promised() -> None:
     listed = [case.name for case in runner.select(())]
     assert tuple(n for n in listed if "@" not in n) == NAMES
-    assert {"l3_noop@amzn", "l3_maker@amzn", "l2_noop@btcusdt", "l2_maker@btcusdt"} <= set(listed)
+    assert {"match_256@100", "l3_noop@amzn", "l3_maker@amzn", "l2_noop@btcusdt", "l2_maker@btcusdt"} <= set(
+        listed
+    )
     assert "stream" not in listed
     assert [c.name for c in runner.select(("stream", "l2_noop"))] == ["stream", "l2_noop"]
     assert len({c.name for c in CASES}) == len(CASES)
@@ -161,7 +163,9 @@ def test_inputs_cover_the_same_stretch_for_both_engines(isolated_cache: Path) ->
         Inputs(100)
 
 
-@pytest.mark.parametrize("name", ["l2_noop", "l2_maker", "l3_noop", "l3_maker", "python_agent", "match_bulk"])
+@pytest.mark.parametrize(
+    "name", ["l2_noop", "l2_maker", "l3_noop", "l3_maker", "python_agent", "match_bulk", "match_256"]
+)
 def test_cases_do_their_work(name: str, isolated_cache: Path) -> None:
     (case,) = runner.select((name,))
     work = case.prepare(Inputs(20_000))
