@@ -204,7 +204,7 @@ def many_flows(n_books: int, n: int, seed: int = 7) -> tuple[npt.NDArray[np.void
 
     From the cache or generated and put there.
     """
-    path = cache_home() / "bench" / f"books-v{VERSION}-{seed}-{n_books}-{n}.npz"
+    path = cache_home() / "bench" / f"books-{KEY}-{seed}-{n_books}-{n}.npz"
     if not path.is_file():
         requests = np.zeros((n_books, n), REQUEST)
         fills = 0
