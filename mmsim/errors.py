@@ -76,6 +76,10 @@ class UnknownDatasetError(MmsimError, LookupError):
     """No dataset of that name; the message holds the nearest ones."""
 
 
+class BenchError(MmsimError):
+    """A benchmark could not run, or what it computed is not what it must be."""
+
+
 class KernelError(MmsimError):
     """A kernel stopped with a status that Python cannot resolve (a bug, or corrupt events)."""
 

@@ -1,0 +1,50 @@
+"""The strategies of the replay cases, as `mmsim.bench.peer_hftbacktest` has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmsim.agent import O_ASK_PX, O_BID_PX, O_INVENTORY, Observation, Quotes, Strategy
+from mmsim.compiled import CompiledStrategy, set_quotes
+
+
+class Idle(CompiledStrategy):
+    """Wakes and quotes nothing."""
+
+    @staticmethod
+    def decide(obs: Any, want: Any, params: Any, memory: Any) -> None:
+        """Ask for nothing."""
+
+
+class TouchMaker(CompiledStrategy):
+    """One lot on both sides, `back` ticks behind the touch; the loaded side a tick further per `lean` lots."""
+
+    lean: int = 20
+    back: int = 0
+
+    @staticmethod
+    def decide(obs: Any, want: Any, params: Any, memory: Any) -> None:  # noqa: ARG004
+        """Ask for two quotes."""
+        held, lean, back = obs[O_INVENTORY], int(params[0]), int(params[1])
+        bid, ask = obs[O_BID_PX] - back, obs[O_ASK_PX] + back
+        if held > 0:
+            bid -= held // lean
+        else:
+            ask += -held // lean
+        set_quotes(want, bid, 1, ask, 1)
+
+
+class PythonMaker(Strategy):
+    """`TouchMaker` at the touch, in plain Python."""
+
+    lean: int = 20
+
+    def quote(self, obs: Observation) -> Quotes:
+        """Return two quotes."""
+        held = obs.inventory
+        bid, ask = obs.bid_px, obs.ask_px
+        if held > 0:
+            bid -= held // self.lean
+        else:
+            ask += -held // self.lean
+        return Quotes(((bid, 1),), ((ask, 1),))
