@@ -7,20 +7,18 @@ what the orders themselves say (`mmsim.scoring`).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import kernel
 from mmsim.data.conversion import Ints, no_progress
 from mmsim.data.snapshots import Snapshots, convert_days
+from mmsim.data.view_kernels import sample, to_levels
 from mmsim.errors import ConfigError, DataError
-from mmsim.types import EVENT, EventFlag, EventKind, MarketData, Segment
+from mmsim.types import EVENT, EventKind, MarketData, Segment
 
 _ADD, _EXECUTE, _TRADE = int(EventKind.ADD), int(EventKind.EXECUTE), int(EventKind.TRADE)
-_LEVEL, _HIDE, _CLEAR = int(EventKind.LEVEL), int(EventKind.HIDE), int(EventKind.CLEAR)
-_LAST, _AUCTION = int(EventFlag.LAST), int(EventFlag.AUCTION)
+_HIDE, _CLEAR = int(EventKind.HIDE), int(EventKind.CLEAR)
 _COLUMNS = ("ts", "kind", "side", "px", "qty", "flags")
 
 
@@ -132,8 +130,9 @@ def take_snapshots(data: MarketData, segment: Segment, interval_ns: int, depth: 
     grid = np.arange(-(-first // interval_ns) * interval_ns, last + interval_ns, interval_ns, dtype=np.int64)
     out = _snapshots(data.name, segment.label, grid, depth)
     book = np.zeros((2, data.px_max - data.px_min + 1), np.int64)
-    _sample(
-        *(np.ascontiguousarray(rows[c]).astype(np.int64) for c in _COLUMNS), data.px_min, book, grid,
+    ts, kind, side, px, qty, _ = _split(rows)
+    sample(
+        ts, kind, side, px, qty, data.px_min, book, grid,
         out.bid_px, out.bid_qty, out.ask_px, out.ask_qty, out.last_px, out.volume, out.turnover,
     )  # fmt: skip
     crossed = (out.bid_qty[:, 0] > 0) & (out.ask_qty[:, 0] > 0) & (out.bid_px[:, 0] >= out.ask_px[:, 0])
@@ -153,6 +152,11 @@ def _snapshots(name: str, label: str, ts: Ints, depth: int) -> Snapshots:
     )  # fmt: skip
 
 
+def _split(rows: npt.NDArray[np.void]) -> tuple[Ints, Ints, Ints, Ints, Ints, Ints]:
+    ts, kind, side, px, qty, flags = (np.ascontiguousarray(rows[c]).astype(np.int64) for c in _COLUMNS)
+    return ts, kind, side, px, qty, flags
+
+
 def _joined(parts: list[npt.NDArray[np.void]]) -> npt.NDArray[np.void]:
     events = np.concatenate(parts) if parts else np.zeros(0, EVENT)
     events.flags.writeable = False  # as the arrays of real datasets: kernels compile for one type only
@@ -164,10 +168,9 @@ def _levels(data: MarketData, rows: npt.NDArray[np.void]) -> tuple[npt.NDArray[n
     n_orders = int(((rows["kind"] >= _ADD) & (rows["kind"] <= _EXECUTE)).sum())
     table = np.zeros((n_prints + n_orders, 7), np.int64)
     width = data.px_max - data.px_min + 1
-    columns: list[Any] = [np.ascontiguousarray(rows[c]).astype(np.int64) for c in _COLUMNS]
-    n = _to_levels(
-        *columns, data.px_min, np.zeros((2, width), np.int64), np.zeros((2, width), np.int64), table
-    )
+    ts, kind, side, px, qty, flags = _split(rows)
+    book, seen = np.zeros((2, width), np.int64), np.zeros((2, width), np.int64)
+    n = to_levels(ts, kind, side, px, qty, flags, data.px_min, book, seen, table)
     if n < 0:
         raise DataError(
             "expected a level of at least 0 lots, was a negative one", source=data.name, row=-1 - n
@@ -177,105 +180,3 @@ def _levels(data: MarketData, rows: npt.NDArray[np.void]) -> tuple[npt.NDArray[n
     for i, name in enumerate(_COLUMNS):
         out[name] = table[:, i]
     return out, table[:, 6]
-
-
-@kernel
-def _to_levels(ts, kind, side, px, qty, flags, low, book, seen, out):  # type: ignore[no-untyped-def]
-    """Write the L2 rows of one segment, columns ts, kind, side, px, qty, flags, source row; return how many.
-
-    `book` holds the totals; `seen` one more than the total before the open message of the levels it touched.
-    Returns ``-1 - row`` if a level would become negative.
-    """
-    touched = np.zeros((max(len(ts), 1), 2), np.int64)
-    n, n_touched, begin = 0, 0, 0
-    auction = 0
-    for i in range(len(ts)):
-        k = kind[i]
-        auction |= flags[i] & _AUCTION
-        if k == _TRADE or k == _EXECUTE or k == _HIDE or k == _CLEAR:
-            out[n, 0], out[n, 1], out[n, 2], out[n, 3] = ts[i], k, side[i], px[i]
-            out[n, 4], out[n, 5], out[n, 6] = qty[i], flags[i] & ~_LAST, i
-            if k == _EXECUTE:
-                out[n, 1] = _TRADE
-                out[n, 2] = 0 if flags[i] & _AUCTION else -side[i]
-            n += 1
-        if k == _CLEAR:
-            book[:, :] = 0
-            for j in range(n_touched):
-                seen[touched[j, 0], touched[j, 1]] = 0
-            n_touched = 0
-        elif k != _TRADE:
-            row, at = 0 if side[i] > 0 else 1, px[i] - low
-            if k == _HIDE:
-                book[row, at] = 0
-                if seen[row, at] > 0:  # its total is no longer published
-                    seen[row, at] = 0
-                    for j in range(n_touched):
-                        if touched[j, 0] == row and touched[j, 1] == at:
-                            n_touched -= 1
-                            touched[j, 0], touched[j, 1] = touched[n_touched, 0], touched[n_touched, 1]
-                            break
-            else:
-                if seen[row, at] == 0:
-                    seen[row, at] = book[row, at] + 1
-                    touched[n_touched, 0], touched[n_touched, 1] = row, at
-                    n_touched += 1
-                book[row, at] += qty[i] if k == _ADD else -qty[i]
-                if book[row, at] < 0:
-                    return -1 - i
-        if flags[i] & _LAST or i == len(ts) - 1:
-            for grown in range(2):  # what shrinks comes first: the book is never crossed half-way
-                for j in range(n_touched):
-                    row, at = touched[j, 0], touched[j, 1]
-                    if (book[row, at] + 1 > seen[row, at]) != (grown == 1):
-                        continue
-                    out[n, 0], out[n, 1], out[n, 2], out[n, 3] = ts[i], _LEVEL, 1 - 2 * row, at + low
-                    out[n, 4], out[n, 5], out[n, 6] = book[row, at], auction, i
-                    n += 1
-            for j in range(n_touched):
-                seen[touched[j, 0], touched[j, 1]] = 0
-            if n > begin:
-                out[n - 1, 5] |= flags[i] & _LAST
-            n_touched, begin, auction = 0, n, 0
-    return n
-
-
-@kernel
-def _sample(  # type: ignore[no-untyped-def]
-    ts, kind, side, px, qty, flags, low, book, grid, bid_px, bid_qty, ask_px, ask_qty, last, volume, turnover
-):
-    """Write what a snapshot at each time of `grid` shows of one segment's L2 rows."""
-    depth = bid_px.shape[1]
-    width = book.shape[1]
-    best = np.array([-1, width])  # no quote beyond these
-    price, lots, value = np.int64(0), np.int64(0), np.int64(0)
-    i = 0
-    for g in range(len(grid)):
-        while i < len(ts) and ts[i] <= grid[g]:
-            row, at = 0 if side[i] > 0 else 1, px[i] - low
-            if kind[i] == _TRADE:
-                price = px[i]
-                lots += qty[i]
-                value += qty[i] * px[i]
-            elif kind[i] == _CLEAR:
-                book[:, :] = 0
-                best[0], best[1] = -1, width
-            elif kind[i] == _LEVEL or kind[i] == _HIDE:
-                book[row, at] = qty[i] if kind[i] == _LEVEL else 0
-                if book[row, at] > 0:
-                    best[row] = max(best[row], at) if row == 0 else min(best[row], at)
-            i += 1
-        for row in range(2):
-            step = -1 if row == 0 else 1
-            while 0 <= best[row] < width and book[row, best[row]] == 0:
-                best[row] += step
-            at, shown = best[row], 0
-            while 0 <= at < width and shown < depth:
-                if book[row, at] > 0:
-                    if row == 0:
-                        bid_px[g, shown], bid_qty[g, shown] = at + low, book[row, at]
-                    else:
-                        ask_px[g, shown], ask_qty[g, shown] = at + low, book[row, at]
-                    shown += 1
-                at += step
-        last[g], volume[g], turnover[g] = price, lots, value

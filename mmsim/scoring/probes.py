@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.agent import Observation, Quotes, Strategy
+from mmsim.agent import Observation, Quotes, SessionContext, Strategy
 from mmsim.config import SimConfig
 from mmsim.errors import ConfigError, DataError
 from mmsim.sim.session import Session
@@ -66,6 +65,17 @@ class Plan:
                 f"probes: expected a life that is a multiple of the grid, was {self.lives_ns} and {self.grid_ns} ns"
             )
 
+    @classmethod
+    def living(cls, seconds: float, places: tuple[int, ...] = (0, 1, 2)) -> Plan:
+        """Return the plan whose orders live so long, one placed every twentieth of that."""
+        grid_ns = round(seconds * NS) // 20
+        return cls(places, lives_ns=20 * grid_ns, grid_ns=grid_ns)
+
+    @property
+    def horizons_s(self) -> tuple[float, ...]:
+        """Seconds at which fill rates are compared: 3, 10, 30 and 120 for a life of 120 s."""
+        return tuple(self.lives_ns / NS / part for part in (40, 12, 4, 1))
+
     def sizes(self, unit_lots: int) -> tuple[int, ...]:
         """Return the sizes in lots, each once."""
         return tuple(dict.fromkeys(1 if name == "lot" else unit_lots for name in self.units))
@@ -78,7 +88,7 @@ class Prober(Strategy):
     size: int = 1
     last_ts: int = 0  # ns; no order is placed after it, for it could not live its whole life
 
-    def reset(self, ctx: Any) -> None:
+    def reset(self, ctx: SessionContext) -> None:  # noqa: ARG002
         """Forget the orders of the episode before."""
         self.placed: list[tuple[int, int, int, int, int, int]] = []  # decision, ts, px, qty, ahead, side
 

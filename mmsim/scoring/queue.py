@@ -24,7 +24,6 @@ SIMPLE = ("risk_averse", "proportional", "log")  # without a constant to fit
 RULES = ("through", "any", "strict")
 REFERENCE = "proportional"  # what `auto` uses
 POOLED = "all"
-INSIDE_HORIZONS_S = (3.0, 10.0, 30.0, 120.0)
 
 Tick = Callable[[], None]
 
@@ -95,13 +94,13 @@ def fit_queue(
     plan = plan or Plan()
     view = level_view(data) if view is None else view
     found = compare(data, view, split, plan, models(powers), tick)
-    fit = score(*found, plan.lives_ns, reference=REFERENCE)
+    fit = score(*found, plan.lives_ns, plan.horizons_s, reference=REFERENCE)
     by_name = {s.name: s for s in fit}
     power = min(powers, key=lambda n: (by_name[power_name(n)].error.value, n))
-    against = {s.name: s for s in score(*found, plan.lives_ns, reference=power_name(power))}
+    against = {s.name: s for s in score(*found, plan.lives_ns, plan.horizons_s, reference=power_name(power))}
     tied = [n for n in powers if n == power or against[power_name(n)].versus.low <= 0]
     found = compare(data, view, report_split, plan, models((power,)), tick)
-    report = score(*found, plan.lives_ns, reference=REFERENCE)
+    report = score(*found, plan.lives_ns, plan.horizons_s, reference=REFERENCE)
     return QueueFit(
         data.name, split, report_split, data.source_sha256, power, min(tied), max(tied), fit, report
     )
@@ -125,18 +124,13 @@ def score_inside(
         )
     view = snapshot_view(data, interval_ns, depth)
     rules = [(rule, SimConfig(inside=rule)) for rule in RULES]  # type: ignore[arg-type]  # the literals above
-    horizons = [h for h in INSIDE_HORIZONS_S if h * 1_000_000_000 <= plan.lives_ns]
-    return score(
-        *compare(data, view, split, plan, rules, tick),
-        plan.lives_ns,
-        reference="through",
-        horizons_s=horizons,
-    )
+    found = compare(data, view, split, plan, rules, tick)
+    return score(*found, plan.lives_ns, plan.horizons_s, reference="through")
 
 
-def inside_plan() -> Plan:
+def inside_plan(life_s: float = 120.0) -> Plan:
     """Return the orders that `score_inside` places: one tick inside the spread, and in its middle."""
-    return Plan(places=(INSIDE, INSIDE_HALF))
+    return Plan.living(life_s, (INSIDE, INSIDE_HALF))
 
 
 def pooled(fits: Sequence[QueueFit], powers: Sequence[float] = POWERS) -> float:

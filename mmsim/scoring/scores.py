@@ -21,7 +21,6 @@ from mmsim.metrics.aggregate import bootstrap_ci
 from mmsim.scoring.probes import NS, PLACE_NAMES, UNFILLED
 
 BLOCK_NS = 300 * NS  # orders of one block are resampled together: their fates hang together
-HORIZONS_S = (10.0, 30.0, 120.0)
 BUCKETS = 4  # of the queue ahead, within each place
 
 Ints = npt.NDArray[np.int64]
@@ -99,9 +98,9 @@ def score(
     truth: Ints,
     predicted: Mapping[str, Ints],
     lives_ns: int,
+    horizons_s: Sequence[float],
     *,
     reference: str,
-    horizons_s: Sequence[float] = HORIZONS_S,
     block_ns: int = BLOCK_NS,
 ) -> tuple[ModelScore, ...]:
     """Score every model of `predicted` against `truth`, as `mmsim.scoring.probes.compare` returns them.
@@ -164,7 +163,8 @@ def _lived(fate: Ints, lives_ns: int) -> Floats:
 
 
 def _filled(fate: Ints, horizon_s: float) -> npt.NDArray[np.bool_]:
-    return (fate != UNFILLED) & (fate <= horizon_s * NS)
+    filled: npt.NDArray[np.bool_] = (fate != UNFILLED) & (fate <= horizon_s * NS)
+    return filled
 
 
 def _groups(probes: npt.NDArray[np.void]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
@@ -175,8 +175,8 @@ def _groups(probes: npt.NDArray[np.void]) -> list[tuple[str, npt.NDArray[np.bool
         ahead = probes["ahead"]
         edges = np.unique(np.quantile(ahead[here], np.linspace(0, 1, BUCKETS + 1)[1:-1]))
         bucket = np.searchsorted(edges, ahead, side="left")
-        for b in np.unique(bucket[here]).tolist():
-            out.append((PLACE_NAMES.get(place, f"level {place + 1}"), here & (bucket == b)))
+        name = PLACE_NAMES.get(place, f"level {place + 1}")
+        out += [(name, here & (bucket == b)) for b in np.unique(bucket[here]).tolist()]
     return out
 
 
