@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmsim.report.plots import BLUE, CYCLE, GREY, RED
+from mmsim.report.plots import CYCLE, GREY, RED
 from mmsim.scoring.queue import SIMPLE, QueueFit, power_name
 from mmsim.scoring.scores import ModelScore
 
@@ -36,6 +36,10 @@ def plot_inside(markets: Sequence[tuple[str, tuple[ModelScore, ...]]], path: str
     return _save(figure, path)
 
 
+def _colour(k: int) -> str:
+    return CYCLE[k % len(CYCLE)]
+
+
 def _figure(n: int) -> tuple[Figure, list[list[Axes]]]:
     figure = Figure(figsize=(13, 3.9 * n), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
@@ -47,30 +51,29 @@ def _figure(n: int) -> tuple[Figure, list[list[Axes]]]:
 
 
 def _curve(axes: Axes, scores: Sequence[ModelScore], title: str) -> None:
-    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8)
+    axes.axhline(0, color=GREY, lw=0.8)
     for k, score in enumerate(scores):
         axes.plot(
-            [c.true_rate for c in score.cells],
-            [c.predicted_rate for c in score.cells],
+            [100 * c.true_rate for c in score.cells],
+            [100 * (c.predicted_rate - c.true_rate) for c in score.cells],
             "o^sDv"[k % 5],
             ms=5,
-            color=CYCLE[k % len(CYCLE)],
+            color=_colour(k),
             mfc="none",
             label=score.name,
         )
     axes.set(
-        xlabel="true fill rate", ylabel="predicted fill rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02),
+        xlabel="true fill rate of a group, % (groups: place, queue ahead, horizon)",
+        ylabel="predicted minus true, % points",
         title=f"{title}: calibration",
-    )  # fmt: skip
-    axes.legend(fontsize=8, frameon=False, title="groups by place, queue ahead, horizon", title_fontsize=7)
+    )
+    axes.legend(fontsize=8, frameon=False)
 
 
 def _bars(axes: Axes, scores: Sequence[ModelScore], title: str) -> None:
     at = np.arange(len(scores))
     values = np.array([s.error for s in scores])
-    axes.bar(
-        at, values[:, 0], width=0.6, color=[CYCLE[k % len(CYCLE)] for k in range(len(scores))], alpha=0.75
-    )
+    axes.bar(at, values[:, 0], width=0.6, color=[_colour(k) for k in range(len(scores))], alpha=0.75)
     spread = np.abs(values[:, 1:].T - values[:, 0])
     axes.errorbar(at, values[:, 0], np.nan_to_num(spread), fmt="none", ecolor="black", capsize=4, lw=1)
     axes.set_xticks(at, [s.name for s in scores], fontsize=8)
@@ -81,14 +84,14 @@ def _powers(axes: Axes, fit: QueueFit) -> None:
     powers = [s for s in fit.fit if s.name not in SIMPLE]
     n = [float(s.name.removeprefix("power ")) for s in powers]
     values = np.array([s.error for s in powers])
-    axes.fill_between(n, values[:, 1], values[:, 2], color=BLUE, alpha=0.15, lw=0)
-    axes.plot(n, values[:, 0], "o-", ms=3, color=BLUE, label="power n")
+    axes.fill_between(n, values[:, 1], values[:, 2], color=_colour(len(SIMPLE)), alpha=0.15, lw=0)
+    axes.plot(n, values[:, 0], "o-", ms=3, color=_colour(len(SIMPLE)), label="power n")
     best = next(s for s in powers if s.name == power_name(fit.power))
     axes.plot(
         [fit.power], [best.error.value], "o", ms=9, mfc="none", color=RED, label=f"chosen: {fit.power:g}"
     )
     for k, score in enumerate(s for s in fit.fit if s.name in SIMPLE):
-        axes.axhline(score.error.value, color=CYCLE[k + 2], lw=1, ls="--", label=score.name)
+        axes.axhline(score.error.value, color=_colour(k), lw=1, ls="--", label=score.name)
     axes.set_xscale("log")
     axes.set_xticks([0.25, 0.5, 1, 2, 5, 10, 20], ["0.25", "0.5", "1", "2", "5", "10", "20"])
     axes.set(
@@ -103,7 +106,7 @@ def _rates(axes: Axes, scores: Sequence[ModelScore]) -> None:
     x = scores[0].horizons_s
     axes.plot(x, scores[0].true_rate, "k-", lw=2, label="truth")
     for k, score in enumerate(scores):
-        axes.plot(x, score.predicted_rate, "o--", ms=4, color=CYCLE[k % len(CYCLE)], label=score.name)
+        axes.plot(x, score.predicted_rate, "o--", ms=4, color=_colour(k), label=score.name)
     axes.set_xscale("log")
     axes.set_xticks(x, [f"{h:g}" for h in x])
     axes.set(
