@@ -45,7 +45,7 @@ def render_scores(
         "dt s [95% CI]",
     ]
     for head in heads if short else heads + more:
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", overflow="fold")
     for s in scores:
         row = [
             _interval(s.error),
