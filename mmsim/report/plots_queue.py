@@ -21,7 +21,7 @@ def plot_queue(fits: Sequence[QueueFit], path: str | os.PathLike[str]) -> Path:
     figure, rows = _figure(len(fits))
     for fit, (curve, bars, powers) in zip(fits, rows, strict=True):
         _curve(curve, fit.report, f"{fit.dataset}, {fit.report_split}")
-        _bars(bars, fit.report, f"{fit.dataset}, {fit.report_split}")
+        _bars(bars, fit.report)
         _powers(powers, fit)
     return _save(figure, path)
 
@@ -31,7 +31,7 @@ def plot_inside(markets: Sequence[tuple[str, tuple[ModelScore, ...]]], path: str
     figure, rows = _figure(len(markets))
     for (title, scores), (curve, bars, bias) in zip(markets, rows, strict=True):
         _curve(curve, scores, title)
-        _bars(bars, scores, title)
+        _bars(bars, scores)
         _rates(bias, scores)
     return _save(figure, path)
 
@@ -63,21 +63,21 @@ def _curve(axes: Axes, scores: Sequence[ModelScore], title: str) -> None:
             label=score.name,
         )
     axes.set(
-        xlabel="true fill rate of a group, % (groups: place, queue ahead, horizon)",
+        xlabel="true fill rate of a group (place, queue, horizon), %",
         ylabel="predicted minus true, % points",
-        title=f"{title}: calibration",
+        title=f"{title}\ncalibration",
     )
     axes.legend(fontsize=8, frameon=False)
 
 
-def _bars(axes: Axes, scores: Sequence[ModelScore], title: str) -> None:
+def _bars(axes: Axes, scores: Sequence[ModelScore]) -> None:
     at = np.arange(len(scores))
     values = np.array([s.error for s in scores])
     axes.bar(at, values[:, 0], width=0.6, color=[_colour(k) for k in range(len(scores))], alpha=0.75)
     spread = np.abs(values[:, 1:].T - values[:, 0])
     axes.errorbar(at, values[:, 0], np.nan_to_num(spread), fmt="none", ecolor="black", capsize=4, lw=1)
     axes.set_xticks(at, [s.name for s in scores], fontsize=8)
-    axes.set(ylabel="error over all orders, s", title=f"{title}: error with 95% interval")
+    axes.set(ylabel="error over all orders, s", title="error with 95% interval")
 
 
 def _powers(axes: Axes, fit: QueueFit) -> None:
