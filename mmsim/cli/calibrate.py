@@ -1,21 +1,40 @@
-"""``mmsim calibrate``: fit the constants of the rule strategies."""
+"""``mmsim calibrate``: fit the constants of the rule strategies; its sub-commands score queue models."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from mmsim.calibrate import Calibration
 
 
+class _Calibrate(TyperGroup):
+    """``calibrate NAME`` means ``calibrate constants NAME``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["constants", *args]
+        return super().parse_args(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
+    group = typer.Typer(
+        cls=_Calibrate,
+        no_args_is_help=True,
+        help="Fit a market's constants (calibrate NAME), or score queue models and rules on order-by-order days.",
+    )
+    app.add_typer(group, name="calibrate")
+    from mmsim.cli import calibrate_queue
 
-    @app.command()
-    def calibrate(
+    calibrate_queue.register(group)
+
+    @group.command()
+    def constants(
         name: str = typer.Argument(help="Dataset."),
         split: str = typer.Option("train", help="Split to fit on: train, validation or test."),
         horizon_s: float | None = typer.Option(None, min=0.01, help="Seconds a hypothetical order waits."),

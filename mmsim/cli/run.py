@@ -39,6 +39,9 @@ def register(app: typer.Typer) -> None:
             None, help="Decision latency: zero (default), fixed, or profile (the agent's recorded one)."
         ),
         fees: str | None = typer.Option(None, help="Named fee schedule of the market; default: zero."),
+        queue: str | None = typer.Option(
+            None, help="Queue model of level feeds: fitted, log, FILE.py:NAME, ..."
+        ),
         out: Annotated[
             Path | None, typer.Option("--out", "-o", help="Folder of the results; default: runs/DATE-TIME.")
         ] = None,
@@ -54,7 +57,7 @@ def register(app: typer.Typer) -> None:
 
         given: dict[str, Any] = {"split": split, "out": str(out) if out else None}
         flags: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-        given = {"seed": seed, "latency": latency, "fees": fees}
+        given = {"seed": seed, "latency": latency, "fees": fees, "queue_model": queue}
         sim = {k: v for k, v in given.items() if v is not None}
         if agent is not None:
             flags["agents"] = _names(agent, "--agent")

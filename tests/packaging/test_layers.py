@@ -27,7 +27,8 @@ LAYERS: dict[str, set[str]] = {
     "features": {"errors", "types", "_jit", "agent"},
     "data": {"errors", "types", "config", "paths", "_jit", "book"},
     "metrics": {"errors", "types"},
-    "report": {"errors", "types", "config", "paths", "metrics"},
+    "report": {"errors", "types", "config", "paths", "metrics", "scoring"},
+    "scoring": ENGINE | {"data", "metrics"},  # the same engine on a day and on what poorer feeds show of it
     "calibrate": ENGINE | {"data"},
     "calibration_store": {"errors", "types", "config", "paths", "calibrate"},
     "profiles": ENGINE | {"registry"},

@@ -1,0 +1,1 @@
+"""Queue models scored against the truth of order-by-order days."""
