@@ -29,6 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "calibration_store": {"errors", "types", "config", "paths", "calibrate"},
     "profiles": ENGINE | {"registry"},
     "runner": ENGINE | {"registry", "data", "metrics", "report", "calibration_store", "profiles"},
+    "sensitivity": {"errors", "config", "runner", "data", "report"},
     "quoting": {"errors", "agent", "features"},
     "env": ENGINE | {"features", "data", "metrics", "quoting"},
 }
