@@ -13,7 +13,18 @@ from mmsim import __version__
 from mmsim.errors import MmsimError
 
 # In the order of the help text. Each is mmsim/cli/NAME.py with `register(app)`.
-COMMANDS = ("run", "agents", "data", "calibrate", "train", "probe", "profile", "check_agent", "bench")
+COMMANDS = (
+    "run",
+    "agents",
+    "data",
+    "calibrate",
+    "train",
+    "probe",
+    "profile",
+    "sensitivity",
+    "check_agent",
+    "bench",
+)
 
 
 def _show_version(value: bool) -> None:

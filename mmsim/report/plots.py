@@ -77,7 +77,7 @@ def plot_run(result: MarketResult, path: str | os.PathLike[str]) -> Path:
     mid.set_xlabel(f"trading time, {unit} ({note}{lines})")
     _draw_zoom(zoom, result)
     figure.suptitle(f"{result.agent} on {market_title(result)}", fontsize=11, y=0.992)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_comparison(results: Sequence[MarketResult], path: str | os.PathLike[str]) -> Path:
@@ -102,7 +102,7 @@ def plot_comparison(results: Sequence[MarketResult], path: str | os.PathLike[str
     _divide(longest.episodes, per_unit, wealth, held)
     held.set_xlabel(f"trading time, {unit}" + (" (lines: new episode)" if len(longest.episodes) > 1 else ""))
     figure.suptitle(market_title(longest), fontsize=11, y=0.992)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def thin(y: FloatArray, points: int = POINTS) -> npt.NDArray[np.int64]:
@@ -155,7 +155,8 @@ def _with_commas(value: float, _: Any) -> str:
     return f"{value:,.10g}"
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write the figure as the PNG `path`, at once, and return the path."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")

@@ -67,7 +67,7 @@ def write(
         **(extra or {}),
     }
     path = folder / "run.json"
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(
             json.dumps(json_safe(document), indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
@@ -159,7 +159,7 @@ def _write_parquet(
         [("agent", text), ("dataset", text), ("episode", pa.int32())]
         + [(n, pa.from_numpy_dtype(dtype[n])) for n in names]
     )
-    with _replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for result, episode, rows in parts:
             if len(rows) == 0:
                 continue
@@ -173,8 +173,11 @@ def _write_parquet(
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    # A reader sees the old file or the new one, never a part.
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the name of a temporary file that takes `path`'s place at the end, if nothing went wrong.
+
+    A reader sees the old file or the new one, never a part.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     temporary = Path(name)

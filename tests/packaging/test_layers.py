@@ -34,6 +34,7 @@ LAYERS: dict[str, set[str]] = {
     "profiles": ENGINE | {"registry"},
     "runner": ENGINE | {"registry", "data", "metrics", "report", "calibration_store", "profiles"},
     "bench": ENGINE | {"compiled", "data"},
+    "sensitivity": {"errors", "config", "runner", "data", "report"},
     "quoting": {"errors", "agent", "features"},
     "env": ENGINE | {"features", "data", "metrics", "quoting"},
 }

@@ -8,63 +8,14 @@ import pytest
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError, DataError
-from mmsim.metrics import EpisodeResult
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
-from mmsim.testing.markets import SECOND, T0, Row, market_from
-from mmsim.types import EventFlag, EventKind, FillReason, MarketData
+from mmsim.testing.markets import SECOND, Row, market_from
+from mmsim.testing.scripted import ASK, BID, LAST, Script, at, bid, l2, l3, play, summary
+from mmsim.types import EventKind, MarketData
 
 K = EventKind
-LAST = int(EventFlag.LAST)
-BID, ASK = 1, -1
 HALF = SECOND // 2
-
-
-def at(seconds: float) -> int:
-    return T0 + round(seconds * SECOND)
-
-
-def l3(*rows: tuple[float, EventKind, int, int, int, int]) -> list[Row]:
-    """Rows as (seconds, kind, side, px, qty, oid), after a book of one order a side: 10 lots at 100 and 102."""
-    book = [(0.0, K.ADD, BID, 100, 10, 0), (0.0, K.ADD, ASK, 102, 10, 1)]
-    return [(at(t), px, qty, oid, kind, side, LAST) for t, kind, side, px, qty, oid in (*book, *rows)]
-
-
-def l2(*rows: tuple[float, EventKind, int, int, int]) -> list[Row]:
-    """Rows as (seconds, kind, side, px, qty), after 10 lots at 100 and at 102."""
-    book = [(0.0, K.LEVEL, BID, 100, 10), (0.0, K.LEVEL, ASK, 102, 10)]
-    return [(at(t), px, qty, 0, kind, side, LAST) for t, kind, side, px, qty in (*book, *rows)]
-
-
-class Script(Strategy):
-    """Quotes `plan[step]` (the last one from then on) and remembers what it saw."""
-
-    def __init__(self, *plan: Quotes) -> None:
-        super().__init__()
-        self.plan, self.seen = plan, []  # type: ignore[var-annotated]
-
-    def quote(self, obs: Observation) -> Quotes:
-        self.seen.append((obs.copy(), [int(x) for x in obs.orders["queue_ahead"]]))
-        return self.plan[min(obs.step, len(self.plan) - 1)]
-
-
-def bid(px: int, qty: int = 1, **kw: bool) -> Quotes:
-    return Quotes(((px, qty),), (), **kw)
-
-
-def play(
-    rows: list[Row], *plan: Quotes, level: str = "L3", end: float = 10.0, **sim: object
-) -> tuple[EpisodeResult, Script]:
-    view_depth = int(sim.pop("view_depth", 0))  # type: ignore[call-overload]
-    data = market_from(
-        rows, level=level, episode=(at(0.1), at(end)), max_inventory_units=20, view_depth=view_depth
-    )  # type: ignore[arg-type]
-    agent = Script(*plan)
-    return Session(data, SimConfig(**sim)).run(agent, data.splits["test"][0]), agent  # type: ignore[arg-type]
-
-
-def summary(result: EpisodeResult) -> list[tuple[int, int, int, str]]:
-    return [(int(f["side"]), int(f["px"]), int(f["qty"]), FillReason(f["reason"]).name) for f in result.fills]
 
 
 def test_nobody_quotes_nobody_earns() -> None:

@@ -1,0 +1,110 @@
+"""``mmsim sensitivity``: whether the ranking of agents survives other rules of the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmsim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmsim.report.sensitivity import Sensitivity
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+
+    @app.command()
+    def sensitivity(
+        agent: str = typer.Option(
+            ..., "--agent", "-a", help="Agents, comma-separated: names or path/to/file.py:Class."
+        ),
+        dataset: str = typer.Option(..., "--dataset", "-d", help="Market."),
+        split: str = typer.Option(
+            "validation",
+            help="Default: validation, since a table that is looked at to choose must not be the test.",
+        ),
+        queue: str | None = typer.Option(
+            None, help="Queue models, comma-separated, also power(3) and FILE.py:FUNCTION (level feeds only)."
+        ),
+        latency: str | None = typer.Option(
+            None, help="One-way latencies, ns, comma-separated: of the feed, of requests and of responses."
+        ),
+        impact: str | None = typer.Option(None, help="Impact of own fills: none,consume."),
+        inside: str | None = typer.Option(
+            None, help="Rules for a quote inside the spread: through,any,strict (snapshot feeds only)."
+        ),
+        set_: Annotated[
+            list[str] | None, typer.Option("--set", "-s", help="KEY=VALUE as in `mmsim run`.")
+        ] = None,
+        seed: int | None = typer.Option(None, min=0, help="Seed of everything random."),
+        out: Annotated[
+            Path | None,
+            typer.Option("--out", "-o", help="Folder of the results; default: runs/sensitivity-DATASET."),
+        ] = None,
+        plots: bool = typer.Option(True, help="Draw the picture."),
+        checkpoints: Annotated[
+            Path | None, typer.Option(help="Folder of checkpoint folders; default: the shipped ones.")
+        ] = None,
+        data_home: Annotated[Path | None, typer.Option(help="Folder of the source data files.")] = None,
+    ) -> None:
+        """Rerun agents over queue model, latency, impact and inside rule, and show whether their ranking survives.
+
+        The first value of each list is the base setting that all others are compared with.
+        """
+        from mmsim.config import RunConfig, build, merge, parse_overrides, per_agent
+
+        agents = _values(agent, "--agent")
+        given = {"queue": queue, "latency": latency, "impact": impact, "inside": inside}
+        axes = {axis: _values(text, f"--{axis}") for axis, text in given.items() if text is not None}
+        flags: dict[str, Any] = {"agents": agents, "datasets": (dataset,), "split": split}
+        if seed is not None:
+            flags["sim"] = {"seed": seed}
+        values = per_agent(parse_overrides(set_ or []))
+        config: RunConfig = build(RunConfig, merge(values, flags), "sensitivity")
+        folder = out or Path("runs") / f"sensitivity-{dataset}"
+        found = _run(config, axes, data_home, checkpoints)
+        _report(found, folder, plots=plots)
+
+
+def _values(text: str, option: str) -> tuple[str, ...]:
+    values = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not values:
+        raise ConfigError(f"{option}: expected values separated by commas, was {text!r}")
+    return values
+
+
+def _run(
+    config: Any, axes: dict[str, tuple[str, ...]], data_home: Path | None, checkpoints: Path | None
+) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mmsim.sensitivity import run
+
+    err = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def tick(label: str, done: int, total: int) -> None:
+            bar.update(task, description=label, completed=done, total=total)
+
+        return run(
+            config.agents, config.datasets[0], split=config.split, axes=axes, config=config,
+            data_home=data_home, checkpoints=checkpoints, tick=tick,
+        )  # fmt: skip
+
+
+def _report(found: Sensitivity, folder: Path, *, plots: bool) -> None:
+    from mmsim.report import sensitivity as report
+
+    paths = report.write(found, folder)
+    if plots:
+        from mmsim.report.plots_sensitivity import plot_sensitivity
+
+        paths.append(plot_sensitivity(found, folder / "sensitivity.png"))
+    report.render(found)
+    typer.echo(f"results in {', '.join(map(str, paths))}", err=True)
