@@ -257,17 +257,18 @@ def generate_events(
         If the price leaves the window or more orders rest than `max_orders`: the parameters explode.
     """
     base = (flow.start_px if start_px is None else start_px) - window // 2
-    vector, add_cum, cancel_rate, sizes, *rest = tables(flow, max_orders)
+    flow_tables = tables(flow, max_orders)
+    _, add_cum, cancel_rate, sizes, *_ = flow_tables
     capacity = 4 * max_orders + int(12 * (end_ts - start_ts) / 1e9)
     while True:
         market = empty_market(seed, start_ts, max_orders=max_orders, window=window)
         state, counters = market[3], market[6]
         events = np.zeros(capacity, EVENT)
-        code = k.open_book(add_cum, cancel_rate, sizes, *market, events, base, window // 2)
+        args: tuple[Any, ...] = (*market, events, base, window // 2)
+        code = k.open_book(add_cum, cancel_rate, sizes, *args)
         if code == k.DONE:
-            code = k.run(
-                vector, add_cum, cancel_rate, sizes, *rest, *market, events, base, window // 2, end_ts
-            )
+            args = (*flow_tables, *args, end_ts)
+            code = k.run(*args)
         if code == k.EVENTS_FULL:
             capacity *= 2  # the same seed gives the same rows again, and then the rest
             continue
