@@ -160,7 +160,7 @@ def mirror_orders(
     for j in range(mine.shape[0]):
         if mine[j, M_ID] == 0:
             continue
-        r = find_own(st, own, mine[j, M_ID])
+        r = find_own(st, own, mine[j, M_ID])  # type: ignore[no-untyped-call]
         open_qty = own[r, W_QTY] if r >= 0 and own[r, W_STATE] == OWN_LIVE else np.int64(0)
         held = np.int64(orders[first + j]["qty"])
         if open_qty > held:
@@ -186,8 +186,8 @@ def mirror_orders(
             # prevents the trade with oneself and cancels the newer order.
             own[r, W_STATE] = OWN_DEAD
             st[C_POST_REJECTS] += 1
-            own_bounds(st, own)
-            push_ack(st, ack, lat, st[S_SEEN], ACK_GONE, newest, side, own[r, W_PX], 0)
+            own_bounds(st, own)  # type: ignore[no-untyped-call]
+            push_ack(st, ack, lat, st[S_SEEN], ACK_GONE, newest, side, own[r, W_PX], 0)  # type: ignore[no-untyped-call]
             continue
         if px < 1 or px > len(levels) - 2:
             continue  # where the flow never comes

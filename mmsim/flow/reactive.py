@@ -63,8 +63,9 @@ class ReactiveMarket:
         self._mine = np.zeros((MAX_OWN, N_MIRROR), np.int64)
         self._quiet: _Quiet | None = None
         self._market: tuple[npt.NDArray[Any], ...] = ()
-        self._events = np.zeros(0, EVENT)
-        self._px = (np.int64(0), np.int64(0))
+        self._events = self._lent = np.zeros(0, EVENT)
+        self._args: tuple[Any, ...] = ()  # what the kernel gets besides the session's arrays
+        self._base = np.int64(0)
         self._react: Callable[..., int] | None = None
 
     def begin(self, episode: Episode) -> tuple[npt.NDArray[np.void], int]:
@@ -83,11 +84,10 @@ class ReactiveMarket:
         quiet.run(episode.start_ts)
         n = int(quiet.market[_COUNTERS][k.C_EVENTS])
         self._market = tuple(part.copy() for part in quiet.market)
-        self._events = np.zeros(n + 2 * _ROOM, EVENT)
-        self._events[:n] = quiet.events[:n]
-        self._px = (quiet.base, np.int64(WINDOW // 2))
         self._mine[:] = 0
-        return self._lent(), n
+        self._base = quiet.base
+        self._lend(quiet.events[:n], n + 2 * _ROOM)
+        return self._lent, n
 
     def react(
         self,
@@ -108,24 +108,35 @@ class ReactiveMarket:
             If the market explodes.
         """
         if len(self._events) - int(self._market[_COUNTERS][k.C_EVENTS]) < _ROOM:
-            bigger = np.zeros(2 * len(self._events), EVENT)
-            bigger[: len(self._events)] = self._events
-            self._events = bigger
-        args = (mem, ring, fills, lad, self._mine, *self._tables, *self._market, self._events, *self._px)
+            self._lend(self._events, 2 * len(self._events))
         if self._react is None:
-            self._react = entry_point(react, *args)
-        code = self._react(*args)
+            self._react = entry_point(react, mem, ring, fills, lad, *self._args)
+        code = self._react(mem, ring, fills, lad, *self._args)
         if code == DISAGREE:
             raise KernelError(
                 f"{self._data.name}: the reactive market and the session disagree about own orders: a bug of mmsim"
             )
         check(code)
-        return self._lent()
+        return self._lent
 
-    def _lent(self) -> npt.NDArray[np.void]:
-        lent = self._events.view()
-        lent.flags.writeable = False
-        return lent
+    def _lend(self, rows: npt.NDArray[np.void], size: int) -> None:
+        self._events = _enlarged(rows, size)
+        self._lent = self._events.view()
+        self._lent.flags.writeable = False
+        self._args = (
+            self._mine,
+            *self._tables,
+            *self._market,
+            self._events,
+            self._base,
+            np.int64(WINDOW // 2),
+        )
+
+
+def _enlarged(rows: npt.NDArray[np.void], size: int) -> npt.NDArray[np.void]:
+    bigger = np.zeros(size, EVENT)
+    bigger[: len(rows)] = rows
+    return bigger
 
 
 class _Quiet:
@@ -161,9 +172,7 @@ class _Quiet:
             code = k.run(*args)
             if code != k.EVENTS_FULL:
                 break
-            bigger = np.zeros(2 * len(self.events), EVENT)
-            bigger[: len(self.events)] = self.events
-            self.events = bigger
+            self.events = _enlarged(self.events, 2 * len(self.events))
         check(code)
         self.ts = ts
         n = int(counters[k.C_EVENTS])
