@@ -47,6 +47,8 @@ class ReactiveMarket:
         If the market is a recording, or decisions have no grid.
     """
 
+    n_slots = MAX_ORDERS  # slots of the rows: more orders may rest than ever did on the tape
+
     def __init__(self, data: MarketData, decision_ns: int) -> None:
         if not data.generator:
             raise ConfigError(

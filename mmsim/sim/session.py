@@ -147,6 +147,7 @@ class Session:
         if self.sim.impact == "reactive":
             reactive = importlib.import_module("mmsim.flow.reactive")
             self._market = reactive.ReactiveMarket(data, self.decision_ns)
+            self._ords = _records(np.zeros(self._market.n_slots, L.SLOT))
         self._at = (-1, 0)  # segment and end of the last episode, from which the next may go on
 
     def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
