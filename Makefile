@@ -15,9 +15,10 @@ TEACHER_STAMP := $(VENV)/.mmsim-teacher
 AGENTS := cmm,student,ppo,glft,foic
 RUN_ARGS :=
 PYTEST_ARGS :=
+BENCH_ARGS :=
 WORKERS := 2
 
-.PHONY: help setup teacher run test test-all check typings format golden bench clean distclean
+.PHONY: help setup teacher run test test-all check typings format golden bench bench-tests clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  \1\t/' | expand -t 14
@@ -63,7 +64,12 @@ test: $(STAMP)  ## setup + the tests (benchmarks and slow ones excepted)
 test-all: $(STAMP)  ## setup + every test but the benchmarks
 	$(PY) -m pytest -q -n $(WORKERS) -m 'not benchmark' $(PYTEST_ARGS)
 
-bench: $(STAMP)  ## setup + the benchmarks
+bench: $(STAMP)  ## setup + mmsim bench, beside hftbacktest (which needs older libraries and so its own .venv-bench)
+	@[ -x .venv-bench/bin/python ] || { $(PY) -m venv .venv-bench && \
+	  .venv-bench/bin/python -m pip --disable-pip-version-check install --quiet hftbacktest==2.4.4; }
+	$(BIN)/mmsim bench $(BENCH_ARGS)
+
+bench-tests: $(STAMP)  ## setup + the benchmarks among the tests
 	$(PY) -m pytest -q -m benchmark --benchmark-only $(PYTEST_ARGS)
 
 check: $(STAMP) typings  ## ruff, format, mypy strict, layers and packaging

@@ -8,7 +8,7 @@ ensemble) it is an ordinary agent, because its `quote` calls the same function.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +84,7 @@ class CompiledStrategy(Strategy):
     Touch(size=2)
     """
 
-    decide: ClassVar[Decide]
+    decide: Any  # the static method of the subclass
 
     def reset(self, ctx: SessionContext) -> None:  # noqa: ARG002
         """Take the parameters, clear the memory, compile `decide` if that was not done yet."""

@@ -39,7 +39,7 @@ class SimConfig(_Frozen):
     decision_interval_ns: int | None = Field(default=None, ge=1_000)  # None: the market's own grid
     queue_model: str = "auto"  # on level feeds: see QUEUE_MODELS; or a numba function, FILE.py:NAME
     queue_power: float = Field(default=2.0, gt=0, le=20)  # n of "power"
-    impact: Literal["none", "consume"] = "none"  # what own fills took: "consume" keeps a liquidity ledger
+    impact: Literal["none", "consume", "reactive"] = "none"  # what own orders change: see docs/impact.md
     inside: Literal["through", "any", "strict"] = "through"  # quotes inside a snapshot's spread
     replace: Literal["diff", "always"] = "diff"  # "always" cancels and resends unchanged quotes too
     fees: str = "zero"  # a named schedule of the market's manifest

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum, IntFlag
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -202,3 +203,4 @@ class MarketData:
     fees: Mapping[str, FeeSchedule] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)  # rows read, dropped by reason, ...
     max_inventory_units: int = 10
+    generator: Mapping[str, Any] = field(default_factory=dict)  # of a simulated market: how it is made

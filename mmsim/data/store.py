@@ -100,6 +100,7 @@ def build(spec: Manifest, data: Stored) -> MarketData:
         fees=spec.fee_schedules(),
         counts={**meta["counts"], **meta["checks"], **split_counts},
         max_inventory_units=spec.replay.max_inventory_units,
+        generator=spec.generator,
     )
 
 

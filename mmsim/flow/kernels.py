@@ -3,6 +3,10 @@
 Everything is an integer: rates in micro-events per second, probabilities, tilts and factors in 1/1024,
 time in ns, random numbers from a 64-bit xorshift, exponential gaps from a rounded quantile table. No
 floating-point result and no function of a mathematics library steers anything.
+
+`run` keeps all its state in the counters, so it may stop at any time and go on later: in pieces it makes
+the same events as in one go. Orders in rows from ``pool.shape[1]`` on belong to the agent of a session
+(`mmsim.flow.mirror`): the flow meets them in the book and never touches them.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from mmsim.book.kernels import BEST_ASK, BEST_BID, IOC, N_MATCHES, cancel, reduc
 
 # Constants that are passed on as arguments are NumPy integers: numba would compile the callee once
 # more for every plain one.
-_ADD, _REDUCE, _DELETE, _EXECUTE = np.int64(1), np.int64(2), np.int64(3), np.int64(4)  # EventKind
+_ADD, _REDUCE, _DELETE, _EXECUTE, _TRADE = (np.int64(kind) for kind in range(1, 6))  # EventKind
 _LAST = 1  # EventFlag
 _REST = np.int64(0)  # request flags of an order without conditions
 
@@ -25,7 +29,7 @@ EXP_BITS = 16  # scale of the table of exponential quantiles
 _GAP = 10**15 // (1 << EXP_BITS)  # (ns per s) x (micro-events per event) / scale of the table
 _DRIFT_NS = 100_000_000  # step of the latent drift
 _MAX_TILT = 900  # a side's share stays between 6 % and 94 %
-_MAX_BURST = 8 * ONE
+MAX_BURST = 8 * ONE
 _MIN_ORDERS = 16  # a side that holds fewer gets the next limit order
 
 _U13, _U7, _U17, _U32 = np.uint64(13), np.uint64(7), np.uint64(17), np.uint64(32)
@@ -51,8 +55,29 @@ _U13, _U7, _U17, _U32 = np.uint64(13), np.uint64(7), np.uint64(17), np.uint64(32
     N_PARAMS,
 ) = range(17)
 
-# layout of the counters: time, events written, live orders, free rows, orders a side, highest row used
-C_TS, C_EVENTS, C_LIVE, C_FREE, C_BIDS, C_ASKS, C_HIGH, N_COUNTERS = range(8)
+# layout of the counters: what `run` and its callers keep between calls
+(
+    C_TS,  # time of the last arrival, ns
+    C_EVENTS,  # events written
+    C_LIVE,  # resting orders of the flow
+    C_FREE,  # free rows
+    C_BIDS,  # orders a side
+    C_ASKS,
+    C_HIGH,  # highest row used
+    C_DUE,  # time of the next arrival if it is drawn already, else 0
+    C_REF_BID,  # best prices, or the last ones of a side that is empty
+    C_REF_ASK,
+    C_MID2,
+    C_BURST,
+    C_MOMENTUM,
+    C_DRIFT,
+    C_REGIME,
+    C_NEXT_DRIFT,
+    C_NEXT_REGIME,
+    C_FILLS,  # fills of the session that the flow's book knows (`mmsim.flow.mirror`)
+    C_OWN_ID,  # newest own order that it has seen
+    N_COUNTERS,
+) = range(20)
 
 DONE, EVENTS_FULL, ORDERS_FULL, OUT_OF_WINDOW = 0, 1, 2, 3  # what `run` returns
 
@@ -74,7 +99,8 @@ def _below(rng: Any, n: int) -> int:
 
 
 @kernel
-def _emit(events: Any, c: Any, kind: int, row: int, side: int, px: int, qty: int) -> None:
+def emit(events: Any, c: Any, kind: int, row: int, side: int, px: int, qty: int) -> None:
+    """Append one event at the time of the last arrival."""
     n = c[C_EVENTS]
     events[n]["ts"] = c[C_TS]
     events[n]["px"] = px
@@ -124,7 +150,10 @@ def _send(
     for i in range(n):
         maker = np.int64(matches[i]["maker"])
         at, done = np.int64(matches[i]["px"]), np.int64(matches[i]["qty"])
-        _emit(events, c, _EXECUTE, maker, -side, at + base, done)
+        if maker >= pool.shape[1]:  # an own order, which has no slot in the feed: a print without an order
+            emit(events, c, _TRADE, 1, side, at + base, done)
+            continue
+        emit(events, c, _EXECUTE, maker, -side, at + base, done)
         if orders[maker]["qty"] == 0:
             # below the row of the order that took it, which is still on top of the stack
             c[C_FREE] -= 1
@@ -139,12 +168,12 @@ def _send(
         c[C_LIVE] += 1
         c[C_BIDS if side > 0 else C_ASKS] += 1
         c[C_HIGH] = max(c[C_HIGH], row)
-        _emit(events, c, _ADD, row, side, px + base, np.int64(orders[row]["qty"]))
+        emit(events, c, _ADD, row, side, px + base, np.int64(orders[row]["qty"]))
     return n
 
 
 @kernel
-def _withdraw(
+def withdraw(
     events: Any,
     orders: Any,
     levels: Any,
@@ -156,13 +185,14 @@ def _withdraw(
     px: int,
     by: int,
 ) -> None:
+    """Take `by` lots out of order `row` of the flow, or the whole order, and write it down."""
     if orders[row]["qty"] == by:
         cancel(orders, levels, state, row)
-        _emit(events, c, _DELETE, row, side, px, by)
+        emit(events, c, _DELETE, row, side, px, by)
         _forget(pool, c, row, side)
     else:
         reduce(orders, levels, state, row, by)
-        _emit(events, c, _REDUCE, row, side, px, by)
+        emit(events, c, _REDUCE, row, side, px, by)
 
 
 @kernel
@@ -232,7 +262,7 @@ def run(
     mid: int,
     end_ts: int,
 ) -> int:
-    """Fill `events` until `end_ts`; return a status. See `generate_events` for the arrays.
+    """Fill `events` until `end_ts`; return a status. See `zero_intelligence.empty_market` for the arrays.
 
     `p` is laid out by ``P_*``, `c` by ``C_*``; `add_cum` holds cumulative rates by distance,
     `cancel_rate` a rate by distance, `size_of` and `market_size_of` lots to draw from, `exp` quantiles;
@@ -247,23 +277,27 @@ def run(
         cancel_max = max(cancel_max, cancel_rate[d])
     cancel_max *= 2  # room for the tilt of cancellations at the touch
     last_px = len(levels) - 1
-    ref_bid, ref_ask = np.int64(mid - 1), np.int64(mid)
-    old_mid2 = ref_bid + ref_ask
-    burst, momentum, drift = np.int64(0), np.int64(0), np.int64(0)
-    regime = np.int64(0)
-    next_drift = c[C_TS] + _DRIFT_NS
-    next_regime = c[C_TS] + p[P_DWELL_NS]
+    if c[C_REF_ASK] == 0:  # the first call
+        c[C_REF_BID], c[C_REF_ASK], c[C_MID2] = mid - 1, mid, 2 * mid - 1
+        c[C_NEXT_DRIFT] = c[C_TS] + _DRIFT_NS
+        c[C_NEXT_REGIME] = c[C_TS] + p[P_DWELL_NS]
+    ref_bid, ref_ask, old_mid2 = c[C_REF_BID], c[C_REF_ASK], c[C_MID2]
+    burst, momentum, drift, regime = c[C_BURST], c[C_MOMENTUM], c[C_DRIFT], c[C_REGIME]
+    next_drift, next_regime = c[C_NEXT_DRIFT], c[C_NEXT_REGIME]
+    status = DONE
 
     while True:
         if c[C_EVENTS] + len(orders) > len(events):
-            return EVENTS_FULL
+            status = EVENTS_FULL
+            break
         bid, ask = state[BEST_BID], state[BEST_ASK]
         if bid > 0:
             ref_bid = bid
         if ask < last_px:
             ref_ask = ask
         if ref_bid <= n_dist + 2 or ref_ask >= last_px - n_dist - 2:
-            return OUT_OF_WINDOW
+            status = OUT_OF_WINDOW
+            break
         if ref_bid >= ref_ask:  # one side is empty, the other moved over its last price
             if bid > 0:
                 ref_ask = ref_bid + 1
@@ -271,7 +305,7 @@ def run(
                 ref_bid = ref_ask - 1
         mid2 = ref_bid + ref_ask
         if mid2 != old_mid2:
-            burst = min(burst + p[P_BURST], _MAX_BURST)
+            burst = min(burst + p[P_BURST], MAX_BURST)
             old_mid2 = mid2
         bid_qty = levels[bid]["qty"] if bid > 0 else np.int64(0)
         ask_qty = levels[ask]["qty"] if ask < last_px else np.int64(0)
@@ -284,12 +318,15 @@ def run(
         market_rate = (p[P_MARKET] * regimes[regime, 1]) >> 10
         cancel_total = cancel_max * c[C_LIVE]
         total = 2 * add_total + fill_rate + market_rate + cancel_total
-        speed = (regimes[regime, 0] * (ONE + burst)) >> 10
-        gap = (exp[_below(rng, len(exp))] * _GAP) // max((total * speed) >> 10, 1) + 1
-        ts = c[C_TS] + gap
+        ts = c[C_DUE]
+        if ts == 0:
+            speed = (regimes[regime, 0] * (ONE + burst)) >> 10
+            ts = c[C_TS] + (exp[_below(rng, len(exp))] * _GAP) // max((total * speed) >> 10, 1) + 1
         if ts >= end_ts:
-            return DONE
-        c[C_TS] = ts
+            c[C_DUE] = ts
+            break
+        gap = ts - c[C_TS]
+        c[C_TS], c[C_DUE] = ts, 0
         burst = _decay(burst, gap, p[P_BURST_NS])
         momentum = _decay(momentum, gap, p[P_MOMENTUM_NS])
         while ts >= next_drift:
@@ -319,7 +356,7 @@ def run(
                 by = qty
                 if qty > 1 and _below(rng, ONE) < p[P_PARTIAL]:
                     by = 1 + _below(rng, qty - 1)
-                _withdraw(events, orders, levels, state, pool, c, row, side, px + base, by)
+                withdraw(events, orders, levels, state, pool, c, row, side, px + base, by)
                 events[c[C_EVENTS] - 1]["flags"] = _LAST
             continue
         flags = _REST
@@ -352,8 +389,13 @@ def run(
                     momentum = min(max(momentum + side * p[P_MOMENTUM], -ONE), ONE)
         code = _send(events, orders, levels, state, matches, pool, c, base, side, px, qty, flags)
         if code < 0:
-            return ORDERS_FULL
+            status = ORDERS_FULL
+            break
         if code > 0:
-            burst = min(burst + p[P_BURST], _MAX_BURST)
+            burst = min(burst + p[P_BURST], MAX_BURST)
         if c[C_EVENTS] > before:
             events[c[C_EVENTS] - 1]["flags"] = _LAST
+    c[C_REF_BID], c[C_REF_ASK], c[C_MID2] = ref_bid, ref_ask, old_mid2
+    c[C_BURST], c[C_MOMENTUM], c[C_DRIFT], c[C_REGIME] = burst, momentum, drift, regime
+    c[C_NEXT_DRIFT], c[C_NEXT_REGIME] = next_drift, next_regime
+    return status

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,8 @@ from mmsim.flow import kernels as k
 from mmsim.types import EVENT
 
 _EXP_SIZE = 4096
+MAX_ORDERS = 8192  # orders of the flow that may rest at once
+WINDOW = 8192  # prices, ticks, around the first one, that the market may visit
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,66 @@ def _expand(values: Sequence[int], weights: Sequence[int], name: str) -> npt.NDA
     return np.repeat(np.array(values, np.int64), weights)
 
 
+def tables(flow: Flow, max_orders: int) -> tuple[npt.NDArray[np.int64], ...]:
+    """Return what the kernel reads of `flow`: its first seven arguments.
+
+    Raises
+    ------
+    ConfigError
+        For sizes, weights or rates that are not possible.
+    """
+    sizes = _expand(flow.sizes, flow.size_weights, "sizes")
+    market_sizes = _expand(flow.market_sizes, flow.market_weights, "market_sizes")
+    if min(flow.add_rates) < 0 or min(flow.cancel_rates) < 1 or flow.add_rates[0] < 1:
+        raise ConfigError("flow: expected add_rates >= 0 (the first > 0) and cancel_rates >= 1")
+    add_cum = np.cumsum(np.array(flow.add_rates, np.int64))
+    # index 0 is the touch crossed by nobody; distance d reads entry d
+    cancel_rate = np.array([flow.cancel_rates[0], *flow.cancel_rates], np.int64)
+    regimes = np.array(flow.regimes, np.int64)
+    # the kernel draws events by (32 random bits) x (sum of rates), which must fit 63 bits
+    fastest = 2 * int(cancel_rate.max()) * max_orders + 2 * int(add_cum[-1]) + flow.fill_rate
+    if fastest + flow.market_rate * int(regimes[:, 1].max()) // int(k.ONE) >= 2**31:
+        raise ConfigError(
+            f"flow: expected rates that add up to less than {2**31} micro-events/s with {max_orders} orders"
+        )
+    return flow.vector(), add_cum, cancel_rate, sizes, market_sizes, regimes, exponential_table()
+
+
+def empty_market(
+    seed: int, start_ts: int, *, max_orders: int = MAX_ORDERS, window: int = WINDOW, own: int = 0
+) -> tuple[npt.NDArray[Any], ...]:
+    """Return the kernel's state of a market in which nothing has happened.
+
+    Parameters
+    ----------
+    seed, start_ts, max_orders, window : int
+        As of `generate_events`.
+    own : int
+        Rows for orders of an agent, after those of the flow.
+
+    Returns
+    -------
+    rng, orders, levels, state, matches, pool, counters : ndarray
+        Random state; book and report buffer (`mmsim.book.kernels`); ``(3, max_orders + 1)`` live rows, their
+        places among these, stack of free rows; ``(N_COUNTERS,)``.
+    """
+    orders, levels, state = empty_book(max_orders + own, window)
+    matches = np.zeros(max_orders + own, MATCH)
+    pool = np.zeros((3, max_orders + 1), np.int64)
+    pool[2, :max_orders] = np.arange(max_orders, 0, -1)
+    counters = np.zeros(k.N_COUNTERS, np.int64)
+    counters[k.C_TS], counters[k.C_FREE] = start_ts, max_orders
+    return seed_state(seed), orders, levels, state, matches, pool, counters
+
+
+def check(code: int, max_orders: int = MAX_ORDERS, window: int = WINDOW) -> None:
+    """Raise `DataError` for a status of the kernel that ends the market."""
+    if code in (k.ORDERS_FULL, k.OUT_OF_WINDOW):
+        what = "resting orders" if code == k.ORDERS_FULL else "prices"
+        limit = max_orders if code == k.ORDERS_FULL else window
+        raise DataError(f"simulated flow: expected at most {limit} {what}, was more; check the [flow] rates")
+
+
 def generate_events(
     flow: Flow,
     *,
@@ -160,8 +223,8 @@ def generate_events(
     start_ts: int,
     end_ts: int,
     start_px: int | None = None,
-    max_orders: int = 8192,
-    window: int = 8192,
+    max_orders: int = MAX_ORDERS,
+    window: int = WINDOW,
 ) -> tuple[npt.NDArray[np.void], int, int]:
     """Simulate one segment of the market from an empty book.
 
@@ -194,47 +257,21 @@ def generate_events(
         If the price leaves the window or more orders rest than `max_orders`: the parameters explode.
     """
     base = (flow.start_px if start_px is None else start_px) - window // 2
-    sizes = _expand(flow.sizes, flow.size_weights, "sizes")
-    market_sizes = _expand(flow.market_sizes, flow.market_weights, "market_sizes")
-    if min(flow.add_rates) < 0 or min(flow.cancel_rates) < 1 or flow.add_rates[0] < 1:
-        raise ConfigError("flow: expected add_rates >= 0 (the first > 0) and cancel_rates >= 1")
-    add_cum = np.cumsum(np.array(flow.add_rates, np.int64))
-    # index 0 is the touch crossed by nobody; distance d reads entry d
-    cancel_rate = np.array([flow.cancel_rates[0], *flow.cancel_rates], np.int64)
-    regimes = np.array(flow.regimes, np.int64)
-    # the kernel draws events by (32 random bits) x (sum of rates), which must fit 63 bits
-    fastest = 2 * int(cancel_rate.max()) * max_orders + 2 * int(add_cum[-1]) + flow.fill_rate
-    if fastest + flow.market_rate * int(regimes[:, 1].max()) // int(k.ONE) >= 2**31:
-        raise ConfigError(
-            f"flow: expected rates that add up to less than {2**31} micro-events/s with {max_orders} orders"
-        )
+    flow_tables = tables(flow, max_orders)
+    _, add_cum, cancel_rate, sizes, *_ = flow_tables
     capacity = 4 * max_orders + int(12 * (end_ts - start_ts) / 1e9)
     while True:
-        orders, levels, state = empty_book(max_orders, window)
-        matches = np.zeros(max_orders, MATCH)
-        pool = np.zeros((3, max_orders + 1), np.int64)
-        pool[2, :max_orders] = np.arange(max_orders, 0, -1)
-        counters = np.zeros(k.N_COUNTERS, np.int64)
-        counters[k.C_TS], counters[k.C_FREE] = start_ts, max_orders
+        market = empty_market(seed, start_ts, max_orders=max_orders, window=window)
+        state, counters = market[3], market[6]
         events = np.zeros(capacity, EVENT)
-        rng = seed_state(seed)
-        code = k.open_book(
-            add_cum, cancel_rate, sizes, rng,
-            orders, levels, state, matches, pool, counters, events, base, window // 2,
-        )  # fmt: skip
+        args: tuple[Any, ...] = (*market, events, base, window // 2)
+        code = k.open_book(add_cum, cancel_rate, sizes, *args)
         if code == k.DONE:
-            code = k.run(
-                flow.vector(), add_cum, cancel_rate, sizes, market_sizes, regimes, exponential_table(), rng,
-                orders, levels, state, matches, pool, counters, events, base, window // 2, end_ts,
-            )  # fmt: skip
+            args = (*flow_tables, *args, end_ts)
+            code = k.run(*args)
         if code == k.EVENTS_FULL:
             capacity *= 2  # the same seed gives the same rows again, and then the rest
             continue
-        if code != k.DONE:
-            what = "resting orders" if code == k.ORDERS_FULL else "prices"
-            limit = max_orders if code == k.ORDERS_FULL else window
-            raise DataError(
-                f"simulated flow: expected at most {limit} {what}, was more; check the [flow] rates"
-            )
+        check(code, max_orders, window)
         close_px = int(min(state[BEST_ASK], window)) + base
         return events[: counters[k.C_EVENTS]].copy(), int(counters[k.C_HIGH]), close_px

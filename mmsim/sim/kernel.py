@@ -73,6 +73,7 @@ from mmsim.sim.layout import (
     S_REQ_T,
     S_RING_H,
     S_RING_T,
+    S_SEEN,
     S_STOP,
     S_TP,
     W_LQTY,
@@ -157,7 +158,7 @@ def run_lanes(ev, know, lad, ords, st, own, req, ack, obs, want, lat, ring, fill
         t_dec = ring[st[S_RING_H] % ring.shape[0], RING_T] if waiting else st[S_TP]
         t = min(t_arr, t_ack, t_dec, st[S_END])
         end = t >= st[S_END]
-        if st[S_CUR] == st[S_STOP] and st[S_STOP] < st[S_LAST]:
+        if st[S_CUR] == st[S_STOP] and st[S_STOP] < st[S_LAST] and t > st[S_SEEN]:
             return MORE_ROWS
         if st[S_CUR] < st[S_STOP]:
             limit = st[S_END] - 1 if end else t

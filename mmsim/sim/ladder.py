@@ -6,7 +6,8 @@ prices stand, so a very wide ladder costs address space alone.
 
 With ``impact = "consume"`` there are two more rows, the liquidity ledger: what own fills took from a
 level (negative) or left over there (positive, others were spared because we were hit). It ends with the
-level, and it never takes more than the level holds.
+level, and it never takes more than the level holds. With ``"reactive"`` it holds what own orders have taken
+at this moment and the market's next rows take out.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from mmsim.sim.layout import (
     S_NA,
     S_NB,
     S_VIEW,
+    TAPE_LEDGER,
 )
 from mmsim.types import MAX_DEPTH
 
@@ -78,14 +80,14 @@ def set_level(lad, st, row, ix, qty):
                     while lad[1, k] == 0:
                         k += 1
                     st[S_BA] = k
-    if st[S_CONSUME] == 1:
+    if st[S_CONSUME] == TAPE_LEDGER:
         lad[row + 2, ix] = 0 if qty == 0 else max(lad[row + 2, ix], -qty)
 
 
 @inline_kernel
 def available(lad, st, row, ix):
     """Return the lots at level `ix` that own orders can still take, or must queue behind."""
-    if st[S_CONSUME] == 1:
+    if st[S_CONSUME] >= TAPE_LEDGER:
         return np.int64(lad[row, ix]) + np.int64(lad[row + 2, ix])
     return np.int64(lad[row, ix])
 
@@ -93,14 +95,16 @@ def available(lad, st, row, ix):
 @inline_kernel
 def ledger(lad, st, row, ix, lots):
     """Note in the liquidity ledger, if there is one, that own fills left `lots` more at level `ix`."""
-    if st[S_CONSUME] == 1 and 0 <= ix < lad.shape[1]:
+    # in a market that reacts nobody is spared: whoever came was met by us, and went on if lots were left
+    kept = st[S_CONSUME] == TAPE_LEDGER or (st[S_CONSUME] > TAPE_LEDGER and lots < 0)
+    if kept and 0 <= ix < lad.shape[1]:
         lad[row + 2, ix] += lots
 
 
 @inline_kernel
 def spared(lad, st, row, ix):
     """Return the lots at level `ix` that trades spared because they hit us."""
-    if st[S_CONSUME] == 1:
+    if st[S_CONSUME] == TAPE_LEDGER:
         return np.int64(max(lad[row + 2, ix], 0))
     return np.int64(0)
 
@@ -127,7 +131,7 @@ def clear_book(lad, st):
         while left > 0:
             if lad[row, k] > 0:
                 lad[row, k] = 0
-                if st[S_CONSUME] == 1:
+                if st[S_CONSUME] >= TAPE_LEDGER:
                     lad[row + 2, k] = 0
                 left -= 1
             k += -1 if row == 0 else 1

@@ -73,7 +73,7 @@ N_RING = 4096  # messages on their way at one time
     S_QUEUE_POWER,  # exponent of Q_POWER, millionths
     S_QUEUE_FN,  # address of the user's function for Q_CUSTOM
     S_INSIDE,  # rule for quotes inside the spread of a snapshot feed, INSIDE_*
-    S_CONSUME,  # 1: what own fills took is kept in the ledger, rows 2 and 3 of the ladder
+    S_CONSUME,  # who keeps the ledger, rows 2 and 3 of the ladder: NO_LEDGER, TAPE_LEDGER, MARKET_LEDGER
     S_ALWAYS,
     S_VIEW,  # levels a side that the feed carries; 0: all
     S_EPISODE,
@@ -99,6 +99,7 @@ N_RING = 4096  # messages on their way at one time
     C_ONE_SIDED,
     C_ASKED,
     C_CLOSE_BEYOND,  # lots closed beyond the visible book
+    S_SEEN,  # all rows up to this time are there, though more may be made (a market that reacts), ns
     N_STATE,
 ) = range(83)
 
@@ -153,6 +154,9 @@ WIRE_CONSTANT, WIRE_DRAWN, WIRE_RECORDED = range(3)
 # ---- queue models of level feeds, and the rule for quotes inside a snapshot's spread ----------------
 Q_PROPORTIONAL, Q_RISK_AVERSE, Q_POWER, Q_LOG, Q_CUSTOM = range(5)
 INSIDE_THROUGH, INSIDE_ANY, INSIDE_STRICT = range(3)
+
+# ---- liquidity ledger: MARKET_LEDGER holds only what own orders took, until the market's rows take it out ----
+NO_LEDGER, TAPE_LEDGER, MARKET_LEDGER = range(3)
 
 # L3 order table: one row a slot of the feed, 16 bytes.
 SLOT = np.dtype(

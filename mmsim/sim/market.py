@@ -39,6 +39,7 @@ from mmsim.sim.layout import (
     S_STOP,
     S_TP,
     S_WIRE,
+    TAPE_LEDGER,
     WIRE_CONSTANT,
 )
 from mmsim.sim.observe import take_observation
@@ -89,7 +90,7 @@ def market(ev, know, lad, ords, st, own, ack, lat, ring, fills, limit):
     base, width, slots = st[S_BASE], lad.shape[1], ords.shape[0]
     bb, ba, nb, na = st[S_BB], st[S_BA], st[S_NB], st[S_NA]
     bid_lo, bid_hi, ask_lo, ask_hi = st[S_BID_LO], st[S_BID_HI], st[S_ASK_LO], st[S_ASK_HI]
-    may, l3 = st[S_CONSUME] == 0, st[S_L3] == 1
+    may, l3 = st[S_CONSUME] != TAPE_LEDGER, st[S_L3] == 1
     any_inside = st[S_INSIDE] != INSIDE_ANY
     code = 0
     while cur < stop:

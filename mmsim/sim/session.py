@@ -6,6 +6,7 @@ The same object serves the comparison runs (`Session.run`), the Gymnasium enviro
 
 from __future__ import annotations
 
+import importlib
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_WIDTH = 2**28  # ticks; memory is touched only where prices stand
+_LEDGER = {"none": L.NO_LEDGER, "consume": L.TAPE_LEDGER, "reactive": L.MARKET_LEDGER}
 _INSIDE = {"through": L.INSIDE_THROUGH, "any": L.INSIDE_ANY, "strict": L.INSIDE_STRICT}
 # what one episode hands to the next of its segment: the tape's book and where it stands
 _BOOK = (
@@ -141,6 +143,11 @@ class Session:
         self._hear: Callable[[Fill], None] | None = None
         self._heard = 0
         self._stream = EventStream(data.events, data.recv_ts)
+        self._market: Any = None  # the market that makes its rows as it goes, if there is one
+        if self.sim.impact == "reactive":
+            reactive = importlib.import_module("mmsim.flow.reactive")
+            self._market = reactive.ReactiveMarket(data, self.decision_ns)
+            self._ords = _records(np.zeros(self._market.n_slots, L.SLOT))
         self._at = (-1, 0)  # segment and end of the last episode, from which the next may go on
 
     def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
@@ -155,7 +162,7 @@ class Session:
                 f"prices span {width} ticks, expected at most {_MAX_WIDTH}: check the tick size",
                 source=self.data.name,
             )
-        return np.zeros((4 if self.sim.impact == "consume" else 2, width), np.int32)
+        return np.zeros((2 if self.sim.impact == "none" else 4, width), np.int32)
 
     # ---- what happened so far -------------------------------------------------------------------
     @property
@@ -232,7 +239,14 @@ class Session:
         else:
             for column, value in zip(_BOOK, book, strict=True):
                 st[column] = value
-        st[L.S_STOP] = self._stream.open(int(st[L.S_CUR]), segment.stop)
+        if self._market is None:
+            st[L.S_STOP] = self._stream.open(int(st[L.S_CUR]), segment.stop)
+            st[L.S_SEEN] = np.iinfo(np.int64).min
+        else:
+            events, n = self._market.begin(episode)
+            self._ev = _records(events)
+            st[L.S_CUR], st[L.S_STOP], st[L.S_LAST] = 0, n, L.INF
+            st[L.S_SEEN] = episode.start_ts
         st[L.S_BASE] = self._base
         st[L.S_INTERVAL] = self.decision_ns
         st[L.S_TP] = episode.start_ts if self.decision_ns else L.INF
@@ -247,7 +261,7 @@ class Session:
         st[L.S_MAXINV] = self.max_inventory
         st[L.S_QUEUE], st[L.S_QUEUE_POWER], st[L.S_QUEUE_FN] = self._queue.columns
         st[L.S_INSIDE] = _INSIDE[self.sim.inside] if self.data.level == "snapshot" else L.INSIDE_THROUGH
-        st[L.S_CONSUME] = self.sim.impact == "consume"
+        st[L.S_CONSUME] = _LEDGER[self.sim.impact]
         st[L.S_ALWAYS] = self.sim.replace == "always"
         st[L.S_VIEW] = self.data.view_depth
         st[L.S_EPISODE] = index
@@ -279,7 +293,7 @@ class Session:
         # on from there, unless rows were applied that its first observation must not show.
         segment, end = self._at
         ready = self._done and segment == episode.segment and end <= episode.start_ts
-        if not ready or self._st[L.S_KNOWN] > episode.start_ts or self.sim.impact == "consume":
+        if not ready or self._st[L.S_KNOWN] > episode.start_ts or self.sim.impact != "none":
             return None
         return [int(self._st[column]) for column in _BOOK]
 
@@ -371,11 +385,14 @@ class Session:
             self._st[L.S_RING_H], self._st[L.S_RING_T] = 0, tail - head
             return
         row = int(self._st[L.S_CUR])
+        if status == Status.MORE_ROWS and self._market is not None:
+            self._ev = _records(self._market.react(self._mem, self._ring, self._fills, self._lad))
+            return
         if status == Status.MORE_ROWS:
             self._st[L.S_STOP] = self._stream.open(row, int(self._st[L.S_LAST]))
             return
-        if status == Status.BAD_PRICE and 0 < self.data.events[row]["px"] <= L.MAX_PX:
-            self._grow(int(self.data.events[row]["px"]))
+        if status == Status.BAD_PRICE and 0 < self._ev[row]["px"] <= L.MAX_PX:
+            self._grow(int(self._ev[row]["px"]))
             return
         if status == Status.BAD_QUOTES:
             self._explain(self._quotes, 0, 0)
@@ -383,7 +400,7 @@ class Session:
         if status == Status.OWN_FULL:
             raise KernelError(f"{self.data.name}: {_MEANING[status]} (status {status.name})")
         raise DataError(
-            f"the replay met {_MEANING[status]} (status {status.name}): {self.data.events[row]}; "
+            f"the replay met {_MEANING[status]} (status {status.name}): {self._ev[row]}; "
             f"run `mmsim data check {self.data.name}`",
             source=self.data.name,
             row=row,

@@ -26,6 +26,7 @@ from mmsim.sim.layout import (
     S_NTRADE,
     S_SELLN,
     S_SELLQ,
+    TAPE_LEDGER,
 )
 from mmsim.sim.queue import (
     own_cross,
@@ -135,7 +136,7 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack, lat):
                 own_level(st, own, side, px, lad[row, ix], qty, spared(lad, st, row, ix))
             if qty > 0 and quote_reaches_own(st, side, px):
                 room = np.int64(-1)  # level feeds: our orders are filled completely
-                if st[S_CONSUME] == 1:
+                if st[S_CONSUME] == TAPE_LEDGER:
                     room = max(qty + min(np.int64(lad[row + 2, ix]), 0), 0)
                 filled = own_cross(st, own, fills, ack, lat, e.ts, -side, px, room)
                 ledger(lad, st, row, ix, -filled)

@@ -1,0 +1,229 @@
+"""The compiled half of the reactive market: what the session's orders did, told to the flow's own book.
+
+A session stops whenever it has used up the market's rows, and then nothing is left to happen up to time
+``st[S_SEEN]``. `react` brings the flow's matching engine to the same state, lets the flow run until the
+agent could interfere again, and hands over the rows. Both engines know every own order: the session's
+tells the agent, the flow's lets others trade with it. That they agree, fill by fill, is checked each time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mmsim._jit import kernel
+from mmsim.book.kernels import BEST_ASK, BEST_BID, cancel, reduce, rest
+from mmsim.flow.kernels import (
+    C_BURST,
+    C_EVENTS,
+    C_FILLS,
+    C_MOMENTUM,
+    C_OWN_ID,
+    C_TS,
+    DONE,
+    EVENTS_FULL,
+    MAX_BURST,
+    ONE,
+    P_BURST,
+    P_MOMENTUM,
+    emit,
+    run,
+    withdraw,
+)
+from mmsim.sim.kernel import split
+from mmsim.sim.layout import (
+    ACK_GONE,
+    C_POST_REJECTS,
+    INF,
+    N_RING,
+    OWN_DEAD,
+    OWN_LIVE,
+    R_TS,
+    RING_T,
+    S_BASE,
+    S_END,
+    S_NFILL,
+    S_NOWN,
+    S_REQ_H,
+    S_REQ_T,
+    S_RING_H,
+    S_RING_T,
+    S_SEEN,
+    S_STOP,
+    S_TP,
+    W_ID,
+    W_PX,
+    W_QTY,
+    W_SIDE,
+    W_STATE,
+)
+from mmsim.sim.orders import find_own
+from mmsim.sim.queue import own_bounds, push_ack
+from mmsim.types import EventFlag, EventKind
+
+_TRADE = np.int64(EventKind.TRADE)
+_QUIET = int(EventFlag.LAST | EventFlag.AUCTION)  # a print that everybody sees and that fills nobody
+
+DISAGREE = 4  # besides the statuses of `mmsim.flow.kernels`
+
+# own orders in the flow's book, one row each: id (0: free), lots when last compared, lots still to be explained
+M_ID, M_QTY, M_DUE, N_MIRROR = range(4)
+
+
+@kernel
+def find_mirrored(mine: Any, oid: int) -> int:
+    """Return the row of own order `oid` in `mine`, or -1; oid 0 finds a free row."""
+    for j in range(mine.shape[0]):
+        if mine[j, M_ID] == oid:
+            return j
+    return -1
+
+
+@kernel
+def take_out(
+    orders: Any,
+    levels: Any,
+    state: Any,
+    pool: Any,
+    c: Any,
+    events: Any,
+    base: int,
+    side: int,
+    px: int,
+    qty: int,
+) -> int:
+    """Take `qty` lots of others, oldest first, out of level `px` for an own order on `side`; return those not found.
+
+    Rows of the orders that shrink or leave, then the print. Own orders on the level are passed over.
+    """
+    row = np.int64(levels[px - base]["head"])
+    left = qty
+    while left > 0 and row != 0:
+        younger = np.int64(orders[row]["next"])
+        if row < pool.shape[1]:
+            by = min(left, np.int64(orders[row]["qty"]))
+            withdraw(events, orders, levels, state, pool, c, row, -side, px, by)
+            left -= by
+        row = younger
+    emit(events, c, _TRADE, 1, side, px, qty - left)
+    events[c[C_EVENTS] - 1]["flags"] = _QUIET
+    return left
+
+
+@kernel
+def mirror_fills(
+    st: Any, fills: Any, lad: Any, mine: Any, p: Any, orders: Any, levels: Any, state: Any, pool: Any, c: Any,
+    events: Any, base: int,
+) -> int:  # fmt: skip
+    """Check own resting fills against the flow's book and take out of it what own orders took."""
+    first = pool.shape[1]
+    for j in range(mine.shape[0]):
+        if mine[j, M_ID] != 0:
+            mine[j, M_DUE] = mine[j, M_QTY] - orders[first + j]["qty"]
+    arrival = c[C_TS]
+    c[C_TS] = st[S_SEEN]  # what own orders took leaves now; the flow's own clock stands where it stood
+    taker = np.int64(-1)
+    for i in range(c[C_FILLS], st[S_NFILL]):
+        oid = np.int64(fills[i]["order_id"])
+        px, qty, side = np.int64(fills[i]["px"]), np.int64(fills[i]["qty"]), np.int64(fills[i]["side"])
+        if fills[i]["maker"] == 1:
+            j = find_mirrored(mine, oid)
+            if j < 0:
+                return DISAGREE
+            mine[j, M_DUE] -= qty
+            continue
+        if take_out(orders, levels, state, pool, c, events, base, side, px, qty) > 0:
+            return DISAGREE
+        row = 3 if side > 0 else 2
+        lad[row, px - st[S_BASE]] = 0
+        if oid != taker:  # it stirs the flow as anybody's market order does
+            taker = oid
+            c[C_BURST] = min(c[C_BURST] + p[P_BURST], MAX_BURST)
+            if levels[px - base]["qty"] == 0:
+                c[C_MOMENTUM] = min(max(c[C_MOMENTUM] + side * p[P_MOMENTUM], -ONE), ONE)
+    c[C_TS] = arrival
+    c[C_FILLS] = st[S_NFILL]
+    for j in range(mine.shape[0]):
+        if mine[j, M_ID] != 0 and mine[j, M_DUE] != 0:
+            return DISAGREE
+    return DONE
+
+
+@kernel
+def mirror_orders(
+    st: Any, own: Any, ack: Any, lat: Any, mine: Any, orders: Any, levels: Any, state: Any, pool: Any, c: Any,
+    base: int,
+) -> int:  # fmt: skip
+    """Cancel, shrink and add own orders in the flow's book as the session did in its own."""
+    first = pool.shape[1]
+    for j in range(mine.shape[0]):
+        if mine[j, M_ID] == 0:
+            continue
+        r = find_own(st, own, mine[j, M_ID])  # type: ignore[no-untyped-call]
+        open_qty = own[r, W_QTY] if r >= 0 and own[r, W_STATE] == OWN_LIVE else np.int64(0)
+        held = np.int64(orders[first + j]["qty"])
+        if open_qty > held:
+            return DISAGREE
+        if open_qty == 0 and held > 0:
+            cancel(orders, levels, state, first + j)
+        elif open_qty < held:
+            reduce(orders, levels, state, first + j, held - open_qty)
+        mine[j, M_QTY] = open_qty
+        if open_qty == 0:
+            mine[j, M_ID] = 0
+    while True:
+        r, newest = np.int64(-1), np.int64(INF)  # requests of one kind never overtake: by id is by arrival
+        for k in range(st[S_NOWN]):
+            if own[k, W_STATE] == OWN_LIVE and c[C_OWN_ID] < own[k, W_ID] < newest:
+                r, newest = np.int64(k), own[k, W_ID]
+        if r < 0:
+            return DONE
+        c[C_OWN_ID] = newest
+        side, px, qty = own[r, W_SIDE], own[r, W_PX] - base, own[r, W_QTY]
+        if px >= state[BEST_ASK] if side > 0 else px <= state[BEST_BID]:
+            # The session has found no one else to trade with, so an own order stands there: the exchange
+            # prevents the trade with oneself and cancels the newer order.
+            own[r, W_STATE] = OWN_DEAD
+            st[C_POST_REJECTS] += 1
+            own_bounds(st, own)  # type: ignore[no-untyped-call]
+            push_ack(st, ack, lat, st[S_SEEN], ACK_GONE, newest, side, own[r, W_PX], 0)  # type: ignore[no-untyped-call]
+            continue
+        if px < 1 or px > len(levels) - 2:
+            continue  # where the flow never comes
+        j = find_mirrored(mine, 0)
+        mine[j, M_ID], mine[j, M_QTY] = newest, qty
+        rest(orders, levels, state, first + j, side, px, qty)
+
+
+@kernel
+def react(
+    mem: Any, ring: Any, fills: Any, lad: Any, mine: Any, p: Any, add_cum: Any, cancel_rate: Any, size_of: Any,
+    market_size_of: Any, regimes: Any, exp: Any, rng: Any, orders: Any, levels: Any, state: Any, matches: Any,
+    pool: Any, c: Any, events: Any, base: int, mid: int,
+) -> int:  # fmt: skip
+    """Bring the flow's book up to date and let the flow run to the agent's next message or decision.
+
+    `mem`, `ring`, `fills` and `lad` are the session's, the others the flow's (`mmsim.flow.kernels.run`);
+    `mine` is ``(MAX_OWN, N_MIRROR)``. Returns a status; EVENTS_FULL: the rows so far are good, there is more.
+    """
+    st, own, req, ack, _, _, lat = split(mem)  # type: ignore[no-untyped-call]
+    code = mirror_fills(st, fills, lad, mine, p, orders, levels, state, pool, c, events, base)
+    if code != DONE:
+        return code
+    code = mirror_orders(st, own, ack, lat, mine, orders, levels, state, pool, c, base)
+    if code != DONE:
+        return code
+    horizon = st[S_END]
+    if st[S_REQ_H] < st[S_REQ_T]:
+        horizon = min(horizon, req[st[S_REQ_H] % N_RING, R_TS])
+    waiting = st[S_RING_H] < st[S_RING_T]
+    horizon = min(horizon, ring[st[S_RING_H] % ring.shape[0], RING_T] if waiting else st[S_TP])
+    until = horizon + 1 if horizon < st[S_END] else horizon  # the market comes first at equal times
+    code = run(
+        p, add_cum, cancel_rate, size_of, market_size_of, regimes, exp, rng, orders, levels, state, matches, pool,
+        c, events, base, mid, until,
+    )  # fmt: skip
+    st[S_STOP] = c[C_EVENTS]
+    st[S_SEEN] = max(c[C_TS], st[S_SEEN]) if code == EVENTS_FULL else horizon
+    return code

@@ -1,0 +1,186 @@
+"""The reactive market: a simulated market whose rows are made while a session runs, so that own orders matter.
+
+The same flow, from the same seed, that makes a simulated market's tape runs on beside the session. Own
+orders rest in its matching engine, so others trade with them instead of with those behind, see them in
+best prices and imbalance, and find gone what they took. Up to the start of an episode the market is the
+tape; with an agent that never quotes it stays the tape, row for row.
+
+A session asks for more rows whenever it has used up those it had: at own requests and decisions, never at
+events of the market.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim._jit import entry_point
+from mmsim.errors import ConfigError, DataError, KernelError
+from mmsim.flow import kernels as k
+from mmsim.flow.markets import flow_of
+from mmsim.flow.mirror import DISAGREE, N_MIRROR, react
+from mmsim.flow.zero_intelligence import MAX_ORDERS, WINDOW, check, empty_market, tables
+from mmsim.sim.layout import MAX_OWN
+from mmsim.types import EVENT, Episode, MarketData
+
+_NS = 1_000_000_000
+_ROOM = 4 * (MAX_ORDERS + MAX_OWN)  # free rows in the event buffer at every call
+_RNG, _ORDERS, _LEVELS, _STATE, _MATCHES, _POOL, _COUNTERS = range(7)  # parts of a market's state
+
+
+class ReactiveMarket:
+    """Makes the rows of one session's market and keeps the session's orders in the market's book.
+
+    Parameters
+    ----------
+    data : MarketData
+        A simulated market: `data.generator` holds its flow.
+    decision_ns : int
+        Time between decisions, ns.
+
+    Raises
+    ------
+    ConfigError
+        If the market is a recording, or decisions have no grid.
+    """
+
+    n_slots = MAX_ORDERS  # slots of the rows: more orders may rest than ever did on the tape
+
+    def __init__(self, data: MarketData, decision_ns: int) -> None:
+        if not data.generator:
+            raise ConfigError(
+                f'{data.name}: sim.impact = "reactive" expects a simulated market (sim-fu, sim-rb, ...), was a '
+                'recorded one, whose people cannot answer; use "none" or "consume"'
+            )
+        if decision_ns <= 0:
+            raise ConfigError(
+                f'{data.name}: sim.impact = "reactive" expects decisions on a grid of time, was one a snapshot; '
+                "set sim.decision_interval_ns"
+            )
+        self._data = data
+        self._tables = tables(flow_of(data.generator), MAX_ORDERS)
+        self._mine = np.zeros((MAX_OWN, N_MIRROR), np.int64)
+        self._quiet: _Quiet | None = None
+        self._market: tuple[npt.NDArray[Any], ...] = ()
+        self._events = self._lent = np.zeros(0, EVENT)
+        self._args: tuple[Any, ...] = ()  # what the kernel gets besides the session's arrays
+        self._base = np.int64(0)
+        self._react: Callable[..., int] | None = None
+
+    def begin(self, episode: Episode) -> tuple[npt.NDArray[np.void], int]:
+        """Make the market up to the start of `episode`, with nobody in it but the flow.
+
+        Returns
+        -------
+        events : (n,) EVENT array
+            Buffer of the session's rows, read-only.
+        n : int
+            Rows so far; the last is the last up to ``episode.start_ts``.
+        """
+        quiet = self._quiet
+        if quiet is None or quiet.segment != episode.segment or quiet.ts > episode.start_ts:
+            self._quiet = quiet = _Quiet(self._data, self._tables, episode.segment)
+        quiet.run(episode.start_ts)
+        n = int(quiet.market[_COUNTERS][k.C_EVENTS])
+        self._market = tuple(part.copy() for part in quiet.market)
+        self._mine[:] = 0
+        self._base = quiet.base
+        self._lend(quiet.events[:n], n + 2 * _ROOM)
+        return self._lent, n
+
+    def react(
+        self,
+        mem: npt.NDArray[np.int64],
+        ring: npt.NDArray[np.int64],
+        fills: npt.NDArray[np.void],
+        lad: npt.NDArray[np.int32],
+    ) -> npt.NDArray[np.void]:
+        """Answer what the session's orders did and make the next rows; return the buffer that holds them.
+
+        The arguments are the session's arrays (`mmsim.sim.layout`), whose ``S_STOP`` and ``S_SEEN`` move on.
+
+        Raises
+        ------
+        KernelError
+            If the session's and the flow's matching engine do not agree about own orders: a bug.
+        DataError
+            If the market explodes.
+        """
+        if len(self._events) - int(self._market[_COUNTERS][k.C_EVENTS]) < _ROOM:
+            self._lend(self._events, 2 * len(self._events))
+        if self._react is None:
+            self._react = entry_point(react, mem, ring, fills, lad, *self._args)
+        code = self._react(mem, ring, fills, lad, *self._args)
+        if code == DISAGREE:
+            raise KernelError(
+                f"{self._data.name}: the reactive market and the session disagree about own orders: a bug of mmsim"
+            )
+        check(code)
+        return self._lent
+
+    def _lend(self, rows: npt.NDArray[np.void], size: int) -> None:
+        self._events = _enlarged(rows, size)
+        self._lent = self._events.view()
+        self._lent.flags.writeable = False
+        self._args = (
+            self._mine,
+            *self._tables,
+            *self._market,
+            self._events,
+            self._base,
+            np.int64(WINDOW // 2),
+        )
+
+
+def _enlarged(rows: npt.NDArray[np.void], size: int) -> npt.NDArray[np.void]:
+    bigger = np.zeros(size, EVENT)
+    bigger[: len(rows)] = rows
+    return bigger
+
+
+class _Quiet:
+    # One segment with nobody in it but the flow: the tape, with the state that goes on from it. Episodes start
+    # from copies of it.
+    def __init__(self, data: MarketData, flow: tuple[npt.NDArray[np.int64], ...], segment: int) -> None:
+        bounds = data.segments[segment]
+        self.segment = segment
+        self._tape = data.events[bounds.start : bounds.stop]
+        self._name = data.name
+        self._flow = flow
+        self.ts = int(self._tape["ts"][0])
+        self.market = empty_market(data.generator["seed"] * 1000 + segment, self.ts, own=MAX_OWN)
+        self.events = np.zeros(2 * _ROOM, EVENT)
+        # The book is opened with a bid and an ask at one distance from the middle.
+        self.base = (self._tape["px"][:2].sum(dtype=np.int64) + 1) // 2 - WINDOW // 2
+        _, add_cum, cancel_rate, sizes, *_ = flow
+        args: tuple[Any, ...] = (
+            add_cum,
+            cancel_rate,
+            sizes,
+            *self.market,
+            self.events,
+            self.base,
+            WINDOW // 2,
+        )
+        check(k.open_book(*args))
+
+    def run(self, ts: int) -> None:
+        counters = self.market[_COUNTERS]
+        while True:
+            args: tuple[Any, ...] = (*self._flow, *self.market, self.events, self.base, WINDOW // 2, ts + 1)
+            code = k.run(*args)
+            if code != k.EVENTS_FULL:
+                break
+            self.events = _enlarged(self.events, 2 * len(self.events))
+        check(code)
+        self.ts = ts
+        n = int(counters[k.C_EVENTS])
+        tape = self._tape[: int(np.searchsorted(self._tape["ts"], ts, side="right"))]
+        if len(tape) != n or not np.array_equal(self.events[:n], tape):
+            raise DataError(
+                "expected the tape that its generator table makes, was another one; load the market by its name",
+                source=self._name,
+            )
