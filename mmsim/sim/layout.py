@@ -101,7 +101,7 @@ N_RING = 4096  # messages on their way at one time
     C_CLOSE_BEYOND,  # lots closed beyond the visible book
     S_SEEN,  # all rows up to this time are there, though more may be made (a market that reacts), ns
     N_STATE,
-) = range(83)
+) = range(84)
 
 # ---- own: one row per own order ------------------------------------------------------------------
 (
