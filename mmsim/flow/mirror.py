@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """The compiled half of the reactive market: what the session's orders did, told to the flow's own book.
 
 A session stops whenever it has used up the market's rows, and then nothing is left to happen up to time
