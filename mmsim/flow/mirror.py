@@ -53,6 +53,7 @@ from mmsim.sim.layout import (
     S_SEEN,
     S_STOP,
     S_TP,
+    W_AHEAD,
     W_ID,
     W_PX,
     W_QTY,
@@ -153,8 +154,8 @@ def mirror_fills(
 
 @kernel
 def mirror_orders(
-    st: Any, own: Any, ack: Any, lat: Any, mine: Any, orders: Any, levels: Any, state: Any, pool: Any, c: Any,
-    base: int,
+    st: Any, own: Any, ack: Any, lat: Any, lad: Any, mine: Any, orders: Any, levels: Any, state: Any, pool: Any,
+    c: Any, base: int,
 ) -> int:  # fmt: skip
     """Cancel, shrink and add own orders in the flow's book as the session did in its own."""
     first = pool.shape[1]
@@ -192,6 +193,11 @@ def mirror_orders(
             continue
         if px < 1 or px > len(levels) - 2:
             continue  # where the flow never comes
+        ix = own[r, W_PX] - st[S_BASE]
+        if 0 <= ix < lad.shape[1]:
+            # What we took from this level at the same moment is not ahead of us, but the rows that say so are
+            # still to come and will shorten the queue as the session counts it.
+            own[r, W_AHEAD] = lad[0 if side > 0 else 1, ix]
         j = find_mirrored(mine, 0)
         mine[j, M_ID], mine[j, M_QTY] = newest, qty
         rest(orders, levels, state, first + j, side, px, qty)
@@ -212,7 +218,7 @@ def react(
     code = mirror_fills(st, fills, lad, mine, p, orders, levels, state, pool, c, events, base)
     if code != DONE:
         return code
-    code = mirror_orders(st, own, ack, lat, mine, orders, levels, state, pool, c, base)
+    code = mirror_orders(st, own, ack, lat, lad, mine, orders, levels, state, pool, c, base)
     if code != DONE:
         return code
     horizon = st[S_END]
