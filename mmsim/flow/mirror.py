@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmsim._jit import kernel
-from mmsim.book.kernels import BEST_ASK, BEST_BID, cancel, reduce, rest
+from mmsim.book.kernels import BEST_ASK, BEST_BID, cancel, reduce, submit
 from mmsim.flow.kernels import (
     C_BURST,
     C_EVENTS,
@@ -65,6 +65,7 @@ from mmsim.sim.queue import own_bounds, push_ack
 from mmsim.types import EventFlag, EventKind
 
 _TRADE = np.int64(EventKind.TRADE)
+_REST = np.int64(0)  # request flags of an order without conditions
 _QUIET = int(EventFlag.LAST | EventFlag.AUCTION)  # a print that everybody sees and that fills nobody
 
 DISAGREE = 4  # besides the statuses of `mmsim.flow.kernels`
@@ -154,8 +155,8 @@ def mirror_fills(
 
 @kernel
 def mirror_orders(
-    st: Any, own: Any, ack: Any, lat: Any, lad: Any, mine: Any, orders: Any, levels: Any, state: Any, pool: Any,
-    c: Any, base: int,
+    st: Any, own: Any, ack: Any, lat: Any, lad: Any, mine: Any, orders: Any, levels: Any, state: Any, matches: Any,
+    pool: Any, c: Any, base: int,
 ) -> int:  # fmt: skip
     """Cancel, shrink and add own orders in the flow's book as the session did in its own."""
     first = pool.shape[1]
@@ -200,7 +201,7 @@ def mirror_orders(
             own[r, W_AHEAD] = lad[0 if side > 0 else 1, ix]
         j = find_mirrored(mine, 0)
         mine[j, M_ID], mine[j, M_QTY] = newest, qty
-        rest(orders, levels, state, first + j, side, px, qty)
+        submit(orders, levels, state, matches, first + j, side, px, qty, _REST)  # crosses nobody: it rests
 
 
 @kernel
@@ -218,7 +219,7 @@ def react(
     code = mirror_fills(st, fills, lad, mine, p, orders, levels, state, pool, c, events, base)
     if code != DONE:
         return code
-    code = mirror_orders(st, own, ack, lat, lad, mine, orders, levels, state, pool, c, base)
+    code = mirror_orders(st, own, ack, lat, lad, mine, orders, levels, state, matches, pool, c, base)
     if code != DONE:
         return code
     horizon = st[S_END]
