@@ -94,7 +94,7 @@ def take_out(
     base: int,
     side: int,
     px: int,
-    qty: int,
+    qty: Any,
 ) -> int:
     """Take `qty` lots of others, oldest first, out of level `px` for an own order on `side`; return those not found.
 
