@@ -95,7 +95,7 @@ def take_out(
     side: int,
     px: int,
     qty: Any,
-) -> int:
+) -> Any:
     """Take `qty` lots of others, oldest first, out of level `px` for an own order on `side`; return those not found.
 
     Rows of the orders that shrink or leave, then the print. Own orders on the level are passed over.
