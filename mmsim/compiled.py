@@ -7,6 +7,7 @@ ensemble) it is an ordinary agent, because its `quote` calls the same function.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -84,7 +85,10 @@ class CompiledStrategy(Strategy):
     Touch(size=2)
     """
 
-    decide: Any  # the static method of the subclass
+    @staticmethod
+    @abstractmethod
+    def decide(obs: Any, want: Any, params: Any, memory: Any) -> None:
+        """Write the desired quotes for what is known now to `want`."""
 
     def reset(self, ctx: SessionContext) -> None:  # noqa: ARG002
         """Take the parameters, clear the memory, compile `decide` if that was not done yet."""
