@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import carray, cfunc, njit
+from numba import float64, int64, njit
 
 from mmsim._jit import FUNCTIONS, NO_JIT, inline_kernel
 from mmsim.agent import (
     MAX_LEVELS,
-    OBS_SIZE,
     WANT_HEAD,
     WANT_SIZE,
     Observation,
@@ -103,7 +102,7 @@ class CompiledStrategy(Strategy):
         self._params = np.array([*values, 0.0])  # never empty
         self._memory = np.zeros(MEMORY)
         self._want = np.zeros(WANT_SIZE, np.int64)
-        self._compiled, self._address = _compiled(type(self).decide, len(self._params))
+        self._compiled, self._address = _compiled(type(self).decide)
 
     def quote(self, obs: Observation) -> Quotes:
         """Ask `decide`, from Python."""
@@ -117,33 +116,30 @@ class CompiledStrategy(Strategy):
         return self._address, self._params, self._memory
 
 
-_MADE: dict[tuple[Any, int], tuple[Callable[..., None], int, Any]] = {}
+_MADE: dict[Any, tuple[Callable[..., None], int]] = {}
 
 
-def _compiled(decide: Decide, n_params: int) -> tuple[Callable[..., None], int]:
-    key = (decide, n_params)
-    if key not in _MADE:
+def _compiled(decide: Decide) -> tuple[Callable[..., None], int]:
+    if decide not in _MADE:
         if NO_JIT:
             FUNCTIONS[id(decide)] = decide
-            _MADE[key] = (decide, id(decide), None)
+            _MADE[decide] = (decide, id(decide))
         else:
-            fast = njit(decide, error_model="numpy")
+            _MADE[decide] = _machine_code(decide)
+    return _MADE[decide]
 
-            def entry(obs: Any, want: Any, params: Any, memory: Any) -> None:
-                fast(
-                    carray(obs, (OBS_SIZE,)),
-                    carray(want, (WANT_SIZE,)),
-                    carray(params, (n_params,)),
-                    carray(memory, (MEMORY,)),
-                )
 
-            try:
-                made = cfunc("void(CPointer(int64), CPointer(int64), CPointer(float64), CPointer(float64))")(
-                    entry
-                )
-            except Exception as err:  # numba has many error classes
-                first = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
-                raise ConfigError(f"{decide.__qualname__}: numba cannot compile it: {first}") from err
-            _MADE[key] = (fast, int(made.address), made)
-    fast_fn, address, _ = _MADE[key]
-    return fast_fn, address
+def _machine_code(decide: Any) -> tuple[Callable[..., None], int]:
+    # Compiled for the kernel's arrays, and kept on disk where the function stands in a file.
+    arrays = (int64[::1], int64[::1], float64[::1], float64[::1])
+    try:
+        try:
+            fast = njit(decide, cache=True, nogil=True, error_model="numpy")
+        except RuntimeError:  # typed at a prompt: numba has no file beside which to keep it
+            fast = njit(decide, nogil=True, error_model="numpy")
+        fast.compile(arrays)
+    except Exception as err:  # numba has many error classes
+        first = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+        raise ConfigError(f"{decide.__qualname__}: numba cannot compile it: {first}") from err
+    made = fast.overloads[arrays]
+    return fast, int(made.library.get_pointer_to_function(made.fndesc.llvm_func_name))

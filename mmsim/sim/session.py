@@ -506,7 +506,13 @@ class Session:
         args = (address, params, memory, model.table())
         if self._compiled is None:
             self._compiled = _jit.entry_point(advance_compiled, *self._arrays(), *args)
-        while (code := self._compiled(*self._arrays(), *args)) != Status.END:
+        while True:
+            try:
+                code = self._compiled(*self._arrays(), *args)
+            except Exception as err:  # only the strategy's own function can raise in there
+                raise self._fault(f"decide raised {type(err).__name__}: {err}") from err
+            if code == Status.END:
+                break
             if code == Status.BAD_QUOTES:
                 self._quotes = quotes_in(self._want)
             self._resolve(Status(code))

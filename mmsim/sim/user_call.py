@@ -9,6 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.cgutils import if_unlikely
 from numba.extending import intrinsic
 
 from mmsim._jit import FUNCTIONS, NO_JIT, kernel
@@ -28,12 +29,16 @@ def _share(typingctx: Any, address: Any, ahead: Any, behind: Any, gone: Any) -> 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _decide(typingctx: Any, address: Any, obs: Any, want: Any, params: Any, memory: Any) -> Any:
-    signature = types.void(*[types.int64] * 5)
+    signature = types.void(types.int64, obs, want, params, memory)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        i64 = ir.IntType(64)
-        fn = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [i64] * 4).as_pointer())
-        builder.call(fn, args[1:])
+        # numba's own calling convention, so that what the function raises comes through
+        kinds = sig.args[1:]
+        entry = context.call_conv.get_function_type(types.none, kinds)
+        fn = builder.inttoptr(args[0], entry.as_pointer())
+        status, _ = context.call_conv.call_function(builder, fn, types.none, kinds, args[1:])
+        with if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -53,4 +58,4 @@ def call_decide(address: int, obs: Any, want: Any, params: Any, memory: Any) -> 
     if NO_JIT:
         FUNCTIONS[int(address)](obs, want, params, memory)
     else:
-        _decide(address, obs.ctypes.data, want.ctypes.data, params.ctypes.data, memory.ctypes.data)
+        _decide(address, obs, want, params, memory)

@@ -168,6 +168,22 @@ def test_what_it_may_not_do_is_said_in_words() -> None:
         Session(data).run(Text(), data.splits["test"][0])
 
 
+def test_what_it_raises_is_an_agent_error() -> None:
+    class Raises(CompiledStrategy):
+        @staticmethod
+        def decide(obs, want, params, memory):
+            memory[0] += 1
+            if memory[0] == 3:
+                raise ValueError("the third is too much")
+
+    data = tiny_market(3, level="L3", seconds=10)
+    with pytest.raises(
+        AgentError, match=r"decision 2 .*decide raised ValueError: the third is too much"
+    ) as err:
+        Session(data).run(Raises(), data.splits["test"][0])
+    assert isinstance(err.value.__cause__, ValueError)
+
+
 def test_a_function_that_numba_cannot_compile_is_a_config_error() -> None:
     from mmsim._jit import NO_JIT
 
