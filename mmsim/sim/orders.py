@@ -111,15 +111,17 @@ def find_own(st, own, oid):
 
 @kernel
 def push_req(st, req, lat, ts, kind, oid, side, px, qty, post, after):
-    """Send a request at `ts`; return when it reaches the exchange, or -1 if the ring is full.
+    """Send a request at `ts`; return when it takes effect at the exchange, or -1 if the ring is full.
 
-    Requests of one kind never overtake each other, and none arrives before `after` (the order's own
-    last request). The ring is kept in order of arrival, at equal times in order of sending.
+    Requests of one kind never overtake each other on the wire. One that comes before `after`, the arrival of
+    the order's own last request, waits for it there and delays nobody else. The ring is kept in the order
+    in which requests take effect, at equal times in order of sending.
     """
     if st[S_REQ_T] - st[S_REQ_H] >= N_RING:
         return np.int64(-1)
-    arrival = max(ts + wire(st, lat, kind, ts, st[S_REQ_T]), st[S_REQ_LAST + kind - 1], after)
+    arrival = max(ts + wire(st, lat, kind, ts, st[S_REQ_T]), st[S_REQ_LAST + kind - 1])
     st[S_REQ_LAST + kind - 1] = arrival
+    arrival = max(arrival, after)
     at = st[S_REQ_T]
     while at > st[S_REQ_H] and req[(at - 1) % N_RING, R_TS] > arrival:
         for column in range(N_REQ):

@@ -79,7 +79,7 @@ class Replay:
     next_id: int = 1
     inbox: list[tuple[int, str, int, int]] = field(default_factory=list)  # to the agent
     outbox: list[Request] = field(default_factory=list)  # to the exchange
-    sent: list[Request] = field(default_factory=list)
+    on_wire: dict[str, int] = field(default_factory=dict)  # arrival of the last request of each kind
     missed: int = 0
     ledger: dict[tuple[int, int], int] = field(default_factory=dict)  # (side, px) -> lots more than the tape
 
@@ -278,11 +278,10 @@ class Replay:
     def post(
         self, what: str, at: int, oid: int, side: int, px: int, qty: int, post_only: bool, after: int
     ) -> int:
-        """Put a request on its way; return when it arrives: in order within its kind, and after `after`."""
-        last = max((m[0] for m in self.sent if m[1] == what), default=-FAR)
-        arrives = max(at + self.latency.get(what, 0), last, after)
+        """Put a request on its way, in order within its kind; return when it takes effect, not before `after`."""
+        self.on_wire[what] = max(at + self.latency.get(what, 0), self.on_wire.get(what, -FAR))
+        arrives = max(self.on_wire[what], after)
         message = (arrives, what, oid, side, px, qty, post_only)
-        self.sent.append(message)
         self.outbox.append(message)
         self.outbox.sort(key=lambda m: m[0])  # stable: at equal times in order of sending
         return arrives

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmsim.agent import Observation, Quotes, Strategy
@@ -121,6 +121,10 @@ MS = 1_000_000
     depth=st.sampled_from([0, 2, 3]),
     spread=st.integers(1, 3),
 )
+@example(  # a cancel that waits for its order must not delay the next one
+    level="L3", seed=2922, latency=700 * MS, ack=0, feed=0, thinking=0, queue="auto", impact="none",
+    inside="through", kinds=(0, None, None), replace="diff", depth=0, spread=2,
+)  # fmt: skip
 def test_kernel_equals_the_naive_replay(
     level: str, seed: int, latency: int, ack: int, feed: int, thinking: int, queue: str, replace: str,
     depth: int, spread: int, impact: str, inside: str, kinds: tuple[int | None, int | None, int | None],

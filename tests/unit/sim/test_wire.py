@@ -78,6 +78,15 @@ def test_a_new_order_can_overtake_a_cancel_of_another_price_but_not_of_its_own_o
     assert play(Quotes(((102, 1),), ()), Quotes.none(), trades=(2.0, 3.0), **slow_order) == []
 
 
+def test_a_request_that_waits_for_its_own_order_delays_no_other() -> None:
+    # asked at 0.1, 1.1, 2.1 ...: the bid at 103, sent at 1.1, arrives at 2.6. At 2.1 both bids are cancelled, with
+    # no latency: that of 102, which has been there since 1.6, at once, that of 103 when it has come.
+    one, two = Quotes(((102, 1),), ()), Quotes(((102, 1), (103, 1)), ())
+    slow_order = {"order_latency_ns": 1_500 * MS, "cancel_latency_ns": 0}
+    assert play(one, two, Quotes.none(), trades=(2.05,), **slow_order) == [(at(2.05), 102)]
+    assert play(one, two, Quotes.none(), trades=(2.2, 2.7), **slow_order) == []
+
+
 def test_requests_of_one_kind_never_overtake_each_other() -> None:
     recorded = f"ts_ns,order_ns,ack_ns\n{at(0)},2000000000,0\n{at(1.1)},1000000,0\n"
     plan = (Quotes(((102, 1),), ()), Quotes(((102, 1), (103, 1)), ()))
