@@ -12,6 +12,7 @@ from mmsim.sim.layout import (
     MAX_OWN,
     MAX_PX,
     N_RING,
+    NO_LEDGER,
     S_ACK_H,
     S_ACK_T,
     S_ASK_HI,
@@ -43,6 +44,7 @@ from mmsim.sim.layout import (
     WIRE_CONSTANT,
 )
 from mmsim.sim.observe import take_observation
+from mmsim.sim.queue import own_level, own_trade
 from mmsim.sim.tape import (
     ADD,
     DELETE,
@@ -75,9 +77,9 @@ def market(ev, know, lad, ords, st, own, ack, lat, ring, fills, limit):
     """Run the MARKET lane up to and including time `limit`; return 0 or a status.
 
     Stops early (with 0) after an event that sent the agent a message or made a decision due before
-    `limit`, so that the caller can look at the lanes again. Events that no own order can feel (`quick`)
-    are applied here with the best prices in registers, everything else by `tape.apply_event`: the same
-    rules, which the tests compare with the naive replay.
+    `limit`, so that the caller can look at the lanes again. The frequent events are applied
+    here with the best prices in registers (`quick`), everything else by `tape.apply_event`: the same rules,
+    from `mmsim.sim.queue`, which the tests compare with the naive replay.
     """
     cur, stop = st[S_CUR], st[S_STOP]
     snapshots = st[S_INTERVAL] == 0
@@ -91,7 +93,7 @@ def market(ev, know, lad, ords, st, own, ack, lat, ring, fills, limit):
     bb, ba, nb, na = st[S_BB], st[S_BA], st[S_NB], st[S_NA]
     bid_lo, bid_hi, ask_lo, ask_hi = st[S_BID_LO], st[S_BID_HI], st[S_ASK_LO], st[S_ASK_HI]
     may, l3 = st[S_CONSUME] != TAPE_LEDGER, st[S_L3] == 1
-    any_inside = st[S_INSIDE] != INSIDE_ANY
+    plain, not_any = st[S_CONSUME] == NO_LEDGER, st[S_INSIDE] != INSIDE_ANY
     code = 0
     while cur < stop:
         e = ev[cur]
@@ -119,10 +121,21 @@ def market(ev, know, lad, ords, st, own, ack, lat, ring, fills, limit):
         at_own = (bid & (px >= bid_lo) & (px <= bid_hi)) | (~bid & (px >= ask_lo) & (px <= ask_hi))
         crosses = (bid & (px >= ask_lo)) | (~bid & (px <= bid_hi))  # as a quote on `side`
         level = qty  # what the level holds afterwards
+        heeded = False  # the agent was sent a message
         if kind == LEVEL:
-            quick = quick & ~l3 & ~(at_own | (crosses & (qty > 0)))
+            quick = quick & ~l3 & ~(crosses & (qty > 0))
+            if quick and at_own:
+                own_level(st, own, side, px, np.int64(lad[row, ix]), qty, 0)
         elif kind == TRADE:
-            quick = quick & ~crosses & any_inside
+            quick = quick & not_any & (~crosses | (plain & (flags & F_AUCTION == 0)))
+            if quick and crosses:
+                sync(st, bb, ba, nb, na, cur, now, known)
+                if st[S_NFILL] >= room:
+                    return FILLS_FULL
+                if acks - st[S_ACK_H] > N_RING // 2:
+                    return OWN_FULL
+                own_trade(st, own, fills, ack, lat, t, -side, px, qty, -1, st[S_L3])
+                heeded = st[S_ACK_T] != acks
             if quick:
                 note_trade(st, side, px, qty)
         elif quick and l3 and ADD <= kind <= EXECUTE and e.oid < slots:
@@ -149,7 +162,6 @@ def market(ev, know, lad, ords, st, own, ack, lat, ring, fills, limit):
                         note_trade(st, -side, px, qty)
         else:
             quick = False
-        heeded = False
         if quick and kind != TRADE:
             old = np.int64(lad[row, ix])
             lad[row, ix] = level
