@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mmsim._jit import NO_JIT
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.errors import DataError
 from mmsim.sim.session import Session
@@ -50,6 +51,7 @@ def far_apart() -> list[tuple[int, int, int, int, int, int, int]]:
     return rows
 
 
+@pytest.mark.skipif(NO_JIT, reason="walks a hundred million empty ticks")
 def test_a_sparse_book_over_fifty_million_ticks() -> None:
     data = market_from(far_apart(), level="L2", episode=(T0 + SECOND, T0 + 15 * SECOND))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -67,6 +69,7 @@ def test_a_sparse_book_over_fifty_million_ticks() -> None:
     assert time.process_time() - begin < 20
 
 
+@pytest.mark.skipif(NO_JIT, reason="walks a hundred million empty ticks")
 def test_prices_beyond_any_window_are_a_data_error() -> None:
     data = market_from(far_apart(), level="L2", episode=(T0 + SECOND, T0 + 15 * SECOND))
     with pytest.raises(DataError, match="check the tick size"):
