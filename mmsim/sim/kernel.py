@@ -141,9 +141,7 @@ def run_lanes(ev, know, lad, ords, st, own, req, ack, obs, want, lat, ring, fill
     if st[S_PEND_STEP] == 1:
         if quotes_valid(st, want) == 0:
             return BAD_QUOTES
-        if st[S_NSTEP] >= steps.shape[0]:
-            return STEPS_FULL
-        write_step(
+        write_step(  # there is room: a decision is not handed out without
             st, steps, st[S_DTS], 1, want, want[4], want[5], st[S_OBS_MID2], st[S_OBS_BID], st[S_OBS_ASK]
         )
         st[S_PEND_STEP] = 0

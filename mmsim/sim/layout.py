@@ -135,7 +135,7 @@ ACK_LIVE, ACK_FILL, ACK_GONE = 1, 2, 3
 
 RING_T = OBS_SIZE  # column of the decision time in a ring row
 RING_OWN = OBS_SIZE + 1  # then (order id, queue ahead) pairs
-RING_COLS = OBS_SIZE + 1 + 2 * MAX_OWN
+RING_COLS = RING_OWN + 2 * MAX_OWN + 1  # and -1 behind the last pair
 
 # ---- mem: st, own, req, ack, obs and want in one array, because every array argument costs a call ----
 OWN_AT = N_STATE

@@ -60,6 +60,10 @@ def _compiled(spec: str) -> tuple[Any, int]:
     if _jit.NO_JIT:
         _jit.FUNCTIONS[id(function)] = function
         return function, id(function)
+    return _machine_code(spec, function)  # pragma: no cover (JIT)
+
+
+def _machine_code(spec: str, function: Any) -> tuple[Any, int]:  # pragma: no cover (with the JIT only)
     try:
         made = cfunc("int64(int64, int64, int64)")(function)
     except Exception as err:  # numba has many error classes, and the user's function may raise any

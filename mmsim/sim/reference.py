@@ -79,6 +79,7 @@ class Replay:
     next_id: int = 1
     inbox: list[tuple[int, str, int, int]] = field(default_factory=list)  # to the agent
     outbox: list[Request] = field(default_factory=list)  # to the exchange
+    last: dict[int, int] = field(default_factory=dict)  # best prices when last looked at
     on_wire: dict[str, int] = field(default_factory=dict)  # arrival of the last request of each kind
     missed: int = 0
     ledger: dict[tuple[int, int], int] = field(default_factory=dict)  # (side, px) -> lots more than the tape
@@ -193,8 +194,15 @@ class Replay:
             o.live, o.dead = False, True
             self.later(ts, "gone", o.id, 0)
 
+    def look(self) -> None:
+        """Remember the best prices of a two-sided book: at fills, at decisions and at the end."""
+        bid, ask = self.best(1), self.best(-1)
+        if bid is not None and ask is not None:
+            self.last = {1: bid, -1: ask}
+
     def book_fill(self, ts: int, oid: int, side: int, px: int, qty: int, maker: int, reason: int) -> None:
         """Note one fill and tell the agent later."""
+        self.look()
         self.fills.append((ts, oid, side, px, qty, maker, int(reason)))
         self.inventory += side * qty
         self.later(ts, "fill", oid, side * qty)
@@ -403,16 +411,19 @@ class Replay:
                 if busy > now:
                     self.missed += 1
                 elif bid is not None and ask is not None and bid < ask:
+                    self.look()
                     busy = now + self.decision_latency
                     self.send(maker(step, bid, ask, self.told), busy)
                     step += 1
         self.close()
 
     def close(self) -> None:
-        """Close what is left by walking the book; beyond it, at its worst price."""
+        """Close what is left by walking the book; beyond it at its worst price, or at the last known of an empty side."""
         self.own.clear()
+        self.look()
         side = -1 if self.inventory > 0 else 1
         visible = sorted(self.book[-side], reverse=side < 0)
         rest = self.walk(self.end, 0, side, None, abs(self.inventory), FillReason.CLOSE)
-        if rest and visible:
-            self.book_fill(self.end, 0, side, visible[-1], rest, 0, FillReason.CLOSE)
+        if rest:
+            px = visible[-1] if visible else self.last[-side]
+            self.book_fill(self.end, 0, side, px, rest, 0, FillReason.CLOSE)

@@ -344,8 +344,6 @@ class Session:
         st = self._st
         st[L.C_ASKED] -= 1
         st[L.C_MISSED] += 1
-        if st[L.S_NSTEP] >= len(self._steps):
-            self._resolve(Status.STEPS_FULL)
         seen = (int(st[column]) for column in (L.S_OBS_MID2, L.S_OBS_BID, L.S_OBS_ASK))
         write_step(st, self._steps, int(st[L.S_DTS]), 0, self._want, 0, 0, *seen)
         st[L.S_PEND_STEP] = 0

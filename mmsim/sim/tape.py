@@ -6,13 +6,15 @@ import numpy as np
 
 from mmsim._jit import hot_kernel, inline_kernel, kernel
 from mmsim.errors import Status
-from mmsim.sim.ladder import available, clear_book, ledger, note_mid, set_level, spared
+from mmsim.sim.ladder import available, clear_book, ledger, set_level, spared
 from mmsim.sim.layout import (
     INSIDE_ANY,
     MAX_PX,
     S_ASK_HI,
     S_ASK_LO,
+    S_BA,
     S_BASE,
+    S_BB,
     S_BID_HI,
     S_BID_LO,
     S_BUYN,
@@ -21,7 +23,8 @@ from mmsim.sim.layout import (
     S_INSIDE,
     S_L3,
     S_LASTPX,
-    S_MID2,
+    S_NA,
+    S_NB,
     S_NLIVE,
     S_NTRADE,
     S_SELLN,
@@ -148,9 +151,10 @@ def apply_event(e, cur, lad, ords, st, own, fills, ack, lat):
             return OK
         if live:
             rest = -side
-            if side == 0:  # unknown aggressor: the side of the mid on which it printed
-                note_mid(st)
-                gap = 2 * px - st[S_MID2]
+            if (
+                side == 0 and st[S_NB] > 0 and st[S_NA] > 0
+            ):  # unknown aggressor: by the side of the mid it printed on
+                gap = 2 * (px - st[S_BASE]) - st[S_BB] - st[S_BA]
                 rest = 1 if gap < 0 else (-1 if gap > 0 else 0)
             if rest != 0 and trade_reaches_own(st, rest, px):
                 filled = own_trade(st, own, fills, ack, lat, e.ts, rest, px, qty, -1, st[S_L3])

@@ -16,7 +16,9 @@ from mmsim._jit import FUNCTIONS, NO_JIT, kernel
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _share(typingctx: Any, address: Any, ahead: Any, behind: Any, gone: Any) -> Any:
+def _share(
+    typingctx: Any, address: Any, ahead: Any, behind: Any, gone: Any
+) -> Any:  # pragma: no cover (numba's)
     signature = types.int64(types.int64, types.int64, types.int64, types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -28,7 +30,9 @@ def _share(typingctx: Any, address: Any, ahead: Any, behind: Any, gone: Any) -> 
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _decide(typingctx: Any, address: Any, obs: Any, want: Any, params: Any, memory: Any) -> Any:
+def _decide(  # pragma: no cover (numba runs it)
+    typingctx: Any, address: Any, obs: Any, want: Any, params: Any, memory: Any
+) -> Any:
     signature = types.void(types.int64, obs, want, params, memory)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -49,7 +53,7 @@ def call_share(address: int, ahead: int, behind: int, gone: int) -> int:
     """Return what the user's queue function at `address` answers."""
     if NO_JIT:
         return FUNCTIONS[int(address)](ahead, behind, gone)  # type: ignore[no-any-return]
-    return _share(address, ahead, behind, gone)  # type: ignore[no-any-return]
+    return _share(address, ahead, behind, gone)  # type: ignore[no-any-return]  # pragma: no cover (JIT)
 
 
 @kernel
@@ -58,4 +62,4 @@ def call_decide(address: int, obs: Any, want: Any, params: Any, memory: Any) -> 
     if NO_JIT:
         FUNCTIONS[int(address)](obs, want, params, memory)
     else:
-        _decide(address, obs, want, params, memory)
+        _decide(address, obs, want, params, memory)  # pragma: no cover (JIT)

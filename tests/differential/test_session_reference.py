@@ -17,9 +17,10 @@ from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.sim.reference import Replay, Share, proportional
 from mmsim.sim.session import Session
-from mmsim.testing.markets import tiny_market
-from mmsim.types import MarketData
+from mmsim.testing.markets import SECOND, T0, market_from, tiny_market
+from mmsim.types import EventFlag, EventKind, MarketData
 
+K = EventKind
 MAX_INVENTORY = 6
 
 
@@ -154,3 +155,85 @@ def test_recorded_receive_times(level: str) -> None:
     kernel, naive, _, _ = both(data, SimConfig(order_latency_ns=2 * MS, ack_latency_ns=1 * MS), 3)
     assert len(kernel) > 10
     assert kernel == naive
+
+
+def valid_rows(rng: random.Random, level: str, n: int) -> list[tuple[int, ...]]:
+    """Rows that a feed could send, with every kind and flag, far more often than a feed would."""
+    orders: dict[int, list[int]] = {}  # slot -> side, px, qty
+    ts, rows, last = T0, [], int(EventFlag.LAST)
+    kinds = (
+        [K.ADD, K.ADD, K.ADD, K.REDUCE, K.DELETE, K.EXECUTE, K.EXECUTE] if level == "L3" else [K.LEVEL] * 6
+    )
+    for k in range(n):
+        ts += rng.choice([0, 0, 1, MS, 40 * MS, 200 * MS])
+        kind = rng.choice(
+            [
+                *kinds,
+                K.TRADE,
+                K.TRADE,
+                K.HIDE if k % 9 == 0 else K.TRADE,
+                K.CLEAR if k % 40 == 39 else K.TRADE,
+            ]
+        )
+        side, px, qty = rng.choice([1, -1]), rng.randint(96, 106), rng.randint(1, 5)
+        if rng.random() < 0.8:  # mostly a market with a middle
+            px = 101 - rng.randint(0, 3) if side > 0 else 102 + rng.randint(0, 3)
+        auction = int(EventFlag.AUCTION) if rng.random() < 0.1 else 0
+        if kind == K.ADD:
+            free = next(i for i in range(len(orders) + 1) if i not in orders)
+            orders[free] = [side, px, qty]
+            rows.append((ts, px, qty, free, kind, side, last | auction | (8 if rng.random() < 0.2 else 0)))
+        elif kind in (K.REDUCE, K.DELETE, K.EXECUTE):
+            if not orders:
+                continue
+            slot = rng.choice(list(orders))
+            side, px, has = orders[slot]
+            gone = has if kind == K.DELETE else rng.randint(1, has)
+            rows.append((ts, px, gone, slot, kind, side, last | (auction if kind == K.EXECUTE else 0)))
+            orders[slot][2] -= gone
+            if orders[slot][2] == 0:
+                del orders[slot]
+        elif kind == K.LEVEL:
+            rows.append((ts, px, rng.choice([0, qty, 3 * qty]), 0, kind, side, last))
+        elif kind == K.TRADE:
+            rows.append((ts, px, qty, 0, kind, rng.choice([1, -1, 0]), last | auction))
+        elif kind == K.HIDE:
+            orders = {slot: o for slot, o in orders.items() if o[:2] != [side, px]}
+            rows.append((ts, px, 0, 0, kind, side, last))
+        else:
+            orders = {}
+            rows.append((ts, px, 0, 0, kind, 0, last))
+    return rows
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32), level=st.sampled_from(["L3", "L2", "snapshot"]),
+    latency=st.sampled_from([0, 0, MS, 300 * MS]), ack=st.sampled_from([0, 100 * MS]),
+    queue=st.sampled_from(["auto", "risk_averse", "power", "log", MINE]),
+    impact=st.sampled_from(["none", "consume"]), inside=st.sampled_from(["through", "any", "strict"]),
+    view=st.sampled_from([0, 2]), cancel=st.sampled_from([None, 0, 50 * MS]),
+)  # fmt: skip
+def test_any_valid_feed(
+    seed: int, level: str, latency: int, ack: int, queue: str, impact: str, inside: str, view: int,
+    cancel: int | None,
+) -> None:  # fmt: skip
+    rng = random.Random(seed)
+    first = [
+        (T0, 101, 4, 0, K.ADD if level == "L3" else K.LEVEL, 1, 1),
+        (T0, 103, 4, 0, K.LEVEL, -1, 1),
+    ][: 1 if level == "L3" else 2]
+    rows = first + valid_rows(rng, level, 150) if level != "L3" else valid_rows(rng, level, 150)
+    if not rows:
+        return
+    data = market_from(
+        rows, level=level, episode=(T0 + MS, rows[-1][0] + SECOND), max_inventory_units=MAX_INVENTORY,
+        view_depth=view if level == "snapshot" else 0,
+    )  # fmt: skip
+    sim = SimConfig(
+        order_latency_ns=latency, ack_latency_ns=ack, queue_model=queue, impact=impact, inside=inside,
+        cancel_latency_ns=cancel, decision_interval_ns=None if level == "snapshot" else 70 * MS,
+    )  # fmt: skip
+    kernel, naive, session, slow = both(data, sim, seed % 1000)
+    assert kernel == naive
+    assert session.inventory == slow.inventory == 0

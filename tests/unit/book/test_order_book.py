@@ -542,3 +542,10 @@ def test_many_books_grow_one_by_one():
     one = OrderBook()
     one.restore(books.book(2).snapshot())
     assert one.depth(1) == [(2, 200), (1, 200), (0, 200)]
+
+
+def test_a_price_that_no_shelf_holds_is_not_found() -> None:
+    from mmsim.book.shelves import FAR_SHELF, FIND, shelf_level
+
+    memory = OrderBook()._memory
+    assert shelf_level(memory.words, memory.levels, FAR_SHELF, 123, FIND) == 0

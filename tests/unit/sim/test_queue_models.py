@@ -94,3 +94,16 @@ def test_only_what_trades_do_not_explain_is_cancelled() -> None:
 def test_nobody_is_ahead_of_us_beyond_what_the_level_holds() -> None:
     rows = l2((0.7, K.LEVEL, BID, 100, 30), (1, K.LEVEL, BID, 100, 3))
     assert ahead(rows, queue_model="risk_averse") == 3
+
+
+def test_nobody_stands_ahead_of_us_beyond_the_level_when_the_model_spares_them() -> None:
+    # 10 ahead, 13 behind, 18 cancelled; the tenth power takes 1 or 2 of the 10, but 5 lots are left in all
+    rows = l2((0.7, K.LEVEL, BID, 100, 23), (1, K.LEVEL, BID, 100, 5))
+    assert ahead(rows, queue_model="power", queue_power=10.0) == 5
+
+
+def test_something_that_is_no_function_is_a_config_error(tmp_path: Path) -> None:
+    file = tmp_path / "q.py"
+    file.write_text("share = 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="expected a function of"):
+        ahead(queue_model=f"{file}:share")

@@ -72,11 +72,15 @@ def test_a_sparse_book_over_fifty_million_ticks() -> None:
 @pytest.mark.skipif(NO_JIT, reason="walks a hundred million empty ticks")
 def test_prices_beyond_any_window_are_a_data_error() -> None:
     data = market_from(far_apart(), level="L2", episode=(T0 + SECOND, T0 + 15 * SECOND))
-    with pytest.raises(DataError, match="check the tick size"):
-        Session(replace(data, px_max=2**30))
     events = np.array(data.events)
     events["px"][-1] = -3
     with pytest.raises(DataError, match="price outside"):
         Session(replace(data, events=events)).run(
             Touch(), replace(data.splits["test"][0], end_ts=T0 + 17 * SECOND)
         )
+
+
+def test_a_window_that_no_memory_holds_is_a_data_error() -> None:
+    data = tiny_market(1, level="L2", seconds=1)
+    with pytest.raises(DataError, match="check the tick size"):
+        Session(replace(data, px_max=2**30))
