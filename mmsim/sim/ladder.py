@@ -97,7 +97,8 @@ def ledger(lad, st, row, ix, lots):
     """Note in the liquidity ledger, if there is one, that own fills left `lots` more at level `ix`."""
     # in a market that reacts nobody is spared: whoever came was met by us, and went on if lots were left
     kept = st[S_CONSUME] == TAPE_LEDGER or (st[S_CONSUME] > TAPE_LEDGER and lots < 0)
-    if kept and 0 <= ix < lad.shape[1]:
+    # spared lots stand in a level; where the tape shows none, nobody is left over
+    if kept and 0 <= ix < lad.shape[1] and (lots < 0 or lad[row, ix] > 0):
         lad[row + 2, ix] += lots
 
 

@@ -177,8 +177,8 @@ class Replay:
             self.ledger.pop((side, px), None)
 
     def note(self, side: int, px: int, lots: int) -> None:
-        """Note in the liquidity ledger, if there is one, that own fills left `lots` more at a level."""
-        if self.consume:
+        """Note in the liquidity ledger, if there is one, that own fills left `lots` more at a level that stands."""
+        if self.consume and (lots < 0 or px in self.book[side]):
             self.ledger[side, px] = self.ledger.get((side, px), 0) + lots
 
     def available(self, side: int, px: int) -> int:
