@@ -228,7 +228,7 @@ def test_any_valid_feed(
         return
     data = market_from(
         rows, level=level, episode=(T0 + MS, rows[-1][0] + SECOND), max_inventory_units=MAX_INVENTORY,
-        view_depth=view if level == "snapshot" else 0,
+        view_depth=view if level != "L2" else 0,
     )  # fmt: skip
     sim = SimConfig(
         order_latency_ns=latency, ack_latency_ns=ack, queue_model=queue, impact=impact, inside=inside,
