@@ -52,6 +52,11 @@ def kernel(fn: _F) -> _F:
     return njit(fn, cache=True, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
 
 
+def brief_kernel(fn: _F) -> _F:
+    """Compile `fn` as `kernel` does, but keep the GIL: for a call that takes less time than to hand it over."""
+    return njit(fn, cache=True, error_model="numpy")  # type: ignore[no-any-return]
+
+
 def inline_kernel(fn: _F) -> _F:
     """Compile `fn` as `kernel` does and always inline it into its callers."""
     return njit(fn, cache=True, nogil=True, error_model="numpy", inline="always")  # type: ignore[no-any-return]

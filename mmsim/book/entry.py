@@ -1,8 +1,9 @@
 """The short way from Python into the engine, for one request a call.
 
 Handing seven arrays to a compiled function costs more than what it does with them: about 40 ns each, against
-some 20 ns for an order. So their addresses are kept in one small array and the compiled side makes arrays of
-them again. `mmsim.book.memory.Memory` keeps the addresses true.
+some 20 ns for an order. So their addresses are kept in one small array, whose own address is all that is
+handed over, and the compiled side makes arrays of them again. `mmsim.book.memory.Memory` keeps the addresses
+true.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numba import carray, config, types
 from numba.extending import intrinsic
 
-from mmsim._jit import entry_point, kernel
+from mmsim._jit import brief_kernel, entry_point
 from mmsim.book import layout as L
 from mmsim.book.engine import execute_one
 from mmsim.book.memory import Memory
@@ -30,8 +31,9 @@ def _pointer(_context: Any, address: Any) -> Any:  # pragma: no cover (compiled 
     return types.voidptr(address), generate
 
 
-@kernel
-def _execute_at(where: Any) -> int:  # pragma: no cover (compiled code only)
+@brief_kernel
+def _execute_at(address: int) -> int:  # pragma: no cover (compiled code only)
+    where = carray(_pointer(address), 14, _WORD)
     return execute_one(
         carray(_pointer(where[0]), where[1], _WORD),
         carray(_pointer(where[2]), where[3], L.ORDER),
@@ -43,15 +45,18 @@ def _execute_at(where: Any) -> int:  # pragma: no cover (compiled code only)
     )
 
 
-def single_call(memory: Memory, requests: Any, statuses: Any, matches: Any) -> Callable[[Any], int]:
-    """Return a function that executes the request in `requests` when given ``memory.where``.
+def single_call(
+    memory: Memory, requests: Any, statuses: Any, matches: Any
+) -> tuple[Callable[[int], int], int]:
+    """Return a function that executes the request in `requests`, and the number to call it with.
 
-    The caller keeps the three arrays alive.
+    The caller keeps `memory` and the three arrays alive.
     """
     for i, array in enumerate((requests, statuses, matches)):
         memory.where[8 + 2 * i : 10 + 2 * i] = array.ctypes.data, len(array)
     if config.DISABLE_JIT:
         return lambda _: execute_one(
             memory.words, memory.orders, memory.extra, memory.levels, requests, statuses, matches
-        )
-    return entry_point(_execute_at, memory.where)  # pragma: no cover (compiled code only)
+        ), 0
+    address = memory.where.ctypes.data  # pragma: no cover (compiled code only)
+    return entry_point(_execute_at, address), address  # pragma: no cover

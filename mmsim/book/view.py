@@ -110,8 +110,7 @@ class OrderBook(BookReader):
         self._statuses = np.zeros(1, np.int8)
         self._matches = np.zeros(_MATCHES, L.MATCH)
         self._rows = self._matches.view(np.uint8).data
-        self._where = self._memory.where
-        self._run = single_call(self._memory, self._request, self._statuses, self._matches)
+        self._run, self._where = single_call(self._memory, self._request, self._statuses, self._matches)
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -352,8 +351,7 @@ class OrderBook(BookReader):
             memory.words[L.LAST] = checked_px(snapshot.last_px)
         self._next_id = checked_id(snapshot.next_id)
         self._memory = memory
-        self._where = memory.where
-        self._run = single_call(memory, self._request, self._statuses, self._matches)
+        self._run, self._where = single_call(memory, self._request, self._statuses, self._matches)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # copies and pickles are made from a snapshot: the arrays must not be shared, nor their addresses
