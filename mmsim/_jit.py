@@ -38,9 +38,11 @@ def _cache_home() -> Path:
 if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(_cache_home())
 
-from numba import njit, typeof  # noqa: E402  (the cache folder must be set first)
+from numba import config, njit, typeof  # noqa: E402  (the cache folder must be set first)
 from numba.core.cgutils import get_null_value  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
+
+config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # numba has read the variable already if it was imported earlier
 
 # Without the JIT a user's "compiled" function has no address; its key in here stands in for one.
 FUNCTIONS: dict[int, Callable[..., Any]] = {}
