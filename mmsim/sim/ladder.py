@@ -42,44 +42,27 @@ from mmsim.sim.layout import (
 )
 from mmsim.types import MAX_DEPTH
 
+U = np.uint64  # of an index that is not negative: spares the test for one that counts from the end
+
 
 @inline_kernel
 def set_level(lad, st, row, ix, qty):
     """Set level `ix` on side row `row` to `qty` lots and keep best prices and level counts."""
-    old = lad[row, ix]
-    lad[row, ix] = qty
-    if row == 0:
-        if qty > 0:
-            if old == 0:
-                st[S_NB] += 1
-            if ix > st[S_BB]:
-                st[S_BB] = ix
-        elif old > 0:
-            st[S_NB] -= 1
-            if ix == st[S_BB]:
-                if st[S_NB] == 0:
-                    st[S_BB] = -1
-                else:
-                    k = ix - 1
-                    while lad[0, k] == 0:
-                        k -= 1
-                    st[S_BB] = k
-    else:
-        if qty > 0:
-            if old == 0:
-                st[S_NA] += 1
-            if ix < st[S_BA]:
-                st[S_BA] = ix
-        elif old > 0:
-            st[S_NA] -= 1
-            if ix == st[S_BA]:
-                if st[S_NA] == 0:
-                    st[S_BA] = lad.shape[1]
-                else:
-                    k = ix + 1
-                    while lad[1, k] == 0:
-                        k += 1
-                    st[S_BA] = k
+    # By index, not by `if`: sides are random, and a mispredicted branch costs as much as all the rest.
+    old = lad[U(row), U(ix)]
+    lad[U(row), U(ix)] = qty
+    st[S_NB + row] += np.int64((qty > 0) & (old == 0)) - np.int64((qty == 0) & (old > 0))
+    best, side = st[S_BB + row], 1 - 2 * row
+    if qty > 0:
+        st[S_BB + row] = ix if (ix - best) * side > 0 else best
+    elif old > 0 and ix == best:
+        k = ix - side
+        if st[S_NB + row] == 0:
+            k = -1 if row == 0 else lad.shape[1]
+        else:
+            while lad[U(row), U(k)] == 0:
+                k -= side
+        st[S_BB + row] = k
     if st[S_CONSUME] == TAPE_LEDGER:
         lad[row + 2, ix] = 0 if qty == 0 else max(lad[row + 2, ix], -qty)
 

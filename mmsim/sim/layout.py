@@ -16,6 +16,7 @@ MAX_OWN = 128  # own orders alive or on their way at one time
 N_RING = 4096  # messages on their way at one time
 
 # ---- st: scalars ---------------------------------------------------------------------------------
+# Bids and asks (or buyers and sellers) stand side by side, so that `S_BB + row` is the best of side row `row`.
 (
     S_CUR,  # next event row
     S_STOP,  # end of the segment's rows
@@ -56,10 +57,10 @@ N_RING = 4096  # messages on their way at one time
     S_NEXT_ID,
     S_NOWN,  # rows in use in `own`
     S_NLIVE,  # of them resting at the exchange
-    S_BID_HI,  # price range of resting own bids (ticks); hi < lo when none
-    S_BID_LO,
-    S_ASK_HI,
+    S_BID_LO,  # price range of resting own bids and asks (ticks); hi < lo when none
     S_ASK_LO,
+    S_BID_HI,
+    S_ASK_HI,
     S_REQ_H,
     S_REQ_T,
     S_ACK_H,

@@ -27,8 +27,6 @@ from mmsim.sim.layout import (
     S_NB,
     S_NLIVE,
     S_NTRADE,
-    S_SELLN,
-    S_SELLQ,
     TAPE_LEDGER,
 )
 from mmsim.sim.queue import (
@@ -92,12 +90,10 @@ def quote_reaches_own(st, side, px):
 @inline_kernel
 def note_trade(st, aggressor, px, qty):
     """Count a trade for the next observation."""
-    if aggressor > 0:
-        st[S_BUYQ] += qty
-        st[S_BUYN] += px * qty
-    elif aggressor < 0:
-        st[S_SELLQ] += qty
-        st[S_SELLN] += px * qty
+    if aggressor != 0:
+        row = 0 if aggressor > 0 else 1
+        st[S_BUYQ + row] += qty
+        st[S_BUYN + row] += px * qty
     st[S_NTRADE] += 1
     st[S_LASTPX] = px
 
