@@ -42,7 +42,9 @@ from numba import config, njit, typeof  # noqa: E402  (the cache folder must be 
 from numba.core.cgutils import get_null_value  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 
-config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # numba has read the variable already if it was imported earlier
+config.CACHE_DIR = os.environ[
+    "NUMBA_CACHE_DIR"
+]  # numba has read the variable already if it was imported earlier
 
 # Without the JIT a user's "compiled" function has no address; its key in here stands in for one.
 FUNCTIONS: dict[int, Callable[..., Any]] = {}

@@ -224,9 +224,9 @@ def react(
         return code
     horizon = st[S_END]
     if st[S_REQ_H] < st[S_REQ_T]:
-        horizon = min(horizon, req[st[S_REQ_H] % N_RING, R_TS])
+        horizon = min(horizon, req[st[S_REQ_H] & (N_RING - 1), R_TS])
     waiting = st[S_RING_H] < st[S_RING_T]
-    horizon = min(horizon, ring[st[S_RING_H] % ring.shape[0], RING_T] if waiting else st[S_TP])
+    horizon = min(horizon, ring[st[S_RING_H] & (ring.shape[0] - 1), RING_T] if waiting else st[S_TP])
     until = horizon + 1 if horizon < st[S_END] else horizon  # the market comes first at equal times
     code = run(
         p, add_cum, cancel_rate, size_of, market_size_of, regimes, exp, rng, orders, levels, state, matches, pool,

@@ -20,7 +20,7 @@ from mmsim.agent import (
     O_N_BID,
 )
 from mmsim.errors import Status
-from mmsim.sim.ladder import note_mid
+from mmsim.sim.ladder import note_mid, pop
 from mmsim.sim.layout import (
     A_ID,
     A_KIND,
@@ -101,8 +101,8 @@ def take_room(st):
 @hot_kernel
 def acknowledge(st, own, ack):
     """The agent learns of the oldest message sent to it."""
-    i = st[S_ACK_H] % N_RING
-    st[S_ACK_H] += 1
+    i = st[S_ACK_H] & (N_RING - 1)
+    pop(st, S_ACK_H, S_ACK_T)
     kind = ack[i, A_KIND]
     if kind == ACK_FILL:
         st[S_AINV] += ack[i, A_SIDE] * ack[i, A_QTY]
@@ -150,10 +150,10 @@ def run_lanes(ev, know, lad, ords, st, own, req, ack, obs, want, lat, ring, fill
             return OWN_FULL
         st[S_DEC] += 1
     while True:
-        t_arr = req[st[S_REQ_H] % N_RING, R_TS] if st[S_REQ_H] < st[S_REQ_T] else INF
-        t_ack = ack[st[S_ACK_H] % N_RING, A_TS] if st[S_ACK_H] < st[S_ACK_T] else INF
+        t_arr = req[st[S_REQ_H] & (N_RING - 1), R_TS] if st[S_REQ_H] < st[S_REQ_T] else INF
+        t_ack = ack[st[S_ACK_H] & (N_RING - 1), A_TS] if st[S_ACK_H] < st[S_ACK_T] else INF
         waiting = st[S_RING_H] < st[S_RING_T]
-        t_dec = ring[st[S_RING_H] % ring.shape[0], RING_T] if waiting else st[S_TP]
+        t_dec = ring[st[S_RING_H] & (ring.shape[0] - 1), RING_T] if waiting else st[S_TP]
         t = min(t_arr, t_ack, t_dec, st[S_END])
         end = t >= st[S_END]
         if st[S_CUR] == st[S_STOP] and st[S_STOP] < st[S_LAST] and t > st[S_SEEN]:
@@ -176,23 +176,25 @@ def run_lanes(ev, know, lad, ords, st, own, req, ack, obs, want, lat, ring, fill
             continue
         if t_ack == t:
             acknowledge(st, own, ack)
+            while st[S_ACK_H] < st[S_ACK_T] and ack[st[S_ACK_H] & (N_RING - 1), A_TS] == t:
+                acknowledge(st, own, ack)  # nothing can come between messages of one time
             continue
         if not waiting:
             take_observation(lad, st, own, ring, t)
         if st[S_NSTEP] >= steps.shape[0]:
             return STEPS_FULL
-        i = st[S_RING_H] % ring.shape[0]
+        i = st[S_RING_H] & (ring.shape[0] - 1)
         bid_px, ask_px = ring[i, O_BID_PX], ring[i, O_ASK_PX]
         two_sided = ring[i, O_N_BID] > 0 and ring[i, O_N_ASK] > 0 and bid_px < ask_px
         mid2 = bid_px + ask_px if two_sided else st[S_MID2]
         if st[S_BUSY] > t or not two_sided:
             st[C_MISSED if st[S_BUSY] > t else C_ONE_SIDED] += 1
             write_step(st, steps, t, 0, want, 0, 0, mid2, bid_px, ask_px)
-            st[S_RING_H] += 1
+            pop(st, S_RING_H, S_RING_T)
             continue
         note_mid(st)
         deliver(st, own, ring, obs, own_view)
-        st[S_RING_H] += 1
+        pop(st, S_RING_H, S_RING_T)
         st[C_ASKED] += 1
         st[S_DTS], st[S_OBS_MID2] = t, mid2
         st[S_OBS_BID], st[S_OBS_ASK] = bid_px, ask_px

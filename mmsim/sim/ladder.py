@@ -46,6 +46,15 @@ U = np.uint64  # of an index that is not negative: spares the test for one that 
 
 
 @inline_kernel
+def pop(st, head, tail):
+    """Take the oldest entry off a ring; an empty one starts again in front, where memory is warm."""
+    st[head] += 1
+    if st[head] == st[tail]:
+        st[head] = 0
+        st[tail] = 0
+
+
+@inline_kernel
 def set_level(lad, st, row, ix, qty):
     """Set level `ix` on side row `row` to `qty` lots and keep best prices and level counts."""
     # By index, not by `if`: sides are random, and a mispredicted branch costs as much as all the rest.

@@ -13,7 +13,7 @@ from mmsim.agent import OBS_SIZE, WANT_SIZE
 
 INF = 2**62
 MAX_OWN = 128  # own orders alive or on their way at one time
-N_RING = 4096  # messages on their way at one time
+N_RING = 4096  # messages on their way at one time; a power of two
 
 # ---- st: scalars ---------------------------------------------------------------------------------
 # Bids and asks (or buyers and sellers) stand side by side, so that `S_BB + row` is the best of side row `row`.
@@ -67,6 +67,8 @@ N_RING = 4096  # messages on their way at one time
     S_ACK_T,
     S_RING_H,
     S_RING_T,
+    S_REQ_N,  # requests ever sent in the episode, and messages to the agent: which latency draw is next
+    S_ACK_N,
     S_DEC,  # index of the decision being asked
     S_TRADED,
     S_MAXINV,
@@ -102,7 +104,7 @@ N_RING = 4096  # messages on their way at one time
     C_CLOSE_BEYOND,  # lots closed beyond the visible book
     S_SEEN,  # all rows up to this time are there, though more may be made (a market that reacts), ns
     N_STATE,
-) = range(84)
+) = range(86)
 
 # ---- own: one row per own order ------------------------------------------------------------------
 (

@@ -66,7 +66,7 @@ def take_observation(lad, st, own, ring, t):
     if st[S_FIRST] == 1:  # trades while the book was built are not news
         st[S_FIRST] = 0
         st[S_BUYQ], st[S_SELLQ], st[S_BUYN], st[S_SELLN], st[S_NTRADE] = 0, 0, 0, 0, 0
-    i = st[S_RING_T] % ring.shape[0]  # no view of the row: making one costs more than using it
+    i = st[S_RING_T] & (ring.shape[0] - 1)  # no view of the row: making one costs more than using it
     copy_depth(lad, st, ring, i)
     ring[i, O_TS] = t
     ring[i, O_EXCH_TS] = st[S_NOW]
@@ -91,7 +91,7 @@ def take_observation(lad, st, own, ring, t):
 @kernel
 def deliver(st, own, ring, obs, own_view):
     """Hand the oldest observation in the ring to the agent, with its own acknowledged state."""
-    i = st[S_RING_H] % ring.shape[0]
+    i = st[S_RING_H] & (ring.shape[0] - 1)
     for k in range(OBS_SIZE):
         obs[k] = ring[i, k]
     obs[O_STEP] = st[S_DEC]

@@ -21,7 +21,7 @@ import numpy as np
 
 from mmsim._jit import hot_kernel, inline_kernel, kernel
 from mmsim.agent import WANT_HEAD
-from mmsim.sim.ladder import available, best_available, in_view, ledger, level_qty
+from mmsim.sim.ladder import available, best_available, in_view, ledger, level_qty, pop
 from mmsim.sim.layout import (
     ACK_FILL,
     ACK_GONE,
@@ -74,6 +74,7 @@ from mmsim.sim.layout import (
     S_NOWN,
     S_REQ_H,
     S_REQ_LAST,
+    S_REQ_N,
     S_REQ_T,
     W_AHEAD,
     W_AHEAD0,
@@ -119,15 +120,15 @@ def push_req(st, req, lat, ts, kind, oid, side, px, qty, post, after):
     """
     if st[S_REQ_T] - st[S_REQ_H] >= N_RING:
         return np.int64(-1)
-    arrival = max(ts + wire(st, lat, kind, ts, st[S_REQ_T]), st[S_REQ_LAST + kind - 1])
+    arrival = max(ts + wire(st, lat, kind, ts, st[S_REQ_N]), st[S_REQ_LAST + kind - 1])
     st[S_REQ_LAST + kind - 1] = arrival
     arrival = max(arrival, after)
     at = st[S_REQ_T]
-    while at > st[S_REQ_H] and req[(at - 1) % N_RING, R_TS] > arrival:
+    while at > st[S_REQ_H] and req[(at - 1) & (N_RING - 1), R_TS] > arrival:
         for column in range(N_REQ):
-            req[at % N_RING, column] = req[(at - 1) % N_RING, column]
+            req[at & (N_RING - 1), column] = req[(at - 1) & (N_RING - 1), column]
         at -= 1
-    i = at % N_RING
+    i = at & (N_RING - 1)
     req[i, R_TS] = arrival
     req[i, R_KIND] = kind
     req[i, R_ID] = oid
@@ -137,6 +138,7 @@ def push_req(st, req, lat, ts, kind, oid, side, px, qty, post, after):
     req[i, R_POST] = post
     req[i, R_DEC] = st[S_DEC]
     st[S_REQ_T] += 1
+    st[S_REQ_N] += 1
     return arrival
 
 
@@ -339,8 +341,8 @@ def new_order(lad, st, own, fills, ack, lat, ts, r):
 @hot_kernel
 def arrive(lad, st, own, req, fills, ack, lat, ts):
     """Take the oldest request off the wire at the exchange."""
-    i = st[S_REQ_H] % N_RING
-    st[S_REQ_H] += 1
+    i = st[S_REQ_H] & (N_RING - 1)
+    pop(st, S_REQ_H, S_REQ_T)
     kind, oid = req[i, R_KIND], req[i, R_ID]
     if kind == REQ_MARKET:
         st[C_ORDERS] += 1

@@ -41,6 +41,7 @@ from mmsim.sim.layout import (
     Q_POWER,
     Q_RISK_AVERSE,
     S_ACK_LAST,
+    S_ACK_N,
     S_ACK_T,
     S_ASK_HI,
     S_ASK_LO,
@@ -85,8 +86,8 @@ QUEUE, THROUGH, CROSS = int(FillReason.QUEUE), int(FillReason.THROUGH), int(Fill
 @kernel
 def push_ack(st, ack, lat, ts, kind, oid, side, px, qty):
     """Send a message to the agent; it arrives after the response latency, never before an earlier one."""
-    i = st[S_ACK_T] % N_RING
-    st[S_ACK_LAST] = max(st[S_ACK_LAST], ts + wire(st, lat, LEG_ACK, ts, st[S_ACK_T]))
+    i = st[S_ACK_T] & (N_RING - 1)
+    st[S_ACK_LAST] = max(st[S_ACK_LAST], ts + wire(st, lat, LEG_ACK, ts, st[S_ACK_N]))
     ack[i, A_TS] = st[S_ACK_LAST]
     ack[i, A_KIND] = kind
     ack[i, A_ID] = oid
@@ -94,6 +95,7 @@ def push_ack(st, ack, lat, ts, kind, oid, side, px, qty):
     ack[i, A_PX] = px
     ack[i, A_QTY] = qty
     st[S_ACK_T] += 1
+    st[S_ACK_N] += 1
 
 
 @kernel
