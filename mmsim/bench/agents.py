@@ -1,4 +1,4 @@
-"""The strategies of the replay cases, as `mmsim.bench.peer_hftbacktest` has them."""
+"""The strategies and the physics of the replay cases, as `mmsim.bench.peer_hftbacktest` has them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from mmsim.agent import O_ASK_PX, O_BID_PX, O_INVENTORY, Observation, Quotes, Strategy
 from mmsim.compiled import CompiledStrategy, set_quotes
+from mmsim.config import SimConfig
 
 
 class Idle(CompiledStrategy):
@@ -48,3 +49,16 @@ class PythonMaker(Strategy):
         else:
             ask += -held // self.lean
         return Quotes(((bid, 1),), ((ask, 1),))
+
+
+def simulation(delay_ns: int = 0) -> SimConfig:
+    """Return the physics of every replay case: 1 ms each way, quotes always replaced."""
+    return SimConfig(
+        feed_latency_ns=delay_ns,
+        order_latency_ns=1_000_000,
+        ack_latency_ns=1_000_000,
+        replace="always",
+        queue_model="power",
+        queue_power=2.0,
+        max_inventory_units=1_000_000,
+    )

@@ -11,14 +11,13 @@ import numpy as np
 
 from mmsim.agent import Strategy
 from mmsim.bench import worker
-from mmsim.bench.agents import Idle, PythonMaker, TouchMaker
+from mmsim.bench.agents import Idle, PythonMaker, TouchMaker, simulation
 from mmsim.bench.inputs import REAL, Inputs
 from mmsim.bench.peer import Peer
 from mmsim.bench.stream import Level, long_file, many_flows
 from mmsim.book.kernels import CANCEL, LIMIT
 from mmsim.book.many import Books
 from mmsim.book.view import OrderBook, match
-from mmsim.config import SimConfig
 from mmsim.errors import BenchError
 from mmsim.sim.session import Session
 
@@ -71,19 +70,6 @@ def clocked(run: Callable[[], Any]) -> tuple[Any, float, float]:
     cpu, wall = time.process_time(), time.perf_counter()
     out = run()
     return out, time.perf_counter() - wall, time.process_time() - cpu
-
-
-def simulation(delay_ns: int = 0) -> SimConfig:
-    """Return the physics of every replay case: 1 ms each way, quotes always replaced."""
-    return SimConfig(
-        feed_latency_ns=delay_ns,
-        order_latency_ns=1_000_000,
-        ack_latency_ns=1_000_000,
-        replace="always",
-        queue_model="power",
-        queue_power=2.0,
-        max_inventory_units=1_000_000,
-    )
 
 
 def _replay(level: Level, agent: type[Strategy], what: str, market: str = "") -> Callable[[Inputs], Work]:
@@ -199,10 +185,12 @@ def _warm(inputs: Inputs) -> None:
 def _bytes_per_row(inputs: Inputs) -> Work:
     source = inputs.get("L2")
     _warm(inputs)
+    data = source.data
     arguments = ["memory", source.load["events"], source.load["recv"], str(source.n)]
+    span = [str(data.px_min), str(data.px_max)]
     return Work(
         source.n,
-        lambda: Sample(worker.ask(arguments)["bytes"] / source.n, 0.0),
+        lambda: Sample(worker.ask(arguments + span)["bytes"] / source.n, 0.0),
         lambda peer: Sample(peer.once(arguments)["bytes"] / source.n, 0.0),
     )
 

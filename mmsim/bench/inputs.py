@@ -80,7 +80,8 @@ class Inputs:
         """
         key = (level, name)
         if key not in self._made:
-            self._made[key] = self._real(level, name) if name else self._generated(level)
+            made = self._real(level, name) if name else self._generated(level)
+            self._made[key] = replace(made, data=_in_memory(made.data))
         return self._made[key]
 
     def _generated(self, level: Level) -> Input:
@@ -128,6 +129,12 @@ class Inputs:
             request["recv"] = str(path.with_suffix(".recv.npy"))
         # these feeds publish an execution as one message, as we hold it
         return Input(data, len(events), request, delay)
+
+
+def _in_memory(data: MarketData) -> MarketData:
+    # as the peer has them: pages of a mapped file are touched for the first time in every run
+    recv = None if data.recv_ts is None else np.array(data.recv_ts)
+    return replace(data, events=np.array(data.events), recv_ts=recv)
 
 
 def save(path: Path, array: npt.NDArray[Any]) -> None:

@@ -1,7 +1,7 @@
 """Measurements that need a process of their own: the first result, memory, a file larger than memory.
 
-``python -m mmsim.bench.worker first|memory EVENTS RECV ROWS`` and ``... replay EVENTS PX_MIN PX_MAX`` print one
-JSON object.
+``python -m mmsim.bench.worker first EVENTS RECV ROWS``, ``... memory EVENTS RECV ROWS PX_MIN PX_MAX`` and ``...
+replay EVENTS PX_MIN PX_MAX`` print one JSON object.
 """
 
 from __future__ import annotations
@@ -84,8 +84,7 @@ def reset_peak() -> int:
 
 
 def _maker(events: Any, recv: Any, px_range: tuple[int, int] | None = None) -> dict[str, Any]:
-    from mmsim.bench.agents import TouchMaker
-    from mmsim.bench.cases import simulation
+    from mmsim.bench.agents import TouchMaker, simulation
     from mmsim.bench.stream import FEED_LATENCY_NS, wrap
     from mmsim.sim.session import Session
 
@@ -112,10 +111,15 @@ def main(argv: list[str]) -> None:
         answer["peak"] = resident("VmHWM")
     else:
         recv, rows = np.load(rest[0], mmap_mode="r"), int(rest[1])
+        span = None
         if what == "memory":
+            span = (
+                int(rest[2]),
+                int(rest[3]),
+            )  # a dataset knows it; looking for it here would touch every page
             _maker(np.array(events[:20_000]), np.array(recv[:20_000]))  # everything loaded
             before = reset_peak()
-        answer = _maker(events[:rows], recv[:rows])
+        answer = _maker(events[:rows], recv[:rows], span)
         if what == "memory":
             answer["bytes"] = resident("VmHWM") - before
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_WIDTH = 2**28  # ticks; memory is touched only where prices stand
+_MOST_STEPS = 1 << 22  # rows of the step table that are made at once; it grows beyond them
 _LEDGER = {"none": L.NO_LEDGER, "consume": L.TAPE_LEDGER, "reactive": L.MARKET_LEDGER}
 _INSIDE = {"through": L.INSIDE_THROUGH, "any": L.INSIDE_ANY, "strict": L.INSIDE_STRICT}
 # what one episode hands to the next of its segment: the tape's book and where it stands
@@ -136,7 +137,7 @@ class Session:
         orders.flags.writeable = False
         self._observation = Observation(raw, orders)
         self._quotes = Quotes.none()
-        self._kernel = _jit.entry_point(advance, *self._arrays())
+        self._kernel: Callable[..., int] = self._load  # until the first call: a compiled agent needs none
         self._compiled: Callable[..., int] | None = None
         self._agent_name = "agent"
         self._done = True
@@ -155,6 +156,10 @@ class Session:
             self._ev, self._know, self._lad, self._ords, self._mem, self._ring, self._fills, self._steps,
             self._own_view,
         )  # fmt: skip
+
+    def _load(self, *arrays: npt.NDArray[Any]) -> int:
+        self._kernel = _jit.entry_point(advance, *arrays)
+        return int(self._kernel(*arrays))
 
     def _ladder(self, width: int) -> npt.NDArray[np.int32]:
         if width > _MAX_WIDTH:
@@ -250,6 +255,10 @@ class Session:
         st[L.S_BASE] = self._base
         st[L.S_INTERVAL] = self.decision_ns
         st[L.S_TP] = episode.start_ts if self.decision_ns else L.INF
+        if self.decision_ns:  # a row for each decision: growing would copy, and untouched pages cost nothing
+            rows = min((episode.end_ts - episode.start_ts) // self.decision_ns + 2, _MOST_STEPS)
+            if rows > len(self._steps):
+                self._steps = _records(np.zeros(rows, STEP))
         st[L.S_WIRE], st[L.S_WIRE_N] = self._wire_table.mode, self._wire_table.rows
         self._mem[L.WIRE_AT :] = self._wire_table.fill(self.seed, index)
         st[L.S_START], st[L.S_END] = episode.start_ts, episode.end_ts

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from mmsim.agent import Observation, Quotes, Strategy
-from mmsim.bench.agents import TouchMaker
-from mmsim.bench.cases import simulation
+from mmsim.bench.agents import TouchMaker, simulation
 from mmsim.bench.inputs import Input, Inputs
 from mmsim.bench.peer import Peer, find_python
 from mmsim.bench.stream import published, wrap

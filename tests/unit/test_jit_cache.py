@@ -16,9 +16,15 @@ print(numba.config.CACHE_DIR)
 
 @pytest.mark.parametrize("first", ["import numba", "import mmsim.book.entry", "import mmsim"])
 def test_a_stale_kernel_is_never_loaded(first, tmp_path):
-    env = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"MMSIM_CACHE_HOME": str(tmp_path)}
+    env = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {
+        "MMSIM_CACHE_HOME": str(tmp_path)
+    }
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(first=first)], capture_output=True, text=True, env=env, check=False
+        [sys.executable, "-c", PROGRAM.format(first=first)],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path))
