@@ -7,6 +7,7 @@ unchanged sources hit the cache. ``NUMBA_DISABLE_JIT=1`` runs the same functions
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 from collections.abc import Callable
@@ -38,13 +39,35 @@ def _cache_home() -> Path:
 if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(_cache_home())
 
-from numba import config, njit, typeof  # noqa: E402  (the cache folder must be set first)
-from numba.core.cgutils import get_null_value  # noqa: E402
-from numba.extending import intrinsic  # noqa: E402
+_collects = gc.isenabled()
+gc.disable()  # numba makes a great many objects, and none is garbage: a tenth of the time to a first result
+try:
+    from numba import config, njit, typeof  # (the cache folder must be set first)
+    from numba.core.cgutils import get_null_value
+    from numba.extending import intrinsic
+finally:
+    if _collects:
+        gc.enable()
 
 config.CACHE_DIR = os.environ[
     "NUMBA_CACHE_DIR"
-]  # numba has read the variable already if it was imported earlier
+]  # it has read the variable already if it was imported earlier
+
+
+def _spare_scipy() -> None:
+    # With its first kernel numba loads all of scipy.linalg, to see whether np.cov can have it: a sixth of the
+    # time to a first result. It can, we depend on scipy; and functions that need it load it themselves.
+    from numba.np import linalg
+
+    ensure = linalg.ensure_blas
+    linalg.ensure_blas = lambda: None
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        linalg.ensure_blas = ensure
+
+
+_spare_scipy()
 
 # Without the JIT a user's "compiled" function has no address; its key in here stands in for one.
 FUNCTIONS: dict[int, Callable[..., Any]] = {}

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import float64, int64, njit
 
 from mmsim._jit import FUNCTIONS, NO_JIT, inline_kernel
 from mmsim.agent import (
@@ -131,6 +130,8 @@ def _compiled(decide: Decide) -> tuple[Callable[..., None], int]:
 
 def _machine_code(decide: Any) -> tuple[Callable[..., None], int]:
     # Compiled for the kernel's arrays, and kept on disk where the function stands in a file.
+    from numba import float64, int64, njit
+
     arrays = (int64[::1], int64[::1], float64[::1], float64[::1])
     try:
         try:
