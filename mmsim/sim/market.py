@@ -108,7 +108,7 @@ def market(ev, know, lad, ords, st, own, ack, lat, ring, fills, limit):
         row = np.int64(side != 1)
         valid = (U(ix) < U(width)) & (qty >= 0) & (abs(side) == 1)
         at_own = (px >= st[S_BID_LO + row]) & (px <= st[S_BID_HI + row])
-        crosses = (px - st[S_ASK_LO + row]) * side >= 0  # as a quote on `side`; asks meet our highest bid
+        crosses = (px - st[S_ASK_LO + row]) * (1 - 2 * row) >= 0  # as a quote; asks meet our highest bid
         level = qty  # what the level holds afterwards
         heeded = False  # the agent was sent a message
         if kind == LEVEL:

@@ -129,7 +129,7 @@ class Session:
         self._wire = memoryview(self._want).cast("B")  # type: ignore[arg-type]  # the same bytes, to pack into
         self._ring = np.zeros((8, L.RING_COLS), np.int64)  # rows: a power of two
         self._fills = _records(np.zeros(4096, FILL))
-        self._steps = _records(np.zeros(16384, STEP))
+        self._steps = _records(np.zeros(4096, STEP))
         self._own_view = _records(np.zeros(L.MAX_OWN + 1, OWN_ORDER))
         raw = self._mem[L.OBS_AT : L.WANT_AT]
         raw.flags.writeable = False

@@ -176,7 +176,7 @@ def test_observations_wait_in_a_ring_that_grows() -> None:
     assert len(one.steps) == len(Session(data, fast).run(Plan(Quotes.none()), data.splits["test"][0]).steps)
 
 
-def test_missed_decisions_of_several_markets_outgrow_the_steps() -> None:
+def test_missed_decisions_of_several_markets_outgrow_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(MultiAgent):
         def quote(self, observations):
             return {}
@@ -190,6 +190,7 @@ def test_missed_decisions_of_several_markets_outgrow_the_steps() -> None:
         ),
     )
     both = MultiSession({"a": quiet(), "b": late}, sim)
+    monkeypatch.setattr("mmsim.sim.session._MOST_STEPS", 2)
     both.sessions["b"]._steps = both.sessions["b"]._steps[:2]
     out = both.run(Slow(), {"a": 0, "b": 0}, at(0.1), at(3))
     assert out["b"].counters["missed"] > 5
