@@ -47,7 +47,7 @@ def build(outcomes: Sequence[Outcome | Missing]) -> Table:
     for o in outcomes:
         case = o.case
         if isinstance(o, Missing):
-            table.add_row(case.name, escape(f"{case.what}: {o.reason}"), *["-"] * 8)
+            table.add_row(case.name, escape(f"{case.what}: not measured, see below"), *["-"] * 8)
             continue
         unit = case.unit
         least = show(o.at_least, unit)
@@ -74,6 +74,9 @@ def render(
         needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
         console.width = max(console.width, needed)
     console.print(table)
+    for o in outcomes:
+        if isinstance(o, Missing):
+            console.print(f"{o.case.name}: {o.reason}", style="yellow", markup=False, highlight=False)
     load = ", ".join(f"{x:.2f}" for x in machine["load"])
     about = (
         f"{machine['cpu']}, {machine['cores']} cores, load {load}, Python {machine['python']}, "

@@ -125,7 +125,8 @@ def test_the_table_shows_targets_figures_and_how_to_get_a_peer() -> None:
     assert "3 x peer " in text
     assert "3 x peer = 3.00 k" in text
     assert "fail" not in text
-    assert "work: no [files]" in text
+    assert "work: not measured, see below" in text
+    assert f"{rate().name}: no [files]" in text
     assert "No peer was measured;" in text
     assert "pip install hftbacktest==2.4.4" in text
 
