@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from mmsim.report.table import number
+from mmsim.report.table import number, print_whole
 from mmsim.scoring.queue import QueueFit
 from mmsim.scoring.scores import Estimate, ModelScore
 
@@ -16,7 +16,7 @@ def render_fit(fit: QueueFit, console: Console | None = None) -> None:
     """Print the scores of a fit on both of its splits, and which power was chosen."""
     console = console or Console()
     render_scores(f"{fit.dataset}, {fit.split} (chooses n)", fit.fit, console, short=True)
-    render_scores(f"{fit.dataset}, {fit.report_split} (reported once)", fit.report, console)
+    render_scores(f"{fit.dataset}, {fit.report_split} (chooses nothing)", fit.report, console)
     console.print(
         f"power n = {fit.power:g} (n from {fit.low:g} to {fit.high:g} cannot be told from it on {fit.split})\n",
         highlight=False,
@@ -62,7 +62,7 @@ def render_scores(
                 _interval(s.time_bias),
             ]
         table.add_row(s.name, *row)
-    console.print(table)
+    print_whole(console, table)
 
 
 def _interval(e: Estimate) -> str:

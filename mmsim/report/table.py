@@ -125,6 +125,17 @@ def render(results: Sequence[MarketResult], console: Console | None = None) -> N
     console.print(LEGEND, style="dim", markup=False, highlight=False)
 
 
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table: folded to the width of a terminal, in full to a pipe or file."""
+    if console.is_terminal:
+        console.print(table)
+    else:
+        options = console.options.update(max_width=10_000)
+        _print_wide(
+            console, table, max(console.measure(table, options=options).maximum, len(str(table.title)))
+        )
+
+
 def _print_wide(console: Console, whole: Table, needed: int) -> None:
     width = console.width
     console.width = max(width, needed)

@@ -36,7 +36,7 @@ def test_queue_prints_draws_and_writes(run, tmp_path):
     assert code == 0, err
     for text in (
         "tiny, train (chooses n)",
-        "wide, test (reported once)",
+        "wide, test (chooses nothing)",
         "risk_averse",
         "pooled over 2 markets",
     ):
