@@ -49,9 +49,8 @@ finally:
     if _collects:
         gc.enable()
 
-config.CACHE_DIR = os.environ[
-    "NUMBA_CACHE_DIR"
-]  # it has read the variable already if it was imported earlier
+# numba has read the variable already if something else imported it first
+config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 
 
 def _spare_scipy() -> None:

@@ -113,10 +113,8 @@ def main(argv: list[str]) -> None:
         recv, rows = np.load(rest[0], mmap_mode="r"), int(rest[1])
         span = None
         if what == "memory":
-            span = (
-                int(rest[2]),
-                int(rest[3]),
-            )  # a dataset knows it; looking for it here would touch every page
+            # a dataset knows its prices; looking for them here would touch every page
+            span = (int(rest[2]), int(rest[3]))
             _maker(np.array(events[:20_000]), np.array(recv[:20_000]))  # everything loaded
             before = reset_peak()
         answer = _maker(events[:rows], recv[:rows], span)
