@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -192,12 +192,26 @@ def check(
     for group in ("counts", "checks"):
         for key, value in report[group].items():
             typer.echo(f"{key.replace('_', ' ')}: {value:,}")
+    if report["tape"]:
+        for line in _tape(report["tape"]):
+            typer.echo(line)
     for split, found in report["splits"].items():
         typer.echo(f"{split}: {found['episodes']} episodes, {found['seconds']:,.0f} s")
     for source in report["sources"]:
         typer.echo(f"source: {source['path']} sha256 {source['sha256']} verified")
     for note in report["notes"]:
         typer.echo(f"note: {note}")
+
+
+def _tape(tape: dict[str, Any]) -> list[str]:
+    raw, got = tape["raw"], tape["imported"]
+    lines = [
+        f"printed, raw files: {raw['trades']:,} {tape['unit']}, {raw['lots']:,} lots",
+        f"printed, imported: {got['trades']:,} of them, {got['lots']:,} lots",
+    ]
+    for reason, less in tape["missing"].items():
+        lines.append(f"printed, not imported, {reason}: {less['trades']:,}, {less['lots']:,} lots")
+    return lines
 
 
 def _sessions(text: str | None) -> list[list[str]] | None:

@@ -64,6 +64,7 @@ def check(
         "states_compared": checks.get("states_compared", 0),
         "states_equal": checks.get("states_equal", 0),
         "checks": checks,
+        "tape": data.meta["tape"],
         "px_min": data.meta["px_min"],
         "px_max": data.meta["px_max"],
         "splits": {

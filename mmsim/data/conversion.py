@@ -38,6 +38,55 @@ def no_progress(stage: str, fraction: float) -> None:
 
 
 @dataclass
+class Tape:
+    """Printed trades of the raw files beside those of the import; every difference has a reason.
+
+    Parameters
+    ----------
+    unit : str
+        What one raw trade is in this format ("trade records", "change of cumulative volume", ...).
+    raw_trades, raw_lots : int
+        Counted from the raw messages, before anything is left out.
+    imported_trades : int
+        Of those, the trades that the events tell. A trade of several resting orders is several rows, but one trade.
+    reasons : dict of str to (int, int)
+        Trades and lots that the import has less (negative: more) than the raw files, by reason.
+    """
+
+    unit: str = "trade records"
+    raw_trades: int = 0
+    raw_lots: int = 0
+    imported_trades: int = 0
+    reasons: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def explain(self, reason: str, trades: int, lots: int) -> None:
+        """Add trades and lots that the import has less than the raw files (negative: more)."""
+        if trades or lots:
+            had = self.reasons.get(reason, (0, 0))
+            self.reasons[reason] = (had[0] + int(trades), had[1] + int(lots))
+
+    def report(self, imported_lots: int) -> dict[str, Any]:
+        """Return the account, ready for JSON: raw, imported, and the difference by reason."""
+        return {
+            "unit": self.unit,
+            "raw": {"trades": self.raw_trades, "lots": self.raw_lots},
+            "imported": {"trades": self.imported_trades, "lots": imported_lots},
+            "missing": {k: {"trades": t, "lots": q} for k, (t, q) in self.reasons.items()},
+        }
+
+
+def printed_lots(events: npt.NDArray[np.void]) -> int:
+    """Return the lots that trades in `events` moved: prints, and executions of resting orders.
+
+    A trade of a call auction executes a bid and an ask; its lots count once, at the bid.
+    """
+    kind, qty = events["kind"], events["qty"].astype(np.int64)
+    second = (events["flags"] & EventFlag.AUCTION > 0) & (events["side"] < 0)
+    counted = (kind == EventKind.TRADE) | ((kind == EventKind.EXECUTE) & ~second)
+    return int(qty[counted].sum())
+
+
+@dataclass
 class Conversion:
     """Canonical events of one dataset and what was found on the way.
 
@@ -59,6 +108,8 @@ class Conversion:
         ``states_compared``, ``states_equal``, ``crossed_books``, ...
     notes : list of str
         Sentences for `mmsim data check`.
+    tape : Tape, optional
+        Printed trades against the raw files'; `finish` refuses an account that does not balance.
     px_min, px_max : int
         Smallest and largest price of any event, ticks; set by `finish`.
     """
@@ -72,6 +123,7 @@ class Conversion:
     counts: dict[str, int] = field(default_factory=dict)
     checks: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    tape: Tape | None = None
     px_min: int = 0
     px_max: int = 0
 
@@ -104,7 +156,21 @@ class Conversion:
         if len(priced) == 0:
             raise DataError("expected events with prices, was none", source=source)
         self.px_min, self.px_max = int(priced.min()), int(priced.max())
+        self._check_tape(source)
         return self
+
+    def _check_tape(self, source: str) -> None:
+        if self.tape is None:
+            return
+        found = (self.tape.imported_trades, printed_lots(self.events))
+        missing = [sum(pair[k] for pair in self.tape.reasons.values()) for k in (0, 1)]
+        expected = (self.tape.raw_trades - missing[0], self.tape.raw_lots - missing[1])
+        if found != expected:
+            raise DataError(
+                f"expected {expected[0]} trades of {expected[1]} lots as in the raw files less what is explained, "
+                f"was {found[0]} of {found[1]}: trades were lost or invented; please report this file",
+                source=source,
+            )
 
     def _check_segments(self, source: str) -> None:
         at = 0
