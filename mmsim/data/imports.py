@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmsim import caches
 from mmsim.data import store
 from mmsim.data.conversion import NS, Progress, no_progress
 from mmsim.data.manifest import (
@@ -110,6 +111,7 @@ def import_dataset(
     DataError
         For files that are not as the format says.
     """
+    caches.check_room(imports_folder())
     _check_name(name, settings.force)
     if settings.format not in FORMATS:
         raise ConfigError(
@@ -253,7 +255,5 @@ def _toml_value(value: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = path.with_suffix(f".{os.getpid()}.part")
-    temp.write_text(text, encoding="utf-8")
-    os.replace(temp, path)
+    if not caches.keep(path, text.encode()):
+        raise ConfigError(f"an import lives in the cache, and {path} could not be written: nothing was imported")

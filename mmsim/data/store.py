@@ -1,9 +1,10 @@
 """The cache of converted datasets, and `load`, which fills it on first use.
 
 A converted dataset is a folder ``datasets/NAME-<key>/`` of the cache with ``events.npy``, ``recv.npy`` and
-``meta.json``. The key hashes the sources' sha256s, the converter's version and every setting that
-changes events, so a changed manifest never meets an old array. Folders are written aside and renamed:
-two processes may convert at once, and a failed conversion leaves nothing.
+``meta.json``. The key hashes the sources' sha256s, the converter's version and every setting of the
+manifest, so a changed manifest never meets an old array, nor what was found of one. Folders are written aside and
+renamed: two processes may convert at once, and a failed conversion leaves nothing. A folder is used only if its
+checksums are right, else it is made again; where the cache cannot be written the dataset stays in memory.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmsim import caches
 from mmsim.data.conversion import Conversion, Progress, no_progress, printed_lots
 from mmsim.data.manifest import Manifest, SourceFile, manifest
 from mmsim.data.splits import make_splits
@@ -29,14 +32,17 @@ from mmsim.errors import DataError
 from mmsim.paths import cache_home, data_home
 from mmsim.types import EVENT, MarketData, Segment
 
-LAYOUT_VERSION = 2  # of the cache folder; raise it when the meaning of events changes in all formats
+LAYOUT_VERSION = 3  # of the cache folder; raise it when the meaning of events changes in all formats
 META = "meta.json"
+# what of a manifest no conversion looks at; all else is part of the key (files by their sha256s)
+_WORDS = {"title", "licence", "source", "fees", "files", "imported"}
+_right: set[tuple[Path, int, int, int]] = set()  # files whose checksums this process has seen to be right
 SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "times")  # code of several formats
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A converted dataset in the cache: what `Conversion` held, and where."""
+    """A converted dataset: what `Conversion` held, and its folder in the cache (where that can be written)."""
 
     folder: Path
     events: npt.NDArray[np.void]
@@ -107,23 +113,40 @@ def build(spec: Manifest, data: Stored) -> MarketData:
 def stored(
     spec: Manifest, home: str | os.PathLike[str] | None = None, progress: Progress = no_progress
 ) -> Stored:
-    """Return the dataset from the cache, after converting it if it is not there."""
+    """Return the dataset from the cache, after converting it if it is not there, or not as it was written.
+
+    Raises
+    ------
+    DataError
+        If it must be converted and its files are missing, changed or broken.
+    """
     folder = cache_folder(spec)
-    if (folder / META).is_file():
+    damage = ""
+    try:
         data = _open(folder)
+    except _DamagedError as err:
+        data, damage = None, str(err)
+    if data is not None:
         if not _sources_touched(spec, home, data.meta):
             return data
         paths = find_sources(spec, home)
         verify_sources(spec, paths)
-        _write_meta(folder, {**data.meta, "stamps": _stamps(paths)})
+        caches.keep(folder / META, _meta_text({**data.meta, "stamps": _stamps(paths)}))
         return data
+    if damage:
+        caches.made_again(folder, damage)
     if spec.simulated:
-        done, paths = _generate(spec), []
-    else:
+        return save(spec, _generate(spec), [])
+    try:
         paths = find_sources(spec, home)
         verify_sources(spec, paths)
-        done = convert(spec, paths, progress)
-    return save(spec, done, paths)
+    except DataError as err:
+        if damage:
+            raise DataError(
+                f"the cached dataset is damaged ({damage}) and cannot be made again: {err}", source=str(folder)
+            ) from None
+        raise
+    return save(spec, convert(spec, paths, progress), paths)
 
 
 def convert(spec: Manifest, paths: list[Path], progress: Progress = no_progress) -> Conversion:
@@ -239,12 +262,9 @@ def cache_folder(spec: Manifest) -> Path:
     key = json.dumps(
         {
             "layout": LAYOUT_VERSION,
-            "format": [spec.format, version],
+            "version": version,
             "sources": spec.source_sha256,
-            "instrument": spec.instrument.model_dump(mode="json", exclude={"currency", "unit_lots"}),
-            "options": spec.options,
-            "replay": [spec.replay.level, spec.replay.view_depth],
-            "events": spec.events_sha256,
+            "manifest": spec.model_dump(mode="json", exclude=_WORDS),
         },
         sort_keys=True,
     )
@@ -317,65 +337,129 @@ def _sources_touched(spec: Manifest, home: str | os.PathLike[str] | None, meta: 
     return False
 
 
-def _open(folder: Path) -> Stored:
+class _DamagedError(ValueError):
+    """A folder of the cache does not hold what was written."""
+
+
+def _open(folder: Path) -> Stored | None:
+    # None if it is not there
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta = _read_meta(folder / META)
+        for name, expected in meta["crc32"].items():
+            _check_file(folder / name, expected)
         # read-only: a private writable mapping of more than the memory is refused by the system
         events = np.asarray(np.load(folder / "events.npy", mmap_mode="r"))
-        recv = None
-        if meta["has_recv"]:
-            recv = np.asarray(np.load(folder / "recv.npy", mmap_mode="r"))
-        if events.dtype != EVENT or len(events) != meta["n_events"]:
-            raise ValueError("another layout")
-    except (OSError, ValueError, KeyError) as err:
-        raise DataError(
-            f"the cached dataset is damaged ({err}): delete this folder", source=str(folder)
-        ) from None
+        recv = np.asarray(np.load(folder / "recv.npy", mmap_mode="r")) if meta["has_recv"] else None
+    except FileNotFoundError as err:
+        if Path(str(err.filename)).name == META:
+            return None
+        raise _DamagedError(f"{err.filename} is missing") from None
+    except NotADirectoryError:
+        return None
+    except OSError as err:
+        raise _DamagedError(f"{err.filename}: {err.strerror}") from None
     return Stored(folder, events.view(EVENT), recv, meta)
 
 
-def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
-    """Write a finished conversion of `paths` to the cache, all of it or nothing, and return it memory-mapped."""
-    folder = cache_folder(spec)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temp = Path(tempfile.mkdtemp(prefix=f".{spec.name}-", dir=folder.parent))
+def _read_meta(path: Path) -> dict[str, Any]:
     try:
-        np.save(temp / "events.npy", done.events)
-        if done.recv_ts is not None:
-            np.save(temp / "recv.npy", done.recv_ts)
-        _write_meta(
-            temp,
-            {
-                "name": spec.name,
-                "level": done.level,
-                "view_depth": done.view_depth,
-                "n_slots": done.n_slots,
-                "px_min": done.px_min,
-                "px_max": done.px_max,
-                "n_events": len(done.events),
-                "has_recv": done.recv_ts is not None,
-                "segments": [asdict(s) for s in done.segments],
-                "counts": {k: int(v) for k, v in done.counts.items()},
-                "checks": {k: int(v) for k, v in done.checks.items()},
-                "notes": done.notes,
-                "tape": done.tape.report(printed_lots(done.events)) if done.tape else None,
-                "stamps": _stamps(paths),
-                "events_sha256": events_sha256(done.events),
-            },
-        )
+        whole = json.loads(path.read_bytes())
+        meta: dict[str, Any] = whole["meta"]
+        right = whole["crc32"] == caches.checksum(json.dumps(meta, sort_keys=True).encode())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        right = False
+    if not right:
+        raise _DamagedError(f"{META} is not what was written")
+    return meta
+
+
+def _meta_text(meta: dict[str, Any]) -> bytes:
+    whole = {"meta": meta, "crc32": caches.checksum(json.dumps(meta, sort_keys=True).encode())}
+    return json.dumps(whole, indent=1).encode()
+
+
+def _check_file(path: Path, expected: int) -> None:
+    # once in a process: a file is read in a tenth of a second per 100 MB
+    at = path.stat()
+    known = (path, at.st_ino, at.st_size, at.st_mtime_ns)
+    if known in _right:
+        return
+    if _file_checksum(path) != expected:
+        raise _DamagedError(f"{path.name} has another checksum")
+    _right.add(known)
+
+
+def _file_checksum(path: Path) -> int:
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return 0
+    with open(path, "rb") as file:
+        return caches.checksum(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
+def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
+    """Write a finished conversion of `paths` to the cache, all of it or nothing, and return it memory-mapped.
+
+    Where the cache cannot be written that is said, and the dataset returned as it is in memory.
+    """
+    folder = cache_folder(spec)
+    meta = {
+        "name": spec.name,
+        "level": done.level,
+        "view_depth": done.view_depth,
+        "n_slots": done.n_slots,
+        "px_min": done.px_min,
+        "px_max": done.px_max,
+        "n_events": len(done.events),
+        "has_recv": done.recv_ts is not None,
+        "segments": [asdict(s) for s in done.segments],
+        "counts": {k: int(v) for k, v in done.counts.items()},
+        "checks": {k: int(v) for k, v in done.checks.items()},
+        "notes": done.notes,
+        "tape": done.tape.report(printed_lots(done.events)) if done.tape else None,
+        "stamps": _stamps(paths),
+        "events_sha256": events_sha256(done.events),
+    }
+    arrays = {"events.npy": done.events, "recv.npy": done.recv_ts}
+    try:
+        _write_folder(folder, {k: v for k, v in arrays.items() if v is not None}, meta)
+        kept = _open(folder)
+    except OSError as err:
+        caches.cannot_keep(err)
+        kept = None
+    except _DamagedError as err:
+        caches.cannot_keep(OSError(f"what was written reads back wrong: {err}"))
+        kept = None
+    if kept is not None:
+        return kept
+    for array in arrays.values():
+        if array is not None:
+            array.setflags(write=False)
+    return Stored(folder, done.events, done.recv_ts, meta)
+
+
+def _write_folder(folder: Path, arrays: dict[str, npt.NDArray[Any]], meta: dict[str, Any]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temp = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, array in arrays.items():
+            np.save(temp / name, array)
+        meta["crc32"] = {name: _file_checksum(temp / name) for name in arrays}
+        (temp / META).write_bytes(_meta_text(meta))
         try:
             os.replace(temp, folder)
         except OSError:
-            if not (folder / META).is_file():
+            if not folder.exists():
                 raise
-            shutil.rmtree(temp)  # another process was first, with the same content
-    except BaseException:
+            if not _is_whole(folder):  # else another process was first, with the same content
+                os.replace(folder, temp / "damaged")
+                os.replace(temp, folder)
+                shutil.rmtree(folder / "damaged", ignore_errors=True)
+    finally:
         shutil.rmtree(temp, ignore_errors=True)
-        raise
-    return _open(folder)
 
 
-def _write_meta(folder: Path, meta: dict[str, Any]) -> None:
-    temp = folder / f"{META}.{os.getpid()}"
-    temp.write_text(json.dumps(meta, indent=1), encoding="utf-8")
-    os.replace(temp, folder / META)
+def _is_whole(folder: Path) -> bool:
+    try:
+        return _open(folder) is not None
+    except _DamagedError:
+        return False
