@@ -66,7 +66,7 @@ class KernelCache(NullCache):  # type: ignore[misc]  # numba is untyped
             raw = path.read_bytes()
         except OSError:
             return None
-        if int.from_bytes(raw[:_HEAD], "little") != caches.checksum(raw[_HEAD:]):
+        if len(raw) <= _HEAD or int.from_bytes(raw[:_HEAD], "little") != caches.checksum(raw[_HEAD:]):
             caches.made_again(path, "another checksum")
             return None
         known, payload = pickle.loads(raw[_HEAD:])  # noqa: S301

@@ -45,7 +45,7 @@ def keep(path: Path, content: bytes) -> bool:
             Path(aside).unlink(missing_ok=True)
             raise
     except OSError as err:
-        cannot_keep(err)
+        cannot_keep(err, path)
         return False
     return True
 
@@ -70,9 +70,10 @@ def check_room(folder: Path) -> None:
         ) from None
 
 
-def cannot_keep(err: OSError, folder: Path | None = None) -> None:
-    """Say, once for a process and folder (the cache), why it is not written; the caller goes on without it."""
-    folder = cache_home() if folder is None else folder
+def cannot_keep(err: OSError, path: Path) -> None:
+    """Say, once for a process, why `path` is not kept in the cache; the caller goes on without it."""
+    home = cache_home()
+    folder = home if home in path.parents else path.parent  # kernels may have a folder of their own
     if folder in _said:
         return
     _said.add(folder)

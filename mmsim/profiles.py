@@ -58,7 +58,12 @@ def profile_for(
     split = next(s for s in ("validation", "train", "test") if session.data.splits.get(s))
     _log.info("recording %s's decision latency on %s %s", spec, session.data.name, split)
     times = measure(make_agent(spec, params), session, split)
-    kept = {"agent": spec, "dataset": session.data.name, "latency_ns": times.tolist(), "crc32": _checksum(times)}
+    kept = {
+        "agent": spec,
+        "dataset": session.data.name,
+        "latency_ns": times.tolist(),
+        "crc32": _checksum(times),
+    }
     caches.keep(cached, json.dumps(kept).encode())
     return times
 

@@ -256,4 +256,6 @@ def _toml_value(value: Any) -> str:
 
 def _write(path: Path, text: str) -> None:
     if not caches.keep(path, text.encode()):
-        raise ConfigError(f"an import lives in the cache, and {path} could not be written: nothing was imported")
+        raise ConfigError(
+            f"an import lives in the cache, and {path} could not be written: nothing was imported"
+        )

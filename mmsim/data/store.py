@@ -143,7 +143,8 @@ def stored(
     except DataError as err:
         if damage:
             raise DataError(
-                f"the cached dataset is damaged ({damage}) and cannot be made again: {err}", source=str(folder)
+                f"the cached dataset is damaged ({damage}) and cannot be made again: {err}",
+                source=str(folder),
             ) from None
         raise
     return save(spec, convert(spec, paths, progress), paths)
@@ -424,10 +425,10 @@ def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
         _write_folder(folder, {k: v for k, v in arrays.items() if v is not None}, meta)
         kept = _open(folder)
     except OSError as err:
-        caches.cannot_keep(err)
+        caches.cannot_keep(err, folder)
         kept = None
     except _DamagedError as err:
-        caches.cannot_keep(OSError(f"what was written reads back wrong: {err}"))
+        caches.cannot_keep(OSError(f"what was written reads back wrong: {err}"), folder)
         kept = None
     if kept is not None:
         return kept
