@@ -134,7 +134,7 @@ def test_code_of_another_function_is_not_run(folder, tmp_path):
         source = tmp_path / "mine.py"
         source.write_text(f"def f(x):\n    return 3 * x + {constant}\n")
         space = {}
-        exec(compile(source.read_text(), str(source), "exec"), space)  # noqa: S102
+        exec(compile(source.read_text(), str(source), "exec"), space)
         made = _jit.kernel(space["f"])
         assert made(4) == 12 + constant
         assert not from_cache(made)
@@ -169,7 +169,7 @@ def test_without_a_cache_kernels_are_compiled_in_memory(folder, what, monkeypatc
 @needs_jit
 def test_a_function_typed_at_a_prompt_is_compiled_but_not_kept(folder):
     space = {}
-    exec("def f(x):\n    return 3 * x + 1", space)  # noqa: S102
+    exec("def f(x):\n    return 3 * x + 1", space)
     compiled(space["f"])
     assert not folder.exists()
 

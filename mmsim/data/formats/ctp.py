@@ -19,7 +19,7 @@ from mmsim.data.conversion import (
     units_from_float,
     units_from_text,
 )
-from mmsim.data.files import read_members
+from mmsim.data.files import Bound, read_members
 from mmsim.data.formats._ctp_columns import PRESETS, Columns, pick
 from mmsim.data.snapshots import Snapshots, convert_days, turnover_ticks
 from mmsim.data.times import NIGHT_NS, snapshot_times
@@ -84,11 +84,12 @@ def convert(
 
 
 def _frames(path: Path, options: Mapping[str, Any]) -> list[tuple[str, pd.DataFrame]]:
-    import pandas as pd
 
     if path.suffix == ".parquet":
         try:
-            frame = pd.read_parquet(path)
+            frame = _parquet(path)
+        except DataError:
+            raise
         except Exception as err:  # noqa: BLE001  (pyarrow raises many kinds for a broken file)
             raise DataError(f"expected a complete parquet file: {err}", source=str(path)) from None
         return [(str(path), frame.reset_index(drop=True))]
@@ -97,6 +98,19 @@ def _frames(path: Path, options: Mapping[str, Any]) -> list[tuple[str, pd.DataFr
         source = f"{path}!{name}" if path.suffix == ".zip" else str(path)
         out.append((source, _csv(content, source, options.get("encoding"))))
     return out
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    # batch by batch: a few kilobytes may stand for a billion equal rows
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    bound, parts = Bound(path.stat().st_size, str(path)), []
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1 << 16):
+            bound.add(batch.nbytes)
+            parts.append(batch)
+        return pa.Table.from_batches(parts, file.schema_arrow).to_pandas()
 
 
 def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:

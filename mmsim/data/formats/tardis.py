@@ -8,8 +8,6 @@ right; a message is a run of rows with the same times. A run of ``is_snapshot`` 
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_text
+from mmsim.data.files import open_blocks
 from mmsim.data.formats._streams import (
     add_counts,
     backwards_option,
@@ -59,11 +58,7 @@ class _Rows:
 
 
 def _header(path: Path) -> tuple[str, ...]:
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as fh:
-            line = fh.readline(1 << 16)
-    except (OSError, EOFError, zlib.error) as err:
-        raise DataError(f"expected a whole csv file: {err}; fetch it again", source=str(path)) from None
+    line = open_blocks(path).readline(1 << 16)
     return tuple(c.strip() for c in line.decode("utf-8", "replace").split(","))
 
 
@@ -95,8 +90,8 @@ def _read(
     kinds: Any = dict.fromkeys(columns, "str") | {"timestamp": "int64", "local_timestamp": "int64"}
     try:
         chunks = pd.read_csv(
-            path, dtype={c: kinds[c] for c in columns}, keep_default_na=False, na_filter=False, chunksize=_CHUNK,
-            index_col=False, compression="gzip" if path.suffix == ".gz" else None,
+            open_blocks(path), dtype={c: kinds[c] for c in columns}, keep_default_na=False, na_filter=False,
+            chunksize=_CHUNK, index_col=False,
         )  # fmt: skip
         for chunk in chunks:
             # few different texts in many rows: each is looked at once
@@ -119,10 +114,8 @@ def _read(
     except pd.errors.ParserError as err:
         text = str(err).replace("Error tokenizing data. C error: ", "").strip()
         raise DataError(f"expected {len(columns)} fields a row: {text}", source=source) from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as err:
-        raise DataError(
-            f"expected a whole csv file: {err}; fetch it again", source=source, row=done + 2
-        ) from None
+    except UnicodeDecodeError as err:
+        raise DataError(f"expected a csv file in UTF-8: {err}", source=source, row=done + 2) from None
     except (ValueError, OverflowError) as err:
         if isinstance(err, DataError):
             raise
@@ -198,8 +191,7 @@ def _bad_time(path: Path, said: str) -> DataError:
 
     for n, (at, local) in enumerate(
         pd.read_csv(
-            path, dtype=str, keep_default_na=False, na_filter=False, usecols=[2, 3], index_col=False,
-            compression="gzip" if path.suffix == ".gz" else None,
+            open_blocks(path), dtype=str, keep_default_na=False, na_filter=False, usecols=[2, 3], index_col=False,
         ).itertuples(index=False)
     ):  # fmt: skip
         for name, text in (("timestamp", at), ("local_timestamp", local)):
