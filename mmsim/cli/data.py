@@ -202,7 +202,12 @@ def _report(report: dict[str, Any]) -> list[str]:
         f"rows read: {report['rows_read']:,}",
         f"span: {report['span']['start']} to {report['span']['end']}",
     ]
-    for title, group in (("messages, ", "messages"), ("dropped, ", "dropped"), ("", "counts"), ("", "checks")):
+    for title, group in (
+        ("messages, ", "messages"),
+        ("dropped, ", "dropped"),
+        ("", "counts"),
+        ("", "checks"),
+    ):
         lines += [f"{title}{key.replace('_', ' ')}: {value:,}" for key, value in report[group].items()]
     if report["tape"]:
         lines += _tape(report["tape"])
@@ -215,11 +220,13 @@ def _tape(tape: dict[str, Any]) -> list[str]:
     lines = [
         f"printed, raw files: {raw['trades']:,} {tape['unit']}, {raw['lots']:,} lots",
         f"printed, imported: {got['trades']:,} of them, {got['lots']:,} lots",
-        f"rows of printed trades: {rows['executions']:,} executions, {rows['prints']:,} prints, "
-        + f"{rows['auction']:,} of them of an auction",
     ]
+    found = ", ".join(f"{number:,} {kind}" for kind, number in rows.items())
+    lines.append(f"rows of printed trades: {found}")
     for reason, less in tape["missing"].items():
-        said, sign = ("not imported", 1) if min(less.values()) >= 0 else ("imported beyond the raw trades", -1)
+        said, sign = (
+            ("not imported", 1) if min(less.values()) >= 0 else ("imported beyond the raw trades", -1)
+        )
         lines.append(f"printed, {said}, {reason}: {sign * less['trades']:,}, {sign * less['lots']:,} lots")
     return lines
 
