@@ -144,6 +144,12 @@ class Conversion:
     px_min: int = 0
     px_max: int = 0
 
+    def account(self) -> Tape:
+        """Return the account of printed trades, opened if there was none."""
+        if self.tape is None:
+            self.tape = Tape()
+        return self.tape
+
     def finish(self, source: str = "") -> Conversion:
         """Check the invariants that the kernel relies on, set the price range, and return self.
 

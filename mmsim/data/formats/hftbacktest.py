@@ -26,7 +26,7 @@ import numpy.typing as npt
 from mmsim._jit import kernel
 from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_float
 from mmsim.data.formats import _orders
-from mmsim.data.formats._orders import OrderLog, convert_orders, renumber
+from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
 from mmsim.data.formats._streams import (
     add_counts,
     backwards_option,
@@ -299,9 +299,7 @@ def _orders_part(
     log = OrderLog(code, owner, owner, px, qty, side, np.zeros(len(px), np.int64), last, lines, n_owners)
     events, at, n_slots, counts = convert_orders(log, ts, source, strict=True)
     out.n_slots = max(out.n_slots, n_slots)
-    crossed = counts.pop("crossed_books")
-    add_counts(out.counts, counts)
-    add_counts(out.checks, {"crossed_books": crossed})
+    account(counts, out)
     return events, at
 
 
