@@ -18,6 +18,7 @@ Feeds say "order 123456789 shrinks"; EVENT rows speak of recycled slots and carr
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -133,7 +134,9 @@ def account(found: dict[str, int], out: Conversion) -> None:
     tape = out.account()
     tape.imported_trades += found.pop("trades")
     tape.explain(
-        "fills without a trade record", -found.pop("fills_without_print"), -found.pop("lots_of_fills_without_print")
+        "fills without a trade record",
+        -found.pop("fills_without_print"),
+        -found.pop("lots_of_fills_without_print"),
     )
     add_counts(out.checks, {"crossed_books": found.pop("crossed_books")})
     add_counts(out.counts, found)

@@ -206,7 +206,9 @@ def _carry_out(prints: Any, fills: Any, slots: Any, slot: int, qty: int) -> None
 
 
 @kernel
-def _close(out: Any, state: Any, prints: Any, fills: Any, slots: Any, code: Any, counts: Any, at: int) -> None:
+def _close(
+    out: Any, state: Any, prints: Any, fills: Any, slots: Any, code: Any, counts: Any, at: int
+) -> None:
     # the event ends: what no execution told of its prints is a TRADE
     for k in range(state[4]):
         if fills[k, 1] > 0:

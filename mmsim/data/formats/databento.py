@@ -61,7 +61,9 @@ def _mbp(depth: int) -> np.dtype[np.void]:
 
 ACTIONS = {
     ord(letter): name
-    for letter, name in zip("ACMRTFN", ("add", "cancel", "modify", "clear", "trade", "fill", "none"), strict=True)
+    for letter, name in zip(
+        "ACMRTFN", ("add", "cancel", "modify", "clear", "trade", "fill", "none"), strict=True
+    )
 }
 SCHEMAS = {"mbo": (160, MBO), "mbp-10": (10, _mbp(10)), "mbp-1": (1, _mbp(1))}
 _WHY_NOT = {
@@ -333,7 +335,9 @@ def _sides(rows: npt.NDArray[np.void], lines: Ints, source: str) -> Ints:
 
 def _last(rows: npt.NDArray[np.void], ts: Ints) -> npt.NDArray[np.bool_]:
     last = rows["flags"] & F_LAST > 0
-    if not last[rows["flags"] & F_SNAPSHOT == 0].any():  # venues that do not set it: what has one time is one event
+    if not last[
+        rows["flags"] & F_SNAPSHOT == 0
+    ].any():  # venues that do not set it: what has one time is one event
         last[:-1] |= np.diff(ts) != 0
     last[-1] = True
     return last

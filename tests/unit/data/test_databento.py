@@ -150,9 +150,9 @@ def test_orders(tmp_path: Path, name: str) -> None:
         (0, "ADD", 1, 18000, 5, 2),
         (0, "ADD", -1, 18001, 4, 2),
         (0, "ADD", -1, 18001, 3, 3),
-        (10, "TRADE", 1, 18001, 1, 0),
         (10, "EXECUTE", -1, 18001, 4, 0),
-        (10, "EXECUTE", -1, 18001, 1, 1),
+        (10, "EXECUTE", -1, 18001, 1, 0),
+        (10, "TRADE", 1, 18001, 1, 1),  # behind what is displayed, as hidden lots are
         (20, "REDUCE", 1, 18000, 2, 1),
         (30, "DELETE", 1, 18000, 3, 0),
         (30, "ADD", 1, 18000, 9, 1),
@@ -166,8 +166,8 @@ def test_orders(tmp_path: Path, name: str) -> None:
     assert (done.recv_ts - done.events["ts"])[:4].tolist() == [0] * 4
     assert (done.recv_ts - done.events["ts"])[4:].tolist() == [100] * 11
     counts = done.counts
-    assert (counts["rows_read"], counts["trades"], counts["traded_qty"]) == (17, 2, 7)
-    assert (counts["prints_beyond_fills"], counts["fills_without_book_change"]) == (1, 1)
+    assert counts["rows_read"] == 17
+    assert (counts["prints_beyond_executions"], counts["fills_without_book_change"]) == (2, 1)
     assert (counts["modified_as_new"], counts["messages_of_unknown_orders"]) == (1, 1)
     assert done.checks["crossed_books"] == 0
 

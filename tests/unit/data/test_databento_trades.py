@@ -311,7 +311,7 @@ class Exchange:
             told.append(self.record("T", side, px, total, taker if cross else 0))
             if cross:
                 told.append(self.record("F", side, px, total, taker))
-            parts = [(o, n) for o, n in filled.items()]
+            parts = list(filled.items())
             for order, n in parts:
                 if n > 1 and self.rng.random() < 0.2:  # one order's fill in two records
                     told += [self.record("F", -side, px, 1, order), self.record("F", -side, px, n - 1, order)]
@@ -431,7 +431,10 @@ class Exchange:
 
 def check_trades(done: Conversion, records: list[list[Record]]) -> None:
     """Compare trades event by event with the records; `records[k]` happened k ms after T0."""
-    printed = sum(r[0] == "T" for e in records for r in e), sum(r[3] for e in records for r in e if r[0] == "T")
+    printed = (
+        sum(r[0] == "T" for e in records for r in e),
+        sum(r[3] for e in records for r in e if r[0] == "T"),
+    )
     assert account(done) == (printed, printed, {})
     told: dict[int, Counter[int]] = defaultdict(Counter)
     executed: dict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
