@@ -221,8 +221,10 @@ def _tape(tape: dict[str, Any]) -> list[str]:
         f"printed, raw files: {raw['trades']:,} {tape['unit']}, {raw['lots']:,} lots",
         f"printed, imported: {got['trades']:,} of them, {got['lots']:,} lots",
     ]
-    found = ", ".join(f"{number:,} {kind}" for kind, number in rows.items())
-    lines.append(f"rows of printed trades: {found}")
+    lines.append(
+        f"rows of printed trades: {rows['executions']:,} executions, {rows['prints']:,} prints, "
+        f"{rows['auction']:,} of them of an auction"
+    )
     for reason, less in tape["missing"].items():
         said, sign = (
             ("not imported", 1) if min(less.values()) >= 0 else ("imported beyond the raw trades", -1)
