@@ -31,7 +31,15 @@ from mmsim.types import EVENT, MarketData, Segment
 
 LAYOUT_VERSION = 2  # of the cache folder; raise it when the meaning of events changes in all formats
 META = "meta.json"
-SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "times")  # code of several formats
+SHARED = (
+    "conversion",
+    "files",
+    "ladder",
+    "snapshots",
+    "snapshot_encode",
+    "steps",
+    "times",
+)  # code of several formats
 
 
 @dataclass(frozen=True)

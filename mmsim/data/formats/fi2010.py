@@ -26,12 +26,12 @@ from mmsim.data.conversion import (
     Ints,
     Progress,
     check_options,
-    split_decimal,
     units_from_text,
 )
 from mmsim.data.files import read_members
 from mmsim.data.formats._text import refuse
 from mmsim.data.snapshots import Snapshots, convert_days
+from mmsim.data.steps import split_decimal
 from mmsim.errors import ConfigError, DataError
 from mmsim.types import Instrument
 
