@@ -389,3 +389,20 @@ def check_options(options: Mapping[str, Any], known: Iterable[str], where: str) 
             raise ConfigError(
                 f"{where}: unknown option {key!r}{did_you_mean(key, known)}; known: {', '.join(known) or 'none'}"
             )
+
+
+def whole_option(options: Mapping[str, Any], name: str, default: int, where: str, low: int, high: int) -> int:
+    """Return a whole number among the options of a format (text from the command line, or a number).
+
+    Raises
+    ------
+    ConfigError
+        If it is none, or not in ``low..high``.
+    """
+    said = options.get(name)
+    if said is None:
+        return default
+    text = str(said).strip()
+    if not text.isdecimal() or len(text) > 18 or not low <= int(text) <= high:
+        raise ConfigError(f"{where}: option {name}: expected a whole number in {low}..{high}, was {said!r}")
+    return int(text)

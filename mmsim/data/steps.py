@@ -40,9 +40,9 @@ def whole_units(text: str, step: Decimal) -> int:
 
 
 def advice(texts: Sequence[str], step: Decimal, option: str) -> str:
-    """Return ": S divides every value here: OPTION S" for the largest such step, "" if there is none of use."""
+    """Return ": S divides every value here: OPTION S" for the largest such step; "" if there is none of use, or no option."""
     found = largest_step(texts)
-    if found is None or found == step:
+    if not option or found is None or found == step:
         return ""
     return f": {found:f} divides every value here: {option} {found:f}"
 

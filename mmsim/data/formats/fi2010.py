@@ -153,7 +153,7 @@ def _file(
             )
         ):
             try:
-                table[:, k] = units_from_text(cells[4 * k + j], unit)
+                table[:, k] = units_from_text(cells[4 * k + j], unit, option="")
             except DataError as err:
                 step = f"; {instrument.tick_size} times 1/{scales[0]} is one tick here" if j % 2 == 0 else ""
                 raise DataError(
