@@ -37,7 +37,8 @@ META = "meta.json"
 # what of a manifest no conversion looks at; all else is part of the key (files by their sha256s)
 _WORDS = {"title", "licence", "source", "fees", "files", "imported"}
 _right: set[tuple[Path, int, int, int]] = set()  # files whose checksums this process has seen to be right
-SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "times")  # code of several formats
+# code of several formats
+SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "steps", "times")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""Binance raw lines -> messages: the reading half of the Binance converter."""
+"""Binance raw lines -> messages: the reading half of the Binance converter.
+
+USD-M futures and spot differ: a spot difference has no ``pu`` (its ``U`` follows the ``u`` before) and no ``T`` (only
+``E``, when it was sent), a spot ``bookTicker`` no ``e``; times of spot may be in microseconds (``timeUnit``).
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,16 @@ from typing import Any
 
 from mmsim.data.conversion import Progress
 from mmsim.data.files import read_lines
+from mmsim.data.times import EPOCH_UNITS
 from mmsim.errors import DataError
 
-UNUSED = {"markPriceUpdate", "aggTrade", "forceOrder", "kline", "24hrTicker", "24hrMiniTicker"}
-MS = 1_000_000
-UNITS = {19: 1, 16: 1_000, 13: 1_000_000}  # digits of a receive time -> ns
+UNUSED = {
+    *("markPriceUpdate", "aggTrade", "forceOrder", "kline", "24hrTicker", "24hrMiniTicker", "avgPrice"),
+    *("1hTicker", "4hTicker", "1dTicker"),
+}
 # most lines of a file are of this kind: read them without the JSON parser
-_TICKER = re.compile(
-    rb'"e":"bookTicker","u":(\d+),"s":"([^"]+)","b":"([^"]+)","B":"([^"]+)","a":"([^"]+)","A":"([^"]+)"'
-)
+_TICKER = re.compile(rb'"u":(\d+),"s":"([^"]+)","b":"([^"]+)","B":"([^"]+)","a":"([^"]+)","A":"([^"]+)"')
+_PARTIAL = re.compile(r"@depth(5|10|20)(@|$)")  # the best levels again and again, not differences
 
 
 @dataclass
@@ -29,7 +34,7 @@ class Depth:
     ts: int
     first: int  # U
     last: int  # u
-    prev: int  # pu
+    prev: int  # pu; -1: spot, where the next U follows u
     px: list[str]  # of the bid levels, then of the ask levels
     qty: list[str]
     n_bid: int
@@ -42,6 +47,7 @@ class Stretch:
     trades: list[tuple[int, int, int, int, int, str, str, bool]] = field(default_factory=list)
     tickers: list[tuple[Any, ...]] = field(default_factory=list)  # u, bid px and qty, ask px and qty
     snapshot: Depth | None = None
+    off_book: list[str] = field(default_factory=list)  # quantities of trades outside the book
 
 
 def in_order(paths: list[Path]) -> list[int]:
@@ -53,14 +59,22 @@ def in_order(paths: list[Path]) -> list[int]:
 
 
 def _local_ns(text: bytes, source: str, row: int) -> int:
-    if len(text) in UNITS and text.isdigit():
-        return int(text) * UNITS[len(text)]
+    if len(text) in (13, 16, 19) and text.isdigit():
+        return int(text) * EPOCH_UNITS[len(text)]
     raise DataError(
         f"expected a receive time in ns, us or ms since the epoch, was {text[:40].decode(errors='replace')!r}",
         source=source,
         row=row,
         field="local time",
     )
+
+
+def _exchange_ns(value: Any) -> int:
+    # ms, or us with timeUnit=MICROSECOND
+    text = str(value)
+    if len(text) not in (13, 16) or not text.isdecimal():
+        raise ValueError(f"expected a time in ms or us since the epoch, was {text[:40]!r}")
+    return int(text) * EPOCH_UNITS[len(text)]
 
 
 def read(
@@ -83,7 +97,14 @@ def read(
                     name = ticker[2].decode()
                 else:
                     data = json.loads(body.decode())
+                    stream = data.get("stream", "")
                     data = data.get("data", data)
+                    if _PARTIAL.search(stream):
+                        counts["dropped_partial_book"] += 1
+                        continue
+                    if "result" in data:  # the answer to a subscription
+                        counts["dropped_not_used_event"] += 1
+                        continue
                     if "lastUpdateId" in data:
                         counts["rows_snapshot"] += 1
                         part = _take_snapshot(data, where, row, recv, part, out)
@@ -102,7 +123,16 @@ def read(
                 elif ticker is not None:
                     part.tickers.append((int(ticker[1]), *ticker.groups()[2:]))
                 else:
-                    _take(data["e"], data, where, row, recv, part, counts, source)
+                    _take(
+                        data["e"] if "e" in data else _spot_kind(data),
+                        data,
+                        where,
+                        row,
+                        recv,
+                        part,
+                        counts,
+                        source,
+                    )
             except DataError:
                 raise
             except KeyError as err:
@@ -118,6 +148,7 @@ def read(
             last.depth += part.depth
             last.trades += part.trades
             last.tickers += part.tickers
+            last.off_book += part.off_book
         else:
             out.append(part)
     return out
@@ -131,7 +162,7 @@ def _take_snapshot(
         where,
         row,
         recv,
-        int(data.get("T", 0)) * MS,
+        _exchange_ns(data["T"]) if data.get("T") else 0,
         update,
         update,
         update,
@@ -158,11 +189,10 @@ def _take(
 ) -> None:
     if kind == "depthUpdate":
         counts["rows_depth"] += 1
-        first = int(data["U"])
         part.depth.append(
             Depth(
-                *(where, row, recv, int(data.get("T", data["E"])) * MS),
-                *(first, int(data["u"]), int(data.get("pu", first - 1))),
+                *(where, row, recv, _exchange_ns(data["T"] if "T" in data else data["E"])),
+                *(int(data["U"]), int(data["u"]), int(data["pu"]) if "pu" in data else -1),
                 *_flat(data["b"], data["a"]),
             )
         )
@@ -170,9 +200,10 @@ def _take(
         counts["rows_trade"] += 1
         if data.get("X", "MARKET") != "MARKET":
             counts["dropped_off_book_trade"] += 1
+            part.off_book.append(str(data.get("q", "0")))
             return
         part.trades.append(
-            (int(data["T"]) * MS, int(data["t"]), where, row, recv, data["p"], data["q"], bool(data["m"]))
+            (_exchange_ns(data["T"]), int(data["t"]), where, row, recv, data["p"], data["q"], bool(data["m"]))
         )
     elif kind == "bookTicker":
         part.tickers.append((int(data["u"]), *(str(data[k]).encode() for k in "bBaA")))
@@ -185,6 +216,13 @@ def _take(
             row=row,
             field="e",
         )
+
+
+def _spot_kind(data: dict[str, Any]) -> str:
+    # the one message of spot that does not say what it is
+    if data.keys() >= {"u", "s", "b", "B", "a", "A"}:
+        return "bookTicker"
+    raise KeyError("e")
 
 
 def _flat(bids: list[list[str]], asks: list[list[str]]) -> tuple[list[str], list[str], int]:
