@@ -46,7 +46,7 @@ class Step(NamedTuple):
     asks: Pairs
 
 
-def flow(steps: int = 160, seed: int = 5) -> list[Step]:
+def flow(steps: int = 160, seed: int = 5, kinds: tuple[str, ...] = ("execute", "cut", "delete")) -> list[Step]:
     """Return a random order flow around 10,000 ticks; the book never empties."""
     rng = random.Random(seed)
     live: dict[int, list[int]] = {}  # order -> [side, px, qty]
@@ -81,7 +81,7 @@ def flow(steps: int = 160, seed: int = 5) -> list[Step]:
             continue
         best = pairs(side)[0][0]
         order = next(o for o in mine if live[o][1] == best)  # (oldest first: a dict keeps its order)
-        kind = rng.choice(["execute", "cut", "delete"])
+        kind = rng.choice(kinds)
         if kind != "execute":
             order = rng.choice(mine)
         have = live[order][2]
@@ -173,8 +173,8 @@ def _sse() -> Sample:
         )
 
     out, looks = [], []
-    for s in flow():
-        time, side = 9_300_000_0 + 100 * (s.n // 4), ord("B") if s.side > 0 else ord("S")
+    for s in flow(kinds=("execute", "delete")):
+        time, side = 9_300_000 + 100 * (s.n // 4), ord("B") if s.side > 0 else ord("S")
         if s.kind == "execute":
             aggressor = 100_000 + s.n
             pair = (s.order, aggressor) if s.side > 0 else (aggressor, s.order)
@@ -184,7 +184,7 @@ def _sse() -> Sample:
                     ExecType=ord("S") if s.side > 0 else ord("B"), TransactTime=time, BizIndex=s.n + 1,
                 )
             )  # fmt: skip
-        elif s.kind != "cut":
+        else:
             code = ord("A") if s.kind == "add" else ord("D")
             out.append(
                 line(
