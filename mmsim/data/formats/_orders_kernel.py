@@ -313,7 +313,7 @@ def convert(
             counts[0] += 1 if slot < 0 else 0
             _announce(prints, fills, state, slots, counts, slot, px, qty, side, flags, owner)
         elif slot < 0:
-            if op == 6 and qty > 0:
+            if op == 6 and qty > 0 and side != 0:
                 counts[1] += 1
                 _place(
                     out, state, slots, free, slot_of, code, total, best, index, i, owner, px, qty, side, flags

@@ -327,6 +327,38 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         convert(path)
 
 
+@settings(max_examples=150)
+@given(
+    st.lists(
+        st.tuples(
+            *(st.sampled_from("ACMTFFTCRN"), st.sampled_from("BAN"), st.integers(1, 5)),
+            *(st.integers(1, 3), st.integers(0, 4), st.booleans(), st.integers(0, 1)),
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_records_in_any_order_lose_and_invent_no_trade(
+    tmp_path_factory: pytest.TempPathFactory, balance: Any, records: list[tuple[Any, ...]]
+) -> None:
+    at, out = 0, [mbo(0, "A", "B", 9, 1.0, 1)]
+    for k, (action, side, back, px, qty, last, step) in enumerate(records, 10):
+        at += step
+        if action == "A":  # a new order; the others name one of the last few, or none
+            out.append(mbo(at, "A", "A" if side == "A" else "B", k, px, qty + 1, LAST * last))
+        else:
+            out.append(mbo(at, action, side, k - back, px, qty, LAST * last))
+    done = convert(write(tmp_path_factory.mktemp("dbn") / "a.dbn", out))
+    raw, got, reasons = balance(done)
+    assert raw == (sum(r[0] == "T" for r in records), sum(r[4] for r in records if r[0] == "T"))
+    fills = (sum(r[0] == "F" for r in records), sum(r[4] for r in records if r[0] == "F"))
+    more = reasons.get("fills without a trade record", (0, 0))
+    assert 0 <= -more[0] <= fills[0]
+    assert 0 <= -more[1] <= fills[1]
+    assert set(reasons) <= {"fills without a trade record", "trade records without a quantity"}
+    assert got[1] == raw[1] - more[1]
+
+
 @settings(max_examples=12)
 @given(seed=st.integers(0, 10**6), spread=st.integers(1, 4))
 def test_a_market_gives_the_same_book(

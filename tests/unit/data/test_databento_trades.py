@@ -75,21 +75,10 @@ def account(done: Conversion) -> tuple[tuple[int, int], tuple[int, int], dict[st
 
 
 def test_an_order_modified_to_cross_is_not_executed_where_it_rested(tmp_path: Path) -> None:
+    resting = [("A", "A", 19287, 1, 7)], [("A", "B", 19238, 10, 8)]
+    told = [("T", "A", 19238, 1, 7), ("F", "A", 19238, 1, 7), ("F", "B", 19238, 1, 8)]
     done = convert(
-        write(
-            tmp_path / "a.dbn",
-            [
-                [("A", "A", 19287, 1, 7)],
-                [("A", "B", 19238, 10, 8)],
-                [
-                    ("T", "A", 19238, 1, 7),
-                    ("F", "A", 19238, 1, 7),
-                    ("F", "B", 19238, 1, 8),
-                    ("M", "B", 19238, 9, 8),
-                    ("C", "A", 19287, 1, 7),
-                ],
-            ],
-        )
+        write(tmp_path / "a.dbn", [*resting, [*told, ("M", "B", 19238, 9, 8), ("C", "A", 19287, 1, 7)]])
     )
     assert rows(done, 2) == [("EXECUTE", 1, 19238, 1, False), ("DELETE", -1, 19287, 1, False)]
     assert account(done) == ((1, 1), (1, 1), {})
@@ -126,19 +115,10 @@ def test_an_iceberg_loses_no_lots(tmp_path: Path) -> None:
 
 
 def test_an_opening_auction_prints_once_and_its_orders_shrink(tmp_path: Path) -> None:
-    done = convert(
-        write(
-            tmp_path / "a.dbn",
-            [
-                [("A", "B", 105, 6, 1), ("A", "A", 95, 4, 2), ("A", "A", 100, 5, 3), ("A", "B", 90, 1, 4)],
-                [
-                    ("T", "N", 100, 6, 0),
-                    *(("F", "B", 100, 6, 1), ("F", "A", 100, 4, 2), ("F", "A", 100, 2, 3)),
-                    *(("C", "B", 105, 6, 1), ("C", "A", 95, 4, 2), ("M", "A", 100, 3, 3)),
-                ],
-            ],
-        )
-    )
+    book = [("A", "B", 105, 6, 1), ("A", "A", 95, 4, 2), ("A", "A", 100, 5, 3), ("A", "B", 90, 1, 4)]
+    told = [("T", "N", 100, 6, 0), ("F", "B", 100, 6, 1), ("F", "A", 100, 4, 2), ("F", "A", 100, 2, 3)]
+    changes = [("C", "B", 105, 6, 1), ("C", "A", 95, 4, 2), ("M", "A", 100, 3, 3)]
+    done = convert(write(tmp_path / "a.dbn", [book, [*told, *changes]]))
     assert rows(done, 1) == [
         ("TRADE", 0, 100, 6, True),
         ("DELETE", 1, 105, 6, False),
@@ -219,6 +199,8 @@ def test_an_opening_auction_prints_once_and_its_orders_shrink(tmp_path: Path) ->
             [("EXECUTE", -1, 101, 3), ("TRADE", 1, 101, 1)],
             (0, 0),
         ),
+        # a change of an unknown order without a side cannot be placed
+        ([("M", "N", 101, 4, 50), ("C", "A", 101, 1, 2)], [("REDUCE", -1, 101, 1)], (0, 0)),
         # the book is void before the fill was carried out
         (
             [("T", "B", 101, 2, 0), ("F", "A", 101, 2, 2), ("R", "N", 0, 0, 0), ("A", "A", 101, 9, 2),
