@@ -105,11 +105,23 @@ def import_(
         list[str] | None,
         typer.Option("--option", help="KEY=VALUE for the format (columns, date, symbol, ...)."),
     ] = None,
+    locked: str = typer.Option(
+        "keep",
+        metavar="keep|drop",
+        help="States with the best bid at or above the best ask: keep them, or leave them out (level data).",
+    ),
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow", metavar="NAME", help="Import although the check NAME fails; its error says which."
+        ),
+    ] = None,
     force: bool = typer.Option(False, "--force", help="Replace an import of the same name."),
 ) -> None:
-    """Bring in your own files as a dataset; nothing is written unless all of it can be read."""
+    """Bring in your own files as a dataset; nothing is written unless all of it can be read and is plausible."""
     from mmsim.data.imports import ImportSettings, import_dataset
     from mmsim.data.progress import bar
+    from mmsim.data.store import stored
 
     given = {
         "tick_size": tick_size,
@@ -129,6 +141,8 @@ def import_(
         decision_ns=decision_ns,
         options=dict(_pair(text) for text in option or []),
         force=force,
+        locked=locked,
+        allow=allow or (),
     )
     with bar(f"{name}:") as report:
         spec, data = import_dataset(name, files, settings, report)
@@ -140,6 +154,8 @@ def import_(
     )
     for key, value in data.counts.items():
         typer.echo(f"  {key.replace('_', ' ')}: {value:,}")
+    for note in stored(spec).meta["plausibility"]["notes"]:
+        typer.echo(f"  note: {note}")
     typer.echo(f"next: mmsim run --agent glft --dataset {name}")
 
 
@@ -171,6 +187,7 @@ def check(
 
     from mmsim.data.check import check as check_dataset
     from mmsim.data.manifest import manifest
+    from mmsim.data.plausibility import lines
     from mmsim.data.progress import bar
 
     with bar(f"{name}:") as progress:
@@ -195,11 +212,13 @@ def check(
     if report["tape"]:
         for line in _tape(report["tape"]):
             typer.echo(line)
+    for line in lines(report["plausibility"]):
+        typer.echo(line)
     for split, found in report["splits"].items():
         typer.echo(f"{split}: {found['episodes']} episodes, {found['seconds']:,.0f} s")
     for source in report["sources"]:
         typer.echo(f"source: {source['path']} sha256 {source['sha256']} verified")
-    for note in report["notes"]:
+    for note in [*report["notes"], *report["plausibility"]["notes"]]:
         typer.echo(f"note: {note}")
 
 

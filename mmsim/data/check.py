@@ -65,6 +65,7 @@ def check(
         "states_equal": checks.get("states_equal", 0),
         "checks": checks,
         "tape": data.meta["tape"],
+        "plausibility": data.meta["plausibility"],
         "px_min": data.meta["px_min"],
         "px_max": data.meta["px_max"],
         "splits": {

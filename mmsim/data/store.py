@@ -22,14 +22,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import Conversion, Progress, no_progress, printed_lots
+from mmsim.data import plausibility
+from mmsim.data.conversion import Conversion, Progress, TooManyLotsError, no_progress, printed_lots
+from mmsim.data.locked import drop_locked
 from mmsim.data.manifest import Manifest, SourceFile, manifest
 from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
 from mmsim.paths import cache_home, data_home
 from mmsim.types import EVENT, MarketData, Segment
 
-LAYOUT_VERSION = 2  # of the cache folder; raise it when the meaning of events changes in all formats
+LAYOUT_VERSION = (
+    3  # of the cache folder; raise it when the meaning of events changes in all formats, or meta.json
+)
 META = "meta.json"
 SHARED = (
     "conversion",
@@ -146,10 +150,16 @@ def convert(spec: Manifest, paths: list[Path], progress: Progress = no_progress)
     options = dict(spec.options)
     if "depth" not in options and spec.replay.view_depth and "depth" in module.OPTIONS:
         options["depth"] = spec.replay.view_depth
-    done: Conversion = module.convert(paths, spec.instrument.build(), options, progress)
+    try:
+        done: Conversion = module.convert(paths, spec.instrument.build(), options, progress)
+    except TooManyLotsError as err:
+        if not err.factor:
+            raise
+        raise DataError(f"{err}: --lot-size {spec.instrument.lot_size * err.factor:f}") from None
     if done.level != spec.replay.level:
         raise DataError(f"expected level {spec.replay.level!r}, was {done.level!r}", source=spec.name)
-    return done.finish(spec.name)
+    done = done.finish(spec.name)
+    return drop_locked(done, spec.name) if spec.locked == "drop" else done
 
 
 def find_sources(spec: Manifest, home: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -251,6 +261,7 @@ def cache_folder(spec: Manifest) -> Path:
             "sources": spec.source_sha256,
             "instrument": spec.instrument.model_dump(mode="json", exclude={"currency", "unit_lots"}),
             "options": spec.options,
+            "locked": spec.locked,
             "replay": [spec.replay.level, spec.replay.view_depth],
             "events": spec.events_sha256,
         },
@@ -343,7 +354,14 @@ def _open(folder: Path) -> Stored:
 
 
 def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
-    """Write a finished conversion of `paths` to the cache, all of it or nothing, and return it memory-mapped."""
+    """Write a finished conversion of `paths` to the cache, all of it or nothing, and return it memory-mapped.
+
+    Raises
+    ------
+    DataError
+        If it is not plausible (see `mmsim.data.plausibility`); nothing is written then.
+    """
+    report = plausibility.check(spec, done)
     folder = cache_folder(spec)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temp = Path(tempfile.mkdtemp(prefix=f".{spec.name}-", dir=folder.parent))
@@ -366,6 +384,7 @@ def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
                 "counts": {k: int(v) for k, v in done.counts.items()},
                 "checks": {k: int(v) for k, v in done.checks.items()},
                 "notes": done.notes,
+                "plausibility": report,
                 "tape": done.tape.report(printed_lots(done.events)) if done.tape else None,
                 "stamps": _stamps(paths),
                 "events_sha256": events_sha256(done.events),
