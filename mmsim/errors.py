@@ -10,7 +10,6 @@ import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
-
 LONGEST = 800  # characters of a message about data
 
 

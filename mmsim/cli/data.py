@@ -110,9 +110,20 @@ def import_(
         list[str] | None,
         typer.Option("--option", help="KEY=VALUE for the format (columns, date, symbol, ...)."),
     ] = None,
+    locked: str = typer.Option(
+        "keep",
+        metavar="keep|drop",
+        help="States with the best bid at or above the best ask: keep them, or leave them out (level data).",
+    ),
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow", metavar="NAME", help="Import although the check NAME fails; its error says which."
+        ),
+    ] = None,
     force: bool = typer.Option(False, "--force", help="Replace an import of the same name."),
 ) -> None:
-    """Bring in your own files as a dataset; nothing is written unless all of it can be read."""
+    """Bring in your own files as a dataset; nothing is written unless all of it can be read and is plausible."""
     from mmsim.data.check import report as report_of
     from mmsim.data.imports import ImportSettings, import_dataset
     from mmsim.data.progress import bar
@@ -136,6 +147,8 @@ def import_(
         decision_ns=decision_ns,
         options=dict(_pair(text) for text in option or []),
         force=force,
+        locked=locked,
+        allow=allow or (),
     )
     with bar(f"{name}:") as report:
         spec, data = import_dataset(name, files, settings, report)
@@ -203,6 +216,8 @@ def check(
 
 def _report(report: dict[str, Any]) -> list[str]:
     # what was read, dropped and compared, the trades beside the raw files', and what there is to say about it
+    from mmsim.data.plausibility import lines as plausible
+
     lines = [
         f"rows read: {report['rows_read']:,}",
         f"span: {report['span']['start']} to {report['span']['end']}",
@@ -216,7 +231,8 @@ def _report(report: dict[str, Any]) -> list[str]:
         lines += [f"{title}{key.replace('_', ' ')}: {value:,}" for key, value in report[group].items()]
     if report["tape"]:
         lines += _tape(report["tape"])
-    return lines + [f"note: {note}" for note in report["notes"]]
+    lines += plausible(report["plausibility"])
+    return lines + [f"note: {note}" for note in [*report["notes"], *report["plausibility"]["notes"]]]
 
 
 def _tape(tape: dict[str, Any]) -> list[str]:

@@ -19,7 +19,9 @@ _LAST, _AUCTION = int(EventFlag.LAST), int(EventFlag.AUCTION)
 # a message leaves the book in one of these states
 EMPTY, ONE_SIDED, OPEN, LOCKED, CROSSED = range(5)
 _N_STATES = 5
-_REACH = 1 << 21  # ticks from the median price; orders beyond it (at a tenth, at ten times the price) are no quotes
+_REACH = (
+    1 << 21
+)  # ticks from the median price; orders beyond it (at a tenth, at ten times the price) are no quotes
 _BLOCK = 10  # bits: blocks of prices that are skipped at once where they are empty
 _SAMPLES = 200_000  # open books that are kept of one segment, evenly spaced
 SLACK = 100  # a trade is outside if it is farther from the quotes than 1/SLACK of their sum: 2 % of the price
@@ -129,7 +131,7 @@ def _walk(
     changed = False
     for i in range(len(kind)):
         k = kind[i]
-        if waiting < 0 and (k == _TRADE or k == _EXECUTE):
+        if waiting < 0 and k in (_TRADE, _EXECUTE):
             waiting = i
         if k == _CLEAR:
             for at in range(touched[0], touched[1] + 1):
@@ -181,7 +183,22 @@ def _walk(
                         sums[_KEPT] += 1
                     sums[_SEEN] += 1
             if changed and waiting >= 0:
-                _judge(kind, side, px, flags, inside, low, width, waiting, i + 1, old_bid, old_ask, bid, ask, sums)
+                _judge(
+                    kind,
+                    side,
+                    px,
+                    flags,
+                    inside,
+                    low,
+                    width,
+                    waiting,
+                    i + 1,
+                    old_bid,
+                    old_ask,
+                    bid,
+                    ask,
+                    sums,
+                )
                 waiting = -1
             if changed:
                 old_bid, old_ask = bid, ask
@@ -239,7 +256,7 @@ def _judge(
         least, most = most, least
     slack = max(1, abs(least + most + 2 * low) // SLACK)
     for i in range(start, stop):
-        if (kind[i] != _TRADE and kind[i] != _EXECUTE) or flags[i] & _AUCTION or not inside[i]:
+        if kind[i] not in (_TRADE, _EXECUTE) or flags[i] & _AUCTION or not inside[i]:
             continue
         sums[_TRADES] += 1
         aggressor = side[i] if kind[i] == _TRADE else -side[i]

@@ -285,11 +285,15 @@ def read_json(text: bytes, source: str, row: int | None = None) -> dict[str, Any
     try:
         found = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError:
-        raise DataError("expected a JSON message, was one nested too deeply", source=source, row=row) from None
+        raise DataError(
+            "expected a JSON message, was one nested too deeply", source=source, row=row
+        ) from None
     except ValueError as err:
         raise DataError(f"expected a JSON message: {err}", source=source, row=row) from None
     if not isinstance(found, dict):
-        raise DataError(f"expected a JSON message that is an object, was {type(found).__name__}", source=source, row=row)
+        raise DataError(
+            f"expected a JSON message that is an object, was {type(found).__name__}", source=source, row=row
+        )
     return found
 
 

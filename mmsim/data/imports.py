@@ -82,7 +82,7 @@ class ImportSettings:
     """What the user said; None or empty where the format's default holds.
 
     ``instrument`` holds keys of the manifest's table of that name (decimal numbers as text), ``options`` the
-    converter's own.
+    converter's own; ``locked`` and ``allow`` are the manifest's.
     """
 
     format: str
@@ -92,6 +92,8 @@ class ImportSettings:
     decision_ns: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
+    locked: str = "keep"
+    allow: Sequence[str] = ()
 
 
 def import_dataset(
@@ -109,7 +111,7 @@ def import_dataset(
     ConfigError
         For a name that is taken, an unknown format or setting, a missing tick size.
     DataError
-        For files that are not as the format says.
+        For files that are not as the format says, or that hold no plausible market (`mmsim.data.plausibility`).
     """
     caches.check_room(imports_folder())
     _check_name(name, settings.force)
@@ -223,6 +225,8 @@ def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str,
         "licence": "the user's own files",
         "source": "mmsim data import",
         "imported": True,
+        "locked": settings.locked,
+        "allow": list(settings.allow),
         "fees": shipped.get("fees", _FEES[settings.format]),
         "files": [{"path": str(p), "sha256": store.sha256_of(p), "bytes": p.stat().st_size} for p in paths],
         "instrument": instrument,

@@ -19,6 +19,14 @@ from mmsim.paths import cache_home, datasets_folder
 from mmsim.types import FeeSchedule, Instrument
 
 SPLITS = ("train", "validation", "test")
+# file names in the folder of manifests that are no datasets, and what some systems cannot store
+RESERVED = ("fees", "calibration", "con", "prn", "aux", "nul")
+# bounds of what a manifest may say: far beyond any market, far below what 64 bits hold
+MAX_UNIT_LOTS = 10**9
+MAX_DECISION_NS = 86_400 * 10**9
+MAX_EPISODE_S = 31 * 86_400
+MAX_INVENTORY_UNITS = 10**6
+_SMALLEST, _LARGEST = Decimal("1e-18"), Decimal("1e12")  # of tick size, lot size and multiplier
 # what `mmsim data import` reads, and what to say of it in one line
 FORMATS = {
     "lobster": "LOBSTER message and orderbook csv, NASDAQ order by order (L3)",
@@ -84,7 +92,7 @@ class InstrumentSpec(_Model):
     lot_size: Decimal = Decimal(1)
     multiplier: Decimal = Decimal(1)
     currency: str = "CNY"
-    unit_lots: int = Field(1, ge=1)
+    unit_lots: int = Field(1, ge=1, le=MAX_UNIT_LOTS)
     timezone: str = "Asia/Shanghai"
     sessions: tuple[tuple[str, str], ...] = ()
 
@@ -96,6 +104,10 @@ class InstrumentSpec(_Model):
 
         if min(self.tick_size, self.lot_size, self.multiplier) <= 0:
             raise ValueError("expected tick_size, lot_size and multiplier > 0")
+        for name in ("tick_size", "lot_size", "multiplier"):
+            value = getattr(self, name)
+            if not _SMALLEST <= value <= _LARGEST:
+                raise ValueError(f"expected {name} in {_SMALLEST}..{_LARGEST}, was {value}")
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -125,10 +137,10 @@ class ReplaySpec(_Model):
     """The ``[replay]`` table: how the market is replayed unless a run says otherwise."""
 
     level: Literal["L3", "L2", "snapshot"]
-    decision_ns: int = Field(ge=0)
-    view_depth: int = Field(0, ge=0)
-    episode_s: int = Field(ge=1)
-    max_inventory_units: int = Field(10, ge=1)
+    decision_ns: int = Field(ge=0, le=MAX_DECISION_NS)
+    view_depth: int = Field(0, ge=0, le=10_000)
+    episode_s: int = Field(ge=1, le=MAX_EPISODE_S)
+    max_inventory_units: int = Field(10, ge=1, le=MAX_INVENTORY_UNITS)
 
 
 class SplitSpec(_Model):
@@ -141,7 +153,7 @@ class SplitSpec(_Model):
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     fractions: tuple[float, float, float] | None = None
-    gap_s: int = Field(60, ge=0)
+    gap_s: int = Field(60, ge=0, le=MAX_EPISODE_S)
 
     @model_validator(mode="after")
     def _check(self) -> SplitSpec:
@@ -159,7 +171,11 @@ class SplitSpec(_Model):
 
 
 class Manifest(_Model):
-    """One dataset: where it comes from, what it is, and how it is replayed."""
+    """One dataset: where it comes from, what it is, and how it is replayed.
+
+    ``locked`` says what becomes of states in which the best bid is at or above the best ask (level data only);
+    ``allow`` names the checks of `mmsim.data.plausibility` that may fail: the user has looked.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)  # part of file names: no path
     title: str
@@ -176,6 +192,8 @@ class Manifest(_Model):
     events_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")  # of a simulated market's event array
     fees: tuple[str, ...] = ("zero",)
     imported: bool = False
+    locked: Literal["keep", "drop"] = "keep"
+    allow: tuple[Literal["times", "twice", "crossed", "locked", "one-sided", "trades", "tick-size"], ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Manifest:
@@ -185,6 +203,20 @@ class Manifest(_Model):
                     f"files: expected a path inside the data home, was {file.path!r}: only imported datasets name "
                     "files by absolute paths"
                 )
+        if self.name in RESERVED:
+            raise ValueError(f"expected another name than {', '.join(RESERVED)}, which mean something else")
+        seen: dict[str, str] = {}
+        for file in self.files:
+            if file.sha256 in seen:
+                raise ValueError(
+                    f"expected every file once, was the same content in {seen[file.sha256]} and {file.path}"
+                )
+            seen[file.sha256] = file.path
+        if self.instrument.unit_lots * self.replay.max_inventory_units > 2**31 - 1:
+            raise ValueError(
+                f"expected unit_lots times max_inventory_units below 2**31, was {self.instrument.unit_lots} times "
+                f"{self.replay.max_inventory_units}"
+            )
         if self.kind == "simulated":
             if self.files or not self.generator:
                 raise ValueError("expected a [generator] table and no files for a simulated market")

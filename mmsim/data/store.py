@@ -12,12 +12,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import mmap
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,35 +22,21 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim import caches
-from mmsim.data.conversion import Conversion, Progress, no_progress
+from mmsim.data import plausibility
+from mmsim.data.conversion import Conversion, Progress, TooManyLotsError, no_progress
+from mmsim.data.kept import META, DamagedError, Stored, meta_text, open_folder, write_folder
+from mmsim.data.locked import drop_locked
 from mmsim.data.manifest import Manifest, SourceFile, manifest
 from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
 from mmsim.paths import cache_home, data_home
-from mmsim.types import EVENT, MarketData, Segment
+from mmsim.types import MarketData
 
-LAYOUT_VERSION = 4  # of the cache folder; raise it when the meaning of events changes in all formats
-META = "meta.json"
+LAYOUT_VERSION = 5  # of the cache folder; raise it when the meaning of events changes in all formats
 # what of a manifest no conversion looks at; all else is part of the key (files by their sha256s)
 _WORDS = {"title", "licence", "source", "fees", "files", "imported"}
-_right: set[tuple[Path, int, int, int]] = set()  # files whose checksums this process has seen to be right
 # code of several formats
 SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "steps", "times")
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A converted dataset: what `Conversion` held, and its folder in the cache (where that can be written)."""
-
-    folder: Path
-    events: npt.NDArray[np.void]
-    recv_ts: npt.NDArray[np.int64] | None
-    meta: dict[str, Any]
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        """Segments of the event array."""
-        return tuple(Segment(**s) for s in self.meta["segments"])
 
 
 def load(name: str, *, data_home: str | os.PathLike[str] | None = None, progress: bool = True) -> MarketData:
@@ -124,15 +107,15 @@ def stored(
     folder = cache_folder(spec)
     damage = ""
     try:
-        data = _open(folder)
-    except _DamagedError as err:
+        data = open_folder(folder)
+    except DamagedError as err:
         data, damage = None, str(err)
     if data is not None:
         if not _sources_touched(spec, home, data.meta):
             return data
         paths = find_sources(spec, home)
         verify_sources(spec, paths)
-        caches.keep(folder / META, _meta_text({**data.meta, "stamps": _stamps(paths)}))
+        caches.keep(folder / META, meta_text({**data.meta, "stamps": _stamps(paths)}))
         return data
     if damage:
         caches.made_again(folder, damage)
@@ -163,10 +146,16 @@ def convert(spec: Manifest, paths: list[Path], progress: Progress = no_progress)
     options = dict(spec.options)
     if "depth" not in options and spec.replay.view_depth and "depth" in module.OPTIONS:
         options["depth"] = spec.replay.view_depth
-    done: Conversion = module.convert(paths, spec.instrument.build(), options, progress)
+    try:
+        done: Conversion = module.convert(paths, spec.instrument.build(), options, progress)
+    except TooManyLotsError as err:
+        if not err.factor:
+            raise
+        raise DataError(f"{err}: --lot-size {spec.instrument.lot_size * err.factor:f}") from None
     if done.level != spec.replay.level:
         raise DataError(f"expected level {spec.replay.level!r}, was {done.level!r}", source=spec.name)
-    return done.finish(spec.name)
+    done = done.finish(spec.name)
+    return drop_locked(done, spec.name) if spec.locked == "drop" else done
 
 
 def find_sources(spec: Manifest, home: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -339,70 +328,17 @@ def _sources_touched(spec: Manifest, home: str | os.PathLike[str] | None, meta: 
     return False
 
 
-class _DamagedError(ValueError):
-    """A folder of the cache does not hold what was written."""
-
-
-def _open(folder: Path) -> Stored | None:
-    # None if it is not there
-    try:
-        meta = _read_meta(folder / META)
-        for name, expected in meta["crc32"].items():
-            _check_file(folder / name, expected)
-        # read-only: a private writable mapping of more than the memory is refused by the system
-        events = np.asarray(np.load(folder / "events.npy", mmap_mode="r"))
-        recv = np.asarray(np.load(folder / "recv.npy", mmap_mode="r")) if meta["has_recv"] else None
-    except FileNotFoundError as err:
-        if Path(str(err.filename)).name == META:
-            return None
-        raise _DamagedError(f"{err.filename} is missing") from None
-    except NotADirectoryError:
-        return None
-    except OSError as err:
-        raise _DamagedError(f"{err.filename}: {err.strerror}") from None
-    return Stored(folder, events.view(EVENT), recv, meta)
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    try:
-        whole = json.loads(path.read_bytes())
-        meta: dict[str, Any] = whole["meta"]
-        right = whole["crc32"] == caches.checksum(json.dumps(meta, sort_keys=True).encode())
-    except (ValueError, KeyError, TypeError, RecursionError):
-        right = False
-    if not right:
-        raise _DamagedError(f"{META} is not what was written")
-    return meta
-
-
-def _meta_text(meta: dict[str, Any]) -> bytes:
-    whole = {"meta": meta, "crc32": caches.checksum(json.dumps(meta, sort_keys=True).encode())}
-    return json.dumps(whole, indent=1).encode()
-
-
-def _check_file(path: Path, expected: int) -> None:
-    # once in a process: a file is read in a tenth of a second per 100 MB
-    at = path.stat()
-    known = (path, at.st_ino, at.st_size, at.st_mtime_ns)
-    if known in _right:
-        return
-    if _file_checksum(path) != expected:
-        raise _DamagedError(f"{path.name} has another checksum")
-    _right.add(known)
-
-
-def _file_checksum(path: Path) -> int:
-    if path.stat().st_size == 0:  # which cannot be mapped
-        return 0
-    with open(path, "rb") as file:
-        return caches.checksum(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-
-
 def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
     """Write a finished conversion of `paths` to the cache, all of it or nothing, and return it memory-mapped.
 
     Where the cache cannot be written that is said, and the dataset returned as it is in memory.
+
+    Raises
+    ------
+    DataError
+        If it is not plausible (see `mmsim.data.plausibility`); nothing is written then.
     """
+    report = plausibility.check(spec, done)
     folder = cache_folder(spec)
     meta = {
         "name": spec.name,
@@ -418,18 +354,19 @@ def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
         "counts": {k: int(v) for k, v in done.counts.items()},
         "checks": {k: int(v) for k, v in done.checks.items()},
         "notes": done.notes,
+        "plausibility": report,
         "tape": done.tape.report(done.events) if done.tape else None,
         "stamps": _stamps(paths),
         "events_sha256": events_sha256(done.events),
     }
     arrays = {"events.npy": done.events, "recv.npy": done.recv_ts}
     try:
-        _write_folder(folder, {k: v for k, v in arrays.items() if v is not None}, meta)
-        kept = _open(folder)
+        write_folder(folder, {k: v for k, v in arrays.items() if v is not None}, meta)
+        kept = open_folder(folder)
     except OSError as err:
         caches.cannot_keep(err, folder)
         kept = None
-    except _DamagedError as err:
+    except DamagedError as err:
         caches.cannot_keep(OSError(f"what was written reads back wrong: {err}"), folder)
         kept = None
     if kept is not None:
@@ -438,31 +375,3 @@ def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
         if array is not None:
             array.setflags(write=False)
     return Stored(folder, done.events, done.recv_ts, meta)
-
-
-def _write_folder(folder: Path, arrays: dict[str, npt.NDArray[Any]], meta: dict[str, Any]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temp = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        for name, array in arrays.items():
-            np.save(temp / name, array)
-        meta["crc32"] = {name: _file_checksum(temp / name) for name in arrays}
-        (temp / META).write_bytes(_meta_text(meta))
-        try:
-            os.replace(temp, folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            if not _is_whole(folder):  # else another process was first, with the same content
-                os.replace(folder, temp / "damaged")
-                os.replace(temp, folder)
-                shutil.rmtree(folder / "damaged", ignore_errors=True)
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        return _open(folder) is not None
-    except _DamagedError:
-        return False

@@ -46,7 +46,9 @@ class Step(NamedTuple):
     asks: Pairs
 
 
-def flow(steps: int = 160, seed: int = 5, kinds: tuple[str, ...] = ("execute", "cut", "delete")) -> list[Step]:
+def flow(
+    steps: int = 160, seed: int = 5, kinds: tuple[str, ...] = ("execute", "cut", "delete")
+) -> list[Step]:
     """Return a random order flow around 10,000 ticks; the book never empties."""
     rng = random.Random(seed)
     live: dict[int, list[int]] = {}  # order -> [side, px, qty]

@@ -14,7 +14,7 @@ import pytest
 
 import mmsim.data
 from mmsim import caches
-from mmsim.data import store
+from mmsim.data import kept, store
 from mmsim.data.conversion import Conversion, build_events
 from mmsim.data.imports import ImportSettings, import_dataset
 from mmsim.data.manifest import Manifest, manifest, parse_manifest
@@ -150,7 +150,7 @@ def test_a_full_disk_costs_the_cache_and_nothing_else(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.np, "save", full)
+    monkeypatch.setattr(kept.np, "save", full)
     found = store.stored(mine)
     store.stored(mine)
     assert found.events.tobytes() == whole.events.tobytes()
@@ -182,7 +182,7 @@ def test_a_cache_that_cannot_be_written_is_said_once(
         home.mkdir()
         (home / "datasets").write_text("")
     else:
-        monkeypatch.setattr(store.tempfile, "mkdtemp", denied)
+        monkeypatch.setattr(kept.tempfile, "mkdtemp", denied)
     monkeypatch.setenv("MMSIM_CACHE_HOME", str(home))
     for _ in range(2):
         assert store.stored(mine).events.tobytes() == whole.events.tobytes()
@@ -304,12 +304,12 @@ def test_a_damaged_cache_without_its_sources_is_an_error(mine: Manifest, csv_fil
 def test_a_checksum_costs_little(mine: Manifest, tmp_path: Path) -> None:
     path = tmp_path / "big.npy"
     np.save(path, np.zeros(1_000_000, EVENT))  # 24 to 32 MB
-    expected = store._file_checksum(path)
+    expected = kept._file_checksum(path)
     start = time.perf_counter()
-    store._check_file(path, expected)
+    kept._check_file(path, expected)
     assert time.perf_counter() - start < 0.3
     start = time.perf_counter()
-    store._check_file(path, expected)  # known by now
+    kept._check_file(path, expected)  # known by now
     assert time.perf_counter() - start < 0.005
 
 
