@@ -115,7 +115,9 @@ def _parquet(path: Path) -> pd.DataFrame:
         for batch in file.iter_batches(1 << 16):
             bound.add(batch.nbytes)
             parts.append(batch)
-        return pa.Table.from_batches(parts, file.schema_arrow).to_pandas()
+        table = pa.Table.from_batches(parts, file.schema_arrow)
+    table.validate(full=True)  # text that is none, lengths that do not add up
+    return table.to_pandas()
 
 
 def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
@@ -134,6 +136,8 @@ def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
         frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, on_bad_lines="error")
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as err:
         raise DataError(f"expected a csv table: {str(err).strip()}", source=source) from None
+    if not isinstance(frame.index, pd.RangeIndex):  # the first column became an index: all are one off
+        raise DataError(f"expected {len(frame.columns)} fields a row, was more", source=source, row=2)
     return frame
 
 

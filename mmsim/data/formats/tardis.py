@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_text
-from mmsim.data.files import open_blocks
+from mmsim.data.files import open_blocks, read_lines
 from mmsim.data.formats._streams import (
     backwards_option,
     count_kinds,
@@ -36,7 +36,7 @@ BAND = 0.25  # levels farther from a snapshot's mid than this part of it are lef
 BOOK = ("exchange", "symbol", "timestamp", "local_timestamp", "is_snapshot", "side", "price", "amount")
 TRADES = ("exchange", "symbol", "timestamp", "local_timestamp", "id", "side", "price", "amount")
 US = 1_000
-_LOW_US, _HIGH_US = 10**15, 10**16 - 1
+_LOW_US, _HIGH_US = 10**15, (2**63 - 1) // US
 _MICROSECONDS = "microseconds since the epoch (16 digits)"
 _UNKNOWN = 99
 _CHUNK = 1_000_000
@@ -91,9 +91,15 @@ def _read(
     try:
         chunks = pd.read_csv(
             open_blocks(path), dtype={c: kinds[c] for c in columns}, keep_default_na=False, na_filter=False,
-            chunksize=_CHUNK, index_col=False,
+            chunksize=_CHUNK,
         )  # fmt: skip
         for chunk in chunks:
+            if not isinstance(
+                chunk.index, pd.RangeIndex
+            ):  # the first column became an index: rows are longer
+                raise DataError(
+                    f"expected {len(columns)} fields a row, was more", source=source, row=done + 2
+                )
             # few different texts in many rows: each is looked at once
             frame = chunk.astype({c: "category" for c in columns if kinds[c] == "str" and c != "id"})
             rows = np.arange(done, done + len(frame), dtype=np.int64) + 2
@@ -187,17 +193,12 @@ def _units(frame: Any, name: str, step: Decimal, source: str, rows: Ints) -> Int
 
 def _bad_time(path: Path, said: str) -> DataError:
     # the reader does not tell where: look again, slowly
-    import pandas as pd
-
-    for n, (at, local) in enumerate(
-        pd.read_csv(
-            open_blocks(path), dtype=str, keep_default_na=False, na_filter=False, usecols=[2, 3], index_col=False,
-        ).itertuples(index=False)
-    ):  # fmt: skip
-        for name, text in (("timestamp", at), ("local_timestamp", local)):
-            if not (str(text).isdigit() and len(str(text)) == 16):
+    for row, line in read_lines(path):
+        for name, text in zip(("timestamp", "local_timestamp"), line.split(b",")[2:4], strict=False):
+            if row > 1 and not (text.isdigit() and len(text) == 16):
+                was = text[:40].decode("utf-8", "replace")
                 return DataError(
-                    f"expected {_MICROSECONDS}, was {text!r}", source=str(path), row=n + 2, field=name
+                    f"expected {_MICROSECONDS}, was {was!r}", source=str(path), row=row, field=name
                 )
     return DataError(f"expected {_MICROSECONDS}: {said}", source=str(path))
 

@@ -80,19 +80,19 @@ def test_import_check_and_list(say: Any, empty_cache: Path, csv_file: Path, tmp_
 
 
 def test_wrong_bytes_in_the_cache_are_found(say: Any, empty_cache: Path, csv_file: Path) -> None:
-    say("import", "mine", str(csv_file), "--format", "ctp", "--tick-size", "0.5")
+    say("import", "mine", str(csv_file), "--format", "ctp", "--tick-size", "0.5", "--multiplier", "10")
     [events] = empty_cache.glob("datasets/mine-*/events.npy")
     content = bytearray(events.read_bytes())
     content[-1] ^= 1
     events.write_bytes(content)
     code, out, _ = say("check", "mine")
     assert code == 0  # made again
-    assert "rows read: 3600" in out
+    assert "rows read: 3,600" in out
     assert events.read_bytes() != content
 
 
 def test_a_broken_manifest_breaks_nothing_else(say: Any, empty_cache: Path, csv_file: Path) -> None:
-    say("import", "mine", str(csv_file), "--format", "ctp", "--tick-size", "0.5")
+    say("import", "mine", str(csv_file), "--format", "ctp", "--tick-size", "0.5", "--multiplier", "10")
     good = (empty_cache / "imports" / "mine.toml").read_text()
     for name, text in {
         "broken": "name = [",

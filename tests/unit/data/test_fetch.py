@@ -137,7 +137,8 @@ def test_no_server_at_all(tmp_path: Path) -> None:
 
 
 def test_a_failure_keeps_what_was_good_before(server: str, tmp_path: Path) -> None:
-    good, bad = file(f"{server}/good", path="d/a.bin"), file(f"{server}/none", path="d/b.bin")
+    good = file(f"{server}/good", path="d/a.bin")
+    bad = file(f"{server}/none", CSV, path="d/b.bin")
     with pytest.raises(DataError, match="404"):
         fetch(spec(good, bad), tmp_path)
     assert [p.name for p in everything(tmp_path)] == ["d", "a.bin"]
