@@ -29,8 +29,8 @@ MAX_UNPACKED = 32 * GIB
 LIMIT = "MMSIM_MAX_UNPACKED_GIB"
 LONGEST_LINE = 1 << 26
 _BLOCK = 1 << 22
-# a zstd block of 4 bytes may be 128 KiB: what one piece of this size can become is bounded by FREE
-_PIECE = 1 << 13
+# a zstd block of 4 bytes may be 128 KiB: at most 64 MiB come out of one piece of this size
+_PIECE = 1 << 11
 _ZSTD = b"\x28\xb5\x2f\xfd"
 # what gzip, zipfile and their like raise for bytes that are not theirs
 _BROKEN = (

@@ -9,6 +9,7 @@ import json
 import resource
 import struct
 import zipfile
+from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -182,7 +183,7 @@ def test_a_bomb_is_refused_by_every_reader(
         read(path, format_)
     # whoever knows better says so: the reader then finds that it is none of its files, or none at all
     monkeypatch.setenv(files.LIMIT, "1")
-    with pytest.raises(DataError) as caught:
+    with pytest.raises((DataError, ConfigError)) as caught:
         read(path, format_)
     assert "unpacked" not in str(caught.value)
 
@@ -195,23 +196,20 @@ def test_a_bomb_of_full_size(tmp_path: Path, name: str) -> None:
             for _ in range(300):
                 out.write(block)
     elif name == "a.zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            with archive.open("a.csv", "w") as out:
-                for _ in range(300):
-                    out.write(block)
+        whole = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+        with whole as archive, archive.open("a.csv", "w") as out:
+            for _ in range(300):
+                out.write(block)
     else:
         with zstandard.open(path, "wb") as out:
             for _ in range(2000):
                 out.write(block)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    parts = files.read_members(path) if name == "a.zip" else files.read_blocks(path)
     with pytest.raises(
-        DataError, match=r"expected at most 0\.25 GiB unpacked \(100 times the file's size, and 32 GiB"
+        DataError, match=r"at most 0\.25 GiB unpacked \(100 times the file's size, and 32 GiB"
     ):
-        if name == "a.zip":
-            list(files.read_members(path))
-        else:
-            for _ in files.read_blocks(path):
-                pass
+        deque(parts, maxlen=0)
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert grown < (2 * files.FREE if name == "a.zip" else files.FREE)  # (a member is read whole)
 
