@@ -19,9 +19,9 @@ _log = logging.getLogger("mmsim.cache")
 _said: set[Path] = set()
 
 
-def checksum(data: bytes | memoryview) -> int:
-    """Return the CRC-32 of some bytes: it finds every flipped bit, at gigabytes a second."""
-    return zlib.crc32(data)
+def checksum(data: bytes | memoryview, before: int = 0) -> int:
+    """Return the CRC-32 of some bytes, `before` them others: it finds every flipped bit, at gigabytes a second."""
+    return zlib.crc32(data, before)
 
 
 def keep(path: Path, content: bytes) -> bool:
