@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import Conversion, Progress, no_progress, printed_lots
+from mmsim.data.conversion import Conversion, Progress, no_progress
 from mmsim.data.manifest import Manifest, SourceFile, manifest
 from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
 from mmsim.paths import cache_home, data_home
 from mmsim.types import EVENT, MarketData, Segment
 
-LAYOUT_VERSION = 2  # of the cache folder; raise it when the meaning of events changes in all formats
+LAYOUT_VERSION = 3  # of the cache folder; raise it when the meaning of events changes in all formats
 META = "meta.json"
 SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "times")  # code of several formats
 
@@ -355,10 +355,11 @@ def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
                 "n_events": len(done.events),
                 "has_recv": done.recv_ts is not None,
                 "segments": [asdict(s) for s in done.segments],
+                "messages": {k: int(v) for k, v in done.messages.items()},
                 "counts": {k: int(v) for k, v in done.counts.items()},
                 "checks": {k: int(v) for k, v in done.checks.items()},
                 "notes": done.notes,
-                "tape": done.tape.report(printed_lots(done.events)) if done.tape else None,
+                "tape": done.tape.report(done.events) if done.tape else None,
                 "stamps": _stamps(paths),
                 "events_sha256": events_sha256(done.events),
             },
