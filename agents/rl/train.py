@@ -21,7 +21,7 @@ import numpy as np
 
 from mmsim.data import load
 from mmsim.errors import ConfigError
-from mmsim.metrics import epnl, map_
+from mmsim.metrics import epnl, map_, require_linear
 from mmsim.paths import cache_home
 from mmsim.profiles import measure
 from mmsim.quoting import STATE, QuoterSpec, scaling
@@ -107,6 +107,7 @@ def train(
     from mmsim_agents.rl.learner import Learner
 
     data = load(dataset, progress=progress) if isinstance(dataset, str) else dataset
+    require_linear(data.instrument, "a training of PPO")
     cfg = replace(config or TrainConfig(), seed=seed, steps=steps)
     if cfg.steps < cfg.n_envs * cfg.rollout:
         raise ConfigError(
