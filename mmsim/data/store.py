@@ -31,7 +31,15 @@ from mmsim.types import EVENT, MarketData, Segment
 
 LAYOUT_VERSION = 3  # of the cache folder; raise it when the meaning of events changes in all formats
 META = "meta.json"
-SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "times")  # code of several formats
+SHARED = (
+    "contracts",
+    "conversion",
+    "files",
+    "ladder",
+    "snapshots",
+    "snapshot_encode",
+    "times",
+)  # code of several formats
 
 
 @dataclass(frozen=True)
@@ -241,7 +249,7 @@ def cache_folder(spec: Manifest) -> Path:
             "layout": LAYOUT_VERSION,
             "format": [spec.format, version],
             "sources": spec.source_sha256,
-            "instrument": spec.instrument.model_dump(mode="json", exclude={"currency", "unit_lots"}),
+            "instrument": spec.instrument.identity("currency", "unit_lots"),
             "options": spec.options,
             "replay": [spec.replay.level, spec.replay.view_depth],
             "events": spec.events_sha256,
