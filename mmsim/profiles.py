@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,8 @@ def profile_for(
         return None
     split = next(s for s in ("validation", "train", "test") if session.data.splits.get(s))
     _log.info("recording %s's decision latency on %s %s", spec, session.data.name, split)
-    times = measure(make_agent(spec, params), session, split)
+    with closing(make_agent(spec, params)) as agent:
+        times = measure(agent, session, split)
     keep(spec, params, session.data.name, times)
     return times
 
