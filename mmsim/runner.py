@@ -10,7 +10,8 @@ from typing import Any
 
 from mmsim import registry
 from mmsim.agent import Agent, Strategy
-from mmsim.calibration_store import constants_for
+from mmsim.calibrate import remedy, usual_split
+from mmsim.calibration_store import constants_or_reason
 from mmsim.config import RunConfig
 from mmsim.data import load
 from mmsim.errors import AgentError, ConfigError, DataError, MmsimError, UncalibratedError, did_you_mean
@@ -18,7 +19,6 @@ from mmsim.profiles import profile_for
 from mmsim.report.result import MarketResult
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
-from mmsim.types import MarketData
 
 Ticker = Callable[[str, int, int], None]  # label, episodes done, episodes in all
 
@@ -93,12 +93,13 @@ def run(
             if not data.splits.get(config.split):
                 have = ", ".join(s for s, e in data.splits.items() if e) or "none"
                 raise DataError(f"no {config.split} split; it has: {have}", source=name)
-            constants, why_not = _constants(data)
+            constants, why_not = constants_or_reason(data)
             session = Session(data, config.sim, calibration=constants, checkpoints=checkpoints)
         except MmsimError as err:
             fail(name, None, err)
             continue
         market: list[MarketResult] = []
+        ways = ""
         try:
             for spec in config.agents:
                 result = None
@@ -106,7 +107,10 @@ def run(
                     with _no_exit(spec), _closing(spec, registry.make_agent(spec, params[spec])) as agent:
                         result = _run_one(spec, agent, params[spec], session, config, tick)
                 except UncalibratedError as err:
-                    fail(name, spec, UncalibratedError(f"{err.what}: {why_not}") if why_not else err)
+                    if why_not:  # the run tried what the error recommends
+                        ways = ways or remedy(data, usual_split(data))
+                        err = UncalibratedError(f"{err.what}: {why_not}", ways)
+                    fail(name, spec, err)
                 except MmsimError as err:
                     fail(name, spec, err)
                 if result is not None:
@@ -173,14 +177,6 @@ def _closing(spec: str, agent: Agent) -> Iterator[Agent]:
         agent.close()
     except Exception as err:
         raise AgentError(f"close raised {type(err).__name__}: {err}", agent=spec) from err
-
-
-def _constants(data: MarketData) -> tuple[dict[str, float], str]:
-    # and why there are none: only the agents that need them say so
-    try:
-        return constants_for(data), ""
-    except DataError as err:
-        return {}, str(err)
 
 
 def _run_one(

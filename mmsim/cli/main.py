@@ -26,6 +26,8 @@ COMMANDS = (
     "bench",
 )
 
+_CTRL_C = 130  # how typer ends a command that Ctrl-C stopped and that has nothing to say about it
+
 
 def _show_version(value: bool) -> None:
     if value:
@@ -79,3 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except MmsimError as err:
         typer.echo(f"mmsim: error: {' '.join(str(err).split())}", err=True)
         sys.exit(2)
+    except SystemExit as stop:
+        if stop.code != _CTRL_C:
+            raise
+        typer.echo("mmsim: interrupted", err=True)
+        sys.exit(1)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ import pytest
 from mmsim import runner
 from mmsim.errors import DataError
 from mmsim.report import plots, table
+from mmsim.testing import tiny_market
 
 AGENTS = """
 import os, signal, sys
@@ -182,6 +184,29 @@ def test_a_market_that_fails_does_not_keep_the_others_from_running(run, results,
     assert "mmsim: error: sim-cu: expected rows, found none\n" in err
     assert "sim-ag (SIMULATED market)" in text
     check(out, document)
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_an_agent_without_constants_does_not_keep_the_others_from_running(run, results, out, monkeypatch):
+    whole = tiny_market(4, seconds=120, name="cu")  # a market that nobody calibrated
+    short = {s: tuple(replace(e, end_ts=e.start_ts + 10**9) for e in eps) for s, eps in whole.splits.items()}
+    data = replace(whole, splits={**short, "test": whole.splits["test"]})
+    monkeypatch.setattr(runner, "load", lambda *_, **__: data)
+    args = ("run", "-d", "cu", "-a", "foic,glft,liic", "--no-plots", "-o", out)
+    code, _, err = run(*args)
+    assert code == 2
+    assert shown(results(out)) == [("cu", "foic")]
+    assert (
+        "mmsim: error: glft on cu: dataset 'cu' has no calibrated sigma, A, k: cu, train split: expected episodes longer "
+        "than 5 s, found none; give the constants: mmsim calibrate cu --set sigma=... --set A=... --set k=... "
+        "--set mean_spread=... --write\n"
+    ) in err
+    assert "mmsim: error: liic on cu: dataset 'cu' has no calibrated mean_spread" in err
+    monkeypatch.setattr("mmsim.data.load", lambda *_, **__: data)
+    by_hand = [x for c in ("sigma=0.3", "A=1", "k=2", "mean_spread=1") for x in ("--set", c)]
+    assert run("calibrate", "cu", *by_hand, "--write")[0] == 0  # as it says
+    assert run(*args, "--force")[0] == 0
+    assert [agent for _, agent in shown(results(out))] == ["foic", "glft", "liic"]
 
 
 @pytest.mark.usefixtures("short_markets")
