@@ -136,9 +136,12 @@ def _machine_code(decide: Any) -> tuple[Callable[..., None], int]:
     try:
         try:
             fast = njit(decide, cache=True, nogil=True, error_model="numpy")
-        except RuntimeError:  # typed at a prompt: numba has no file beside which to keep it
+            fast.compile(arrays)
+        except (RuntimeError, ImportError):
+            # typed at a prompt: numba has no file beside which to keep it; or kept there by a process that
+            # imported the file under another name, which is asked for on loading
             fast = njit(decide, nogil=True, error_model="numpy")
-        fast.compile(arrays)
+            fast.compile(arrays)
     except Exception as err:  # numba has many error classes
         first = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
         raise ConfigError(f"{decide.__qualname__}: numba cannot compile it: {first}") from err
