@@ -70,7 +70,12 @@ class KernelCache(NullCache):  # type: ignore[misc]  # numba is untyped
             caches.made_again(path, "another checksum")
             return None
         known, payload = pickle.loads(raw[_HEAD:])  # noqa: S301
-        return CompileResult._rebuild(target_context, *payload) if known == key else None
+        if known != key:
+            return None
+        try:
+            return CompileResult._rebuild(target_context, *pickle.loads(payload))  # noqa: S301
+        except (ImportError, AttributeError):  # it needs a module that is not loaded here under that name
+            return None
 
     def save_overload(self, sig: Any, cres: Any) -> None:
         """Keep a compiled function, if it can be kept at all."""
@@ -78,7 +83,7 @@ class KernelCache(NullCache):  # type: ignore[misc]  # numba is untyped
         if self._stamp is None or not whole:
             return
         path, key = self._place(sig, cres.library.codegen)
-        content = dumps((key, cres._reduce()))
+        content = dumps((key, dumps(cres._reduce())))
         caches.keep(path, caches.checksum(content).to_bytes(_HEAD, "little") + content)
 
     def _place(self, sig: Any, codegen: Any) -> tuple[Path, tuple[Any, ...]]:
@@ -88,5 +93,12 @@ class KernelCache(NullCache):  # type: ignore[misc]  # numba is untyped
         digest = hashlib.sha256(repr((made_for, sys.version_info[:2])).encode()).hexdigest()
         closed = dumps(tuple(cell.cell_contents for cell in self._fn.__closure__ or ()))
         code = [hashlib.sha256(part).hexdigest() for part in (self._fn.__code__.co_code, closed)]
-        made_of = (numba.__version__, llvmlite.__version__, self._sources, self._stamp, *code)
+        made_of = (
+            numba.__version__,
+            llvmlite.__version__,
+            self._sources,
+            self._stamp,
+            self._fn.__module__,
+            *code,
+        )
         return Path(config.CACHE_DIR) / f"{name[:80]}-{digest[:20]}.nbc", (made_for, made_of)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmsim import caches
-from mmsim.calibrate import CONSTANTS, Calibration, calibrate
+from mmsim.calibrate import CONSTANTS, Calibration, calibrate, usual_split
 from mmsim.config import read_toml
-from mmsim.errors import ConfigError
+from mmsim.errors import ConfigError, DataError
 from mmsim.paths import cache_home, datasets_folder
 from mmsim.types import MarketData
 
@@ -76,8 +76,9 @@ def save(
     source_sha256: str,
     market: str = "",
     folder: Path | None = None,
+    given: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write ``NAME.toml`` into `folder` (default the user's) and return its path.
+    """Write ``NAME.toml`` into `folder` (default the user's) and return its path; `given` are those set by hand.
 
     Raises
     ------
@@ -85,15 +86,18 @@ def save(
         If it cannot be written.
     """
     path = (user_folder() if folder is None else folder) / f"{name}.toml"
-    if not caches.keep(path, _text(name, found, split, source_sha256, market)):
+    if not caches.keep(path, _text(name, found, split, source_sha256, market, given or {})):
         raise ConfigError(f"the calibration could not be written to {path}")
     return path
 
 
-def _text(name: str, found: Calibration, split: str, source_sha256: str, market: str) -> bytes:
+def _text(
+    name: str, found: Calibration, split: str, source_sha256: str, market: str, given: Mapping[str, float]
+) -> bytes:
     values = found.constants()
+    by_hand = "".join(f" --set {key}={value!r}" for key, value in given.items())
     return (
-        f"# Made by: mmsim calibrate {name} --split {split} --write\n"
+        f"# Made by: mmsim calibrate {name} --split {split}{by_hand} --write\n"
         f"sigma = {values['sigma']!r}  # ticks per square-root second\n"
         f"A = {values['A']!r}  # orders at the mid reached per second\n"
         f"k = {values['k']!r}  # per tick\n"
@@ -124,12 +128,20 @@ def constants_for(data: MarketData) -> dict[str, float]:
     stored = lookup(data.name, market)
     if stored:
         return stored
-    split = next((s for s in ("train", "validation", "test") if data.splits.get(s)), "train")
+    split = usual_split(data)
     _log.info("calibrating %s on its %s split (kept in %s)", data.name, split, user_folder())
     found = calibrate(data, split)
-    text = _text(data.name, found, split, data.source_sha256, market)
+    text = _text(data.name, found, split, data.source_sha256, market, {})
     caches.keep(user_folder() / f"{data.name}.toml", text)
     return found.constants()
+
+
+def constants_or_reason(data: MarketData) -> tuple[dict[str, float], str]:
+    """Return a market's constants, or none and why it cannot be calibrated: most agents need none."""
+    try:
+        return constants_for(data), ""
+    except DataError as err:
+        return {}, str(err)
 
 
 def _constants(stored: Mapping[str, object], path: Path) -> dict[str, float]:

@@ -95,7 +95,12 @@ def import_(
     format_: str = typer.Option(..., "--format", help="One of those below."),
     tick_size: str | None = typer.Option(None, help='Smallest price step, as decimal text ("0.01").'),
     lot_size: str | None = typer.Option(None, help="Smallest quantity step."),
-    multiplier: str | None = typer.Option(None, help="Currency value of one price point on one unit."),
+    multiplier: str | None = typer.Option(
+        None, help="Currency value of one price point on one unit; inverse: quote currency per unit."
+    ),
+    contract: str | None = typer.Option(
+        None, help="linear (default) or inverse: coin-margined, --currency is the coin."
+    ),
     depth: int | None = typer.Option(None, min=1, help="Levels a side to use."),
     unit_lots: int | None = typer.Option(None, min=1, help="Usual size of one own order, lots."),
     currency: str | None = typer.Option(None),
@@ -135,6 +140,7 @@ def import_(
         "multiplier": multiplier,
         "unit_lots": unit_lots,
         "currency": currency,
+        "contract": contract,
         "timezone": timezone,
         "sessions": _sessions(sessions),
         "name": instrument,

@@ -36,7 +36,7 @@ LAYOUT_VERSION = 5  # of the cache folder; raise it when the meaning of events c
 # what of a manifest no conversion looks at; all else is part of the key (files by their sha256s)
 _WORDS = {"title", "licence", "source", "fees", "files", "imported"}
 # code of several formats
-SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "steps", "times")
+SHARED = ("contracts", "conversion", "files", "ladder", "snapshots", "snapshot_encode", "steps", "times")
 
 
 def load(name: str, *, data_home: str | os.PathLike[str] | None = None, progress: bool = True) -> MarketData:

@@ -78,7 +78,8 @@ def _exchange_ns(value: Any) -> int:
 
 def read(
     order: list[int], paths: list[Path], symbol: str | None, counts: dict[str, int], progress: Progress
-) -> list[Stretch]:
+) -> tuple[list[Stretch], str]:
+    # the stretches, and the symbol that they are of
     out: list[Stretch] = []
     first_symbol = symbol or ""
     for n, where in enumerate(order):
@@ -150,7 +151,7 @@ def read(
             last.off_book += part.off_book
         else:
             out.append(part)
-    return out
+    return out, first_symbol
 
 
 def _take_snapshot(

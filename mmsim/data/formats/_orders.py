@@ -29,6 +29,7 @@ from mmsim.errors import DataError
 
 # what a message does
 ADD, CUT, DELETE, EXECUTE, PRINT, MODIFY, CLEAR, REPLACE, FILL, CLEAR_SIDE, TAKE, NOTHING = range(1, 13)
+MOST_OPEN = 1 << 16  # prints and fills of one event: each fill is compared with the prints before it
 _EXPECTED = {
     DUPLICATE: ("order_id", "a new order id, was one that is still live"),
     UNKNOWN: ("order_id", "the id of a live order, was an unknown one"),
@@ -94,7 +95,8 @@ def convert_orders(
     Raises
     ------
     DataError
-        With the row of the first message that the book cannot follow.
+        With the row of the first message that the book cannot follow, or of an event of more than `MOST_OPEN` prints
+        and fills.
     """
     placed = np.isin(log.op, (ADD, MODIFY, REPLACE))
     index = np.unique(log.px[placed])
@@ -103,6 +105,13 @@ def convert_orders(
     told = np.isin(log.op, (PRINT, FILL))
     event = np.concatenate([[0], np.cumsum(log.last)[:-1]])
     n_open = int(np.bincount(event[told]).max()) if told.any() else 0
+    if n_open > MOST_OPEN:
+        at = int(np.argmax(told & (event == np.bincount(event[told]).argmax())))
+        raise DataError(
+            f"expected at most {MOST_OPEN:,} trades and fills in one event, was {n_open:,}: the ends of events are "
+            "missing, or the file is damaged",
+            source=source, row=int(log.row[at]),
+        )  # fmt: skip
     counts = np.zeros(len(COUNTERS), dtype=np.int64)
     rows = 2 * len(ts) + 16
     while True:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.data.contracts import check_kind
 from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_text
 from mmsim.data.files import open_blocks, read_lines
 from mmsim.data.formats._streams import (
@@ -116,6 +117,13 @@ def _read(
                 )  # fmt: skip
             counts["dropped_other_symbols"] += int((~keep).sum())
             if keep.any():
+                if not parts:
+                    check_kind(
+                        str(frame["exchange"].iloc[int(np.argmax(keep))]),
+                        str(only),
+                        instrument,
+                        source=source,
+                    )
                 parts.append(_columns(frame[keep], rows[keep], columns, instrument, source))
     except pd.errors.ParserError as err:
         text = str(err).replace("Error tokenizing data. C error: ", "").strip()
@@ -219,7 +227,7 @@ def convert(
     ------
     DataError
         For a cut file, other columns, an unknown symbol, a price or amount off the grid, book messages out of
-        order, no snapshot, a book that is crossed.
+        order, no snapshot, a book that is crossed, an inverse contract read as a linear one or a quanto.
     """
     check_options(options, OPTIONS, "tardis")
     how, band = backwards_option(options, "tardis"), _band(options)

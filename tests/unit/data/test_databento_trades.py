@@ -497,3 +497,16 @@ def test_a_fill_without_a_price_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"row 2, field 'price': expected a price, was undefined"):
         convert(path)
+
+
+def test_an_event_without_an_end_is_refused_before_it_takes_forever(tmp_path: Path) -> None:
+    most = 1 << 16
+    for told, fine in ((most, True), (most + 1, False)):
+        path = write(tmp_path / "a.dbn", [[("A", "A", 101, 5, 2)], [("T", "N", 101, 1, 0)] * told])
+        if fine:
+            assert account(convert(path))[1] == (most, most)
+        else:
+            with pytest.raises(
+                DataError, match=r"row 2: expected at most 65,536 trades and fills in one event"
+            ):
+                convert(path)
