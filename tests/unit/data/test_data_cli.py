@@ -80,7 +80,7 @@ def test_import_check_and_list(say: Any, empty_cache: Path, csv_file: Path, tmp_
 
 
 def test_wrong_bytes_in_the_cache_are_found(say: Any, empty_cache: Path, csv_file: Path) -> None:
-    say("import", "mine", str(csv_file), "--format", "ctp", "--tick-size", "0.5")
+    say("import", "mine", str(csv_file), "--format", "ctp", "--tick-size", "0.5", "--multiplier", "10")
     [events] = empty_cache.glob("datasets/mine-*/events.npy")
     content = bytearray(events.read_bytes())
     content[-1] ^= 1

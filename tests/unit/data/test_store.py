@@ -27,12 +27,12 @@ FUTURE = {"tick_size": "1", "multiplier": "10"}
 
 
 def csv_text(n: int = 2400, *, day: int = 20240110, broken: int = -1) -> str:
-    """`n` half-second rows from 09:00 on; in row `broken` bid and ask cross."""
+    """`n` half-second rows from 09:00 on; in row `broken` the bid is off the tick grid."""
     out = [CSV_HEAD]
     for i in range(n):
         s = i // 2
         clock = f"{9 + s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d},{500 * (i % 2)}"
-        bid = 3902 if i == broken else 3900 - i % 3
+        bid = 3900.5 if i == broken else 3900 - i % 3
         out.append(f"{day},{day},{clock},rb2405,{bid},{i},{i * 39000},{bid},5,3901,7\n")
     return "".join(out)
 
@@ -127,7 +127,7 @@ def test_a_file_with_another_hash_is_refused(
 def test_a_broken_file_leaves_nothing(empty_cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(csv_text(broken=77))
-    with pytest.raises(DataError, match=r"bad\.csv, row 79, field 'AskPrice1': .*crossed book"):
+    with pytest.raises(DataError, match=r"bad\.csv, row 79, field 'LastPrice': expected a multiple"):
         import_dataset("mine", [path], ImportSettings("ctp", FUTURE))
     assert contents(empty_cache) == []
     assert "mine" not in mmsim.data.names()
