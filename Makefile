@@ -88,8 +88,8 @@ format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-golden: $(STAMP)  ## write the golden results anew (say in the commit why they moved)
-	MMSIM_UPDATE_GOLDEN=1 $(PY) -m pytest -q tests/golden
+golden: $(STAMP)  ## write the golden results anew (say in the commit why they moved; the teacher's need make teacher)
+	MMSIM_UPDATE_GOLDEN=1 $(PY) -m pytest -q -m 'not benchmark' tests/golden
 
 clean:  ## remove what runs and builds left
 	rm -rf build dist runs typings *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

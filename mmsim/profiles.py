@@ -54,11 +54,18 @@ def profile_for(
     split = next(s for s in ("validation", "train", "test") if session.data.splits.get(s))
     _log.info("recording %s's decision latency on %s %s", spec, session.data.name, split)
     times = measure(make_agent(spec, params), session, split)
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    part = cached.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps({"agent": spec, "dataset": session.data.name, "latency_ns": times.tolist()}))
-    part.replace(cached)
+    keep(spec, params, session.data.name, times)
     return times
+
+
+def keep(spec: str, params: dict[str, object], dataset: str, times: npt.NDArray[np.int64]) -> Path:
+    """Write recorded latencies, ``(n,)`` ns, where `profile_for` looks for them, and return the path."""
+    path = _cache_path(spec, params, dataset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps({"agent": spec, "dataset": dataset, "latency_ns": times.tolist()}))
+    part.replace(path)
+    return path
 
 
 def measure(agent: Agent, session: Session, split: str, n: int = SAMPLES) -> npt.NDArray[np.int64]:

@@ -119,6 +119,7 @@ def import_(
     force: bool = typer.Option(False, "--force", help="Replace an import of the same name."),
 ) -> None:
     """Bring in your own files as a dataset; nothing is written unless all of it can be read and is plausible."""
+    from mmsim.data.check import report as report_of
     from mmsim.data.imports import ImportSettings, import_dataset
     from mmsim.data.progress import bar
     from mmsim.data.store import stored
@@ -152,10 +153,8 @@ def import_(
         f"{f'{data.view_depth} levels a side' if data.view_depth else 'full book'}, "
         f"{len(data.segments)} segment(s), episodes of {spec.replay.episode_s} s: {episodes}"
     )
-    for key, value in data.counts.items():
-        typer.echo(f"  {key.replace('_', ' ')}: {value:,}")
-    for note in stored(spec).meta["plausibility"]["notes"]:
-        typer.echo(f"  note: {note}")
+    for line in _report(report_of(spec, stored(spec))):
+        typer.echo(f"  {line}")
     typer.echo(f"next: mmsim run --agent glft --dataset {name}")
 
 
@@ -187,7 +186,6 @@ def check(
 
     from mmsim.data.check import check as check_dataset
     from mmsim.data.manifest import manifest
-    from mmsim.data.plausibility import lines
     from mmsim.data.progress import bar
 
     with bar(f"{name}:") as progress:
@@ -201,35 +199,53 @@ def check(
             Path(json_).write_text(text + "\n", encoding="utf-8")
         except OSError as err:
             raise ConfigError(f"--json {json_}: {err.strerror or err}") from None
-    for key in ("title", "kind", "level", "view_depth", "events", "rows_read"):
+    for key in ("title", "kind", "level", "view_depth", "events"):
         typer.echo(f"{key.replace('_', ' ')}: {report[key]}")
-    typer.echo(f"span: {report['span']['start']} to {report['span']['end']}")
-    for key, value in report["dropped"].items():
-        typer.echo(f"dropped, {key.replace('_', ' ')}: {value:,}")
-    for group in ("counts", "checks"):
-        for key, value in report[group].items():
-            typer.echo(f"{key.replace('_', ' ')}: {value:,}")
-    if report["tape"]:
-        for line in _tape(report["tape"]):
-            typer.echo(line)
-    for line in lines(report["plausibility"]):
+    for line in _report(report):
         typer.echo(line)
     for split, found in report["splits"].items():
         typer.echo(f"{split}: {found['episodes']} episodes, {found['seconds']:,.0f} s")
     for source in report["sources"]:
         typer.echo(f"source: {source['path']} sha256 {source['sha256']} verified")
-    for note in [*report["notes"], *report["plausibility"]["notes"]]:
-        typer.echo(f"note: {note}")
+
+
+def _report(report: dict[str, Any]) -> list[str]:
+    # what was read, dropped and compared, the trades beside the raw files', and what there is to say about it
+    from mmsim.data.plausibility import figures
+
+    lines = [
+        f"rows read: {report['rows_read']:,}",
+        f"span: {report['span']['start']} to {report['span']['end']}",
+    ]
+    for title, group in (
+        ("messages, ", "messages"),
+        ("dropped, ", "dropped"),
+        ("", "counts"),
+        ("", "checks"),
+    ):
+        lines += [f"{title}{key.replace('_', ' ')}: {value:,}" for key, value in report[group].items()]
+    if report["tape"]:
+        lines += _tape(report["tape"])
+    lines += figures(report["plausibility"])
+    return lines + [f"note: {note}" for note in [*report["notes"], *report["plausibility"]["notes"]]]
 
 
 def _tape(tape: dict[str, Any]) -> list[str]:
     raw, got = tape["raw"], tape["imported"]
+    rows = got["rows"]
     lines = [
         f"printed, raw files: {raw['trades']:,} {tape['unit']}, {raw['lots']:,} lots",
         f"printed, imported: {got['trades']:,} of them, {got['lots']:,} lots",
     ]
+    lines.append(
+        f"rows of printed trades: {rows['executions']:,} executions, {rows['prints']:,} prints, "
+        f"{rows['auction']:,} of them of an auction"
+    )
     for reason, less in tape["missing"].items():
-        lines.append(f"printed, not imported, {reason}: {less['trades']:,}, {less['lots']:,} lots")
+        said, sign = (
+            ("not imported", 1) if min(less.values()) >= 0 else ("imported beyond the raw trades", -1)
+        )
+        lines.append(f"printed, {said}, {reason}: {sign * less['trades']:,}, {sign * less['lots']:,} lots")
     return lines
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data import plausibility
-from mmsim.data.conversion import Conversion, Progress, TooManyLotsError, no_progress, printed_lots
+from mmsim.data.conversion import Conversion, Progress, TooManyLotsError, no_progress
 from mmsim.data.locked import drop_locked
 from mmsim.data.manifest import Manifest, SourceFile, manifest
 from mmsim.data.splits import make_splits
@@ -31,19 +31,10 @@ from mmsim.errors import DataError
 from mmsim.paths import cache_home, data_home
 from mmsim.types import EVENT, MarketData, Segment
 
-LAYOUT_VERSION = (
-    3  # of the cache folder; raise it when the meaning of events changes in all formats, or meta.json
-)
+LAYOUT_VERSION = 4  # of the cache folder; raise it when meta.json or what events mean changes in all formats
 META = "meta.json"
-SHARED = (
-    "conversion",
-    "files",
-    "ladder",
-    "snapshots",
-    "snapshot_encode",
-    "steps",
-    "times",
-)  # code of several formats
+# code of several formats
+SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "steps", "times")
 
 
 @dataclass(frozen=True)
@@ -381,11 +372,12 @@ def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
                 "n_events": len(done.events),
                 "has_recv": done.recv_ts is not None,
                 "segments": [asdict(s) for s in done.segments],
+                "messages": {k: int(v) for k, v in done.messages.items()},
                 "counts": {k: int(v) for k, v in done.counts.items()},
                 "checks": {k: int(v) for k, v in done.checks.items()},
                 "notes": done.notes,
                 "plausibility": report,
-                "tape": done.tape.report(printed_lots(done.events)) if done.tape else None,
+                "tape": done.tape.report(done.events) if done.tape else None,
                 "stamps": _stamps(paths),
                 "events_sha256": events_sha256(done.events),
             },

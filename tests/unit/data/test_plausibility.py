@@ -450,7 +450,7 @@ def test_a_market_locked_for_a_third_of_the_time_imports_and_runs(
     assert "locked 33.3% (1,200 messages)" in out
     code, out, _ = say(*argv, "--episode-s", "600", "--locked", "drop", "--force")
     assert code == 0
-    assert "dropped locked states: 1,200" in out
+    assert "dropped, locked states: 1,200" in out
     dropped = mmsim.data.load("mine")
     assert manifest("mine").locked == "drop"
     lots = [int(d.events["qty"][d.events["kind"] == TRADE].sum()) for d in (kept, dropped)]
