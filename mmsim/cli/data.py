@@ -222,7 +222,7 @@ def check(
 
 def _report(report: dict[str, Any]) -> list[str]:
     # what was read, dropped and compared, the trades beside the raw files', and what there is to say about it
-    from mmsim.data.plausibility import lines as plausible
+    from mmsim.data.plausibility import figures
 
     lines = [
         f"rows read: {report['rows_read']:,}",
@@ -237,7 +237,7 @@ def _report(report: dict[str, Any]) -> list[str]:
         lines += [f"{title}{key.replace('_', ' ')}: {value:,}" for key, value in report[group].items()]
     if report["tape"]:
         lines += _tape(report["tape"])
-    lines += plausible(report["plausibility"])
+    lines += figures(report["plausibility"])
     return lines + [f"note: {note}" for note in [*report["notes"], *report["plausibility"]["notes"]]]
 
 

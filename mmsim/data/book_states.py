@@ -126,7 +126,7 @@ def _walk(
     best = np.array([-1, width])  # of bids and of asks, as index into totals; these two: none
     touched = np.array([width, -1])  # lowest and highest price since the last CLEAR
     old_bid, old_ask = np.int64(-1), np.int64(width)  # before the message
-    state, since = EMPTY, np.int64(0)
+    state, since = EMPTY, clock[0] if len(clock) else np.int64(0)
     waiting, n = -1, 0  # first trade that has no book after it yet; messages
     changed = False
     for i in range(len(kind)):

@@ -15,7 +15,8 @@ def drop_locked(done: Conversion, source: str) -> Conversion:
     """Return `done` without locked and crossed states: the book stays as it was until the next other one.
 
     The changes of such a message move to the next message that leaves the book open or one-sided, and happen at its
-    time. Trades stay where they are. What has no such message after it in its segment is left out. Counted:
+    time; changes that have none after them in their segment are left out. Trades stay where they are, but those of
+    a snapshot that is left out are told with the next one, as if it had not been taken. Counted:
     ``dropped_locked_states``.
 
     Raises
@@ -37,7 +38,7 @@ def drop_locked(done: Conversion, source: str) -> Conversion:
         bad = states(rows, []).after >= LOCKED
         dropped += int(bad.sum())
         if bad.any():
-            rows, recv = _moved(rows, recv, bad)
+            rows, recv = _moved(rows, recv, bad, done.level == "snapshot")
         if len(rows) == 0:
             continue
         events.append(rows)
@@ -53,7 +54,7 @@ def drop_locked(done: Conversion, source: str) -> Conversion:
 
 
 def _moved(
-    rows: npt.NDArray[np.void], recv: Ints | None, bad: npt.NDArray[np.bool_]
+    rows: npt.NDArray[np.void], recv: Ints | None, bad: npt.NDArray[np.bool_], with_trades: bool
 ) -> tuple[npt.NDArray[np.void], Ints | None]:
     last = rows["flags"] & EventFlag.LAST > 0
     message = np.cumsum(last) - last
@@ -63,7 +64,8 @@ def _moved(
     good = np.where(bad, n, np.arange(n))
     target = np.minimum.accumulate(good[::-1])[::-1]
     trade = rows["kind"] == EventKind.TRADE
-    to = np.where(trade, message, target[message])
+    stays = trade & ((target[message] == n) | (not with_trades))
+    to = np.where(stays, message, target[message])
     moved = to != message
     # trades of a message in front of what came to it
     order = np.lexsort((np.arange(len(rows)), ~trade, to))

@@ -213,7 +213,7 @@ class Manifest(_Model):
         if self.name in RESERVED:
             raise ValueError(f"expected another name than {', '.join(RESERVED)}, which mean something else")
         seen: dict[str, str] = {}
-        for file in self.files:
+        for file in self.files if self.imported else ():
             if file.sha256 in seen:
                 raise ValueError(
                     f"expected every file once, was the same content in {seen[file.sha256]} and {file.path}"

@@ -32,7 +32,7 @@ from mmsim.errors import DataError
 from mmsim.paths import cache_home, data_home
 from mmsim.types import MarketData
 
-LAYOUT_VERSION = 5  # of the cache folder; raise it when the meaning of events changes in all formats
+LAYOUT_VERSION = 5  # of the cache folder; raise it when meta.json or what events mean changes in all formats
 # what of a manifest no conversion looks at; all else is part of the key (files by their sha256s)
 _WORDS = {"title", "licence", "source", "fees", "files", "imported"}
 # code of several formats

@@ -106,6 +106,8 @@ def convert(
         "L2",
         recv_ts=np.concatenate(received),
         counts=counts,
+        messages={k: counts[f"rows_{k}"] for k in ("depth", "trade", "book_ticker", "snapshot")}
+        | {"partial_book": counts["dropped_partial_book"], "not_used": counts["dropped_not_used_event"]},
         checks=checks,
         notes=notes,
         tape=tape,

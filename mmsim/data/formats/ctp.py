@@ -83,6 +83,7 @@ def convert(
     done = convert_days(
         days, instrument, min(depth, quoted), lambda stage, part: progress(stage, 0.6 + 0.4 * part)
     )
+    done.messages["tick"] = done.counts["rows_read"]
     if skipped:
         done.counts["dropped_other_contract"] = skipped
     return done

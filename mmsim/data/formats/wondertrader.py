@@ -118,7 +118,9 @@ def convert(
         days += _days(path, ticks, instrument, with_turnover)
     depth = min(depth, whole_option(options, "depth", MAX_LEVELS, "wondertrader", 1, MAX_LEVELS))
     days.sort(key=lambda d: (d.label, int(d.ts[0])))
-    return convert_days(days, instrument, depth, lambda stage, done: progress(stage, 0.5 + 0.5 * done))
+    done = convert_days(days, instrument, depth, lambda stage, part: progress(stage, 0.5 + 0.5 * part))
+    done.messages["tick"] = done.counts["rows_read"]
+    return done
 
 
 def _quoted_depth(ticks: npt.NDArray[np.void]) -> int:

@@ -43,6 +43,14 @@ def ticker(ms: int, update: int, bid: str, bid_qty: str, ask: str, ask_qty: str)
     return line(ms, data | {"T": ms, "E": ms})
 
 
+def _told(done: Conversion) -> dict[str, Any]:
+    assert done.tape is not None
+    told = done.tape.report(done.events)
+    prints = told["imported"].pop("rows")["prints"]
+    assert prints == told["imported"]["trades"]
+    return told
+
+
 GOOD = [
     diff(T0, 90, 95, 89, [["99.0", "9"]], []),  # older than the snapshot
     trade(T0 + 1, 1, "99.9", "0.5", True),  # before it, too
@@ -219,7 +227,7 @@ def test_the_tape_explains_every_trade_message(tmp_path: Path) -> None:
         write(tmp_path / "a.gz", [*GOOD, trade(T0 + 26, 4, "0", "0.0125", True, X="INSURANCE_FUND"), *gap])
     )
     assert done.tape is not None
-    assert done.tape.report(done.events) == {
+    assert _told(done) == {
         "unit": "trade messages",
         "raw": {"trades": 6, "lots": 500 + 1 + 750 + 12 + 1000},
         "imported": {
@@ -350,7 +358,7 @@ def test_real_stretch_equals_every_best_quote_that_was_published(real_data_home:
             raw += [json.loads(x.split(" ", 1)[1])["data"] for x in fh if '"e":"trade"' in x]
     assert done.tape is not None
     prints = done.events[done.events["kind"] == EventKind.TRADE]
-    told = done.tape.report(done.events)
+    told = _told(done)
     on_book = [t for t in raw if t["X"] == "MARKET"]
     assert told["raw"]["trades"] == len(raw) == 12_935
     assert told["raw"]["lots"] == sum(int(Decimal(t["q"]) * 1000) for t in raw)

@@ -225,11 +225,7 @@ def test_the_tape_says_where_every_change_of_volume_went(tmp_path: Path) -> None
     assert done.tape.report(done.events) == {
         "unit": "changes of cumulative volume",
         "raw": {"trades": 5, "lots": 34},
-        "imported": {
-            "trades": 3,
-            "lots": 25,
-            "rows": {"executions": 0, "prints": 3, "auction": 0},
-        },
+        "imported": {"trades": 3, "lots": 25, "rows": {"executions": 0, "prints": 3, "auction": 0}},
         "missing": {
             "before the first row": {"trades": 1, "lots": 5},
             "no quotes before it": {"trades": 1, "lots": 4},
