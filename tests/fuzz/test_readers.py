@@ -159,7 +159,7 @@ def run(sample: Sample, folder: Path, seeds: range) -> None:
 
 
 def test_broken_files(sample: Sample, tmp_path: Path) -> None:
-    run(sample, tmp_path, range(60))
+    run(sample, tmp_path, range(100))
 
 
 @pytest.mark.slow

@@ -58,8 +58,8 @@ def in_order(paths: list[Path]) -> list[int]:
 
 
 def _local_ns(text: bytes, source: str, row: int) -> int:
-    if len(text) in (13, 16, 19) and text.isdigit():
-        return int(text) * EPOCH_UNITS[len(text)]
+    if len(text) in (13, 16, 19) and text.isdigit() and (ns := int(text) * EPOCH_UNITS[len(text)]) < 1 << 63:
+        return ns
     raise DataError(
         f"expected a receive time in ns, us or ms since the epoch, was {text[:40].decode(errors='replace')!r}",
         source=source,
@@ -71,9 +71,9 @@ def _local_ns(text: bytes, source: str, row: int) -> int:
 def _exchange_ns(value: Any) -> int:
     # ms, or us with timeUnit=MICROSECOND
     text = str(value)
-    if len(text) not in (13, 16) or not text.isdecimal():
-        raise ValueError(f"expected a time in ms or us since the epoch, was {text[:40]!r}")
-    return int(text) * EPOCH_UNITS[len(text)]
+    if len(text) in (13, 16) and text.isdecimal() and (ns := int(text) * EPOCH_UNITS[len(text)]) < 1 << 63:
+        return ns
+    raise ValueError(f"expected a time in ms or us since the epoch, was {text[:40]!r}")
 
 
 def read(

@@ -230,11 +230,7 @@ def test_the_tape_explains_every_trade_message(tmp_path: Path) -> None:
     assert _told(done) == {
         "unit": "trade messages",
         "raw": {"trades": 6, "lots": 500 + 1 + 750 + 12 + 1000},
-        "imported": {
-            "trades": 2,
-            "lots": 751,
-            "rows": {"executions": 0, "prints": 2, "auction": 0},
-        },
+        "imported": {"trades": 2, "lots": 751},
         "missing": {
             "not of the book (X is not MARKET)": {"trades": 2, "lots": 12},
             "before the book": {"trades": 1, "lots": 500},
@@ -309,6 +305,24 @@ def test_symbols(tmp_path: Path) -> None:
         (f"{T0 * 1000} 7", "row 12: expected a JSON message"),
         ("17 {}", "row 12, field 'local time': expected a receive time"),
         (diff(T0 + 30, 111, 112, 110, [["99.9"]], []), "row 12: expected a JSON message"),
+        # what Python would take for a number, a text or a truth
+        (diff(T0 + 30, 111, 112, 110, ["91"], []), 'row 12: .*expected levels \\["price", "quantity"\\]'),
+        (
+            diff(T0 + 30, 111, 112, 110, [[99.9, 1]], []),
+            'row 12: .*expected levels \\["price", "quantity"\\]',
+        ),
+        (diff(T0 + 30, 111.5, 112, 110, [["99.9", "1"]], []), "row 12: .*expected a whole number"),
+        (diff(T0 + 30, 111, True, 110, [["99.9", "1"]], []), "row 12: .*expected a whole number"),
+        (diff(T0 + 30, 111, 1 << 63, 110, [["99.9", "1"]], []), "row 12: .*expected a whole number"),
+        (trade(T0 + 30, 5, "100.0", "1", "false"), "row 12: .*expected true or false, was 'false'"),
+        (trade(T0 + 30, 5, 100.0, "1", True), "row 12: .*expected text, was 100.0"),
+        (trade(T0 + 30, 5, "100.0", "1", True, T=9999999999999), "row 12: .*expected a time in ms"),
+        (trade(T0 + 30, float("nan"), "100.0", "1", True), "row 12: .*NaN is no number of JSON"),
+        (
+            trade(T0 + 30, 5, "100.0", "1", True).replace('"q"', '"p": "1", "q"'),
+            "row 12: .*the key 'p' is there twice",
+        ),
+        (f"{T0 * 1000} " + "[" * 100_000, "row 12: expected a JSON message, was one nested too deeply"),
     ],
 )
 def test_bad_lines_name_file_row_and_field(tmp_path: Path, bad: str, said: str) -> None:
