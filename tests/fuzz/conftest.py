@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +22,10 @@ import pytest
 import zstandard
 
 from mmsim.data.conversion import Conversion, no_progress
+from mmsim.data.files import read_members
 from mmsim.data.formats import hftbacktest, tardis, wondertrader
 from mmsim.data.formats._itch_kernel import LENGTHS
+from mmsim.data.manifest import manifest
 from mmsim.types import Instrument
 
 T0 = 1_700_000_000_000_000_000  # ns
@@ -478,3 +481,26 @@ def sample(request: pytest.FixtureRequest) -> Sample:
     if request.param.startswith("databento") and importlib.util.find_spec("databento_dbn") is None:
         pytest.skip("needs databento-dbn")
     return MAKERS[request.param]()
+
+
+@pytest.fixture(params=["amzn", "moutai", "rb-sample", "btcusdt", "if"])
+def real_sample(request: pytest.FixtureRequest, real_data_home: Path) -> Sample:
+    """The first rows of a real file, one market after the other."""
+    spec = manifest(request.param)
+    path = real_data_home / spec.files[0].path
+    files: dict[str, bytes] = {}
+    pack: Callable[[str, bytes], tuple[str, bytes]] = gz
+    if spec.format == "wondertrader":
+        pack = _wondertrader().pack
+        files[path.name] = wondertrader.read(path)[:300].tobytes()
+    else:
+        for name, content in read_members(path):
+            lines = 4000 if spec.format == "binance" else 300
+            kept = [line for line in content.split(b"\n") if spec.format != "sse" or b"MsgType=192" in line]
+            if not name.endswith(".txt"):
+                files[name] = b"\n".join(kept[:lines]) + b"\n"
+        pack = zipped if path.suffix == ".zip" else gz
+    options = dict(spec.options)
+    if spec.format == "sse":
+        options["date"] = "2023-02-07"
+    return Sample(spec.format, files, spec.instrument.build(), options, pack)

@@ -44,7 +44,9 @@ class Stretch:
     # one chain of differences: the messages of one or more consecutive files
     depth: list[Depth] = field(default_factory=list)
     trades: list[tuple[int, int, int, int, int, str, str, bool]] = field(default_factory=list)
-    tickers: list[tuple[Any, ...]] = field(default_factory=list)  # u, bid px and qty, ask px and qty
+    tickers: list[tuple[Any, ...]] = field(
+        default_factory=list
+    )  # u, bid px and qty, ask px and qty, file, row
     snapshot: Depth | None = None
     off_book: list[str] = field(default_factory=list)  # quantities of trades outside the book
 
@@ -121,7 +123,7 @@ def read(
                         )
                     counts["dropped_other_symbol"] += 1
                 elif ticker is not None:
-                    part.tickers.append((int(ticker[1]), *ticker.groups()[2:]))
+                    part.tickers.append((int(ticker[1]), *ticker.groups()[2:], where, row))
                 else:
                     _take(
                         data["e"] if "e" in data else _spot_kind(data),
@@ -209,7 +211,7 @@ def _take(
             )
         )
     elif kind == "bookTicker":
-        part.tickers.append((_whole(data["u"]), *(_text(data[k]).encode() for k in "bBaA")))
+        part.tickers.append((_whole(data["u"]), *(_text(data[k]).encode() for k in "bBaA"), where, row))
     elif kind in UNUSED:
         counts["dropped_not_used_event"] += 1
     else:

@@ -364,8 +364,10 @@ def _check_book(
         return
     ids = np.array([t[0] for t in stretch.tickers], dtype=np.int64)
     order = np.argsort(ids, kind="stable")
+    source = ", ".join(str(paths[where]) for where in dict.fromkeys(t[5] for t in stretch.tickers))
+    rows = [t[6] for t in stretch.tickers]
     columns = [
-        units_from_text([t[k] for t in stretch.tickers], step, field="bookTicker")
+        units_from_text([t[k] for t in stretch.tickers], step, source=source, field="bookTicker", rows=rows)
         for k, step in (
             *((1, instrument.tick_size), (2, instrument.lot_size)),
             *((3, instrument.tick_size), (4, instrument.lot_size)),
