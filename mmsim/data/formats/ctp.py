@@ -118,7 +118,8 @@ def _parquet(path: Path) -> pd.DataFrame:
             parts.append(batch)
         table = pa.Table.from_batches(parts, file.schema_arrow)
     table.validate(full=True)  # text that is none, lengths that do not add up
-    return table.to_pandas()
+    out: pd.DataFrame = table.to_pandas()
+    return out
 
 
 def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
