@@ -23,17 +23,17 @@ _ROOT = Path(__file__).resolve().parent
 
 def _kernel_hash() -> str:
     # Files that hold kernels (they import names from here; others import this module), and those whose
-    # constants are compiled into them.
+    # constants are compiled into them; and how they are kept.
     digest = hashlib.sha256()
     for path in sorted(_ROOT.rglob("*.py")):
         source = path.read_bytes()
-        shared = path.parent == _ROOT and path.name in ("agent.py", "types.py", "errors.py")
+        shared = path.parent == _ROOT and path.name in ("agent.py", "types.py", "errors.py", "_jit_cache.py")
         if shared or b"mmsim._jit import" in source or path.name == "layout.py":
             digest.update(source)
     return digest.hexdigest()[:16]
 
 
-_SOURCES = _kernel_hash()
+_SOURCES, _OWN = _kernel_hash(), str(_ROOT) + os.sep
 if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(cache_home() / "numba" / _SOURCES)
 
@@ -76,7 +76,7 @@ NO_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 def _compiled(fn: _F, **options: Any) -> _F:
     made: Any = njit(fn, error_model="numpy", **options)
     if not NO_JIT:
-        made._cache = KernelCache(fn, _SOURCES, own=_ROOT in Path(fn.__code__.co_filename).resolve().parents)
+        made._cache = KernelCache(fn, _SOURCES, own=fn.__code__.co_filename.startswith(_OWN))
     return made  # type: ignore[no-any-return]
 
 

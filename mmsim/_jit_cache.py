@@ -8,7 +8,6 @@ is full; and, where the folder cannot be written, a place beside the sources, wh
 from __future__ import annotations
 
 import hashlib
-import inspect
 import pickle  # numba serialises compiled code so; a file is read only after its checksum
 import sys
 from collections.abc import Callable
@@ -42,7 +41,7 @@ class KernelCache(NullCache):  # type: ignore[misc]  # numba is untyped
 
     def __init__(self, fn: Callable[..., Any], sources: str, own: bool) -> None:
         self._fn, self._sources = fn, sources
-        self._file = Path(inspect.getfile(fn))
+        self._file = Path(fn.__code__.co_filename)
         self._stamp: tuple[int, int] | None = (0, 0)
         if not own:
             try:
