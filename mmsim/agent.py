@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.errors import ConfigError, did_you_mean
+from mmsim.errors import ConfigError, UncalibratedError, did_you_mean
 from mmsim.types import MAX_DEPTH, Instrument
 
 Level = tuple[int, int]  # (price in ticks, quantity in lots)
@@ -161,14 +161,14 @@ class SessionContext:
 
         Raises
         ------
-        ConfigError
+        UncalibratedError
             If one is missing: the market has not been calibrated.
         """
         missing = [name for name in names if name not in self.calibration]
         if missing:
-            raise ConfigError(
-                f"dataset {self.dataset!r} has no calibrated {', '.join(missing)}; "
-                f"run: mmsim calibrate {self.dataset} --write"
+            raise UncalibratedError(
+                f"dataset {self.dataset!r} has no calibrated {', '.join(missing)}",
+                f"run: mmsim calibrate {self.dataset} --write, or hand them to the Session (calibration=...)",
             )
         return tuple(float(self.calibration[name]) for name in names)
 
@@ -224,7 +224,7 @@ class Observation:
 
     @property
     def cash(self) -> int:
-        """Acknowledged cash, tick-lots, before fees."""
+        """Acknowledged cash, tick-lots, before fees; of an inverse contract it is no money."""
         return self._head[O_CASH]
 
     @property

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import FUNCTIONS, NO_JIT, inline_kernel
+from mmsim._jit import FUNCTIONS, NO_JIT, inline_kernel, kernel
 from mmsim.agent import (
     MAX_LEVELS,
     WANT_HEAD,
@@ -130,14 +130,11 @@ def _compiled(decide: Decide) -> tuple[Callable[..., None], int]:
 
 def _machine_code(decide: Any) -> tuple[Callable[..., None], int]:
     # Compiled for the kernel's arrays, and kept on disk where the function stands in a file.
-    from numba import float64, int64, njit
+    from numba import float64, int64
 
     arrays = (int64[::1], int64[::1], float64[::1], float64[::1])
     try:
-        try:
-            fast = njit(decide, cache=True, nogil=True, error_model="numpy")
-        except RuntimeError:  # typed at a prompt: numba has no file beside which to keep it
-            fast = njit(decide, nogil=True, error_model="numpy")
+        fast = kernel(decide)
         fast.compile(arrays)
     except Exception as err:  # numba has many error classes
         first = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__

@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from mmsim import caches
 from mmsim.agent import Agent
 from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
-from mmsim.registry import make_agent, shipped_checkpoints
+from mmsim.registry import make_agent, resolve, shipped_checkpoints
+from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
 
 SAMPLES = 512  # decisions recorded
@@ -41,19 +43,24 @@ def profile_for(
     Raises
     ------
     ConfigError
-        If a stored profile is broken.
+        If the profile on a card is broken. One in the cache is recorded again.
     """
     root = session.checkpoints or shipped_checkpoints()
     cached = _cache_path(spec, params, session.data.name)
-    for path in ((root / session.data.name / f"{spec}.json") if root else None, cached):
-        found = _read(path) if path is not None else None
-        if found is not None:
-            return found
+    found = _read(root / session.data.name / f"{spec}.json") if root else None
+    if found is None:
+        try:
+            found = _read(cached)
+        except ConfigError as err:
+            caches.made_again(cached, err)
+    if found is not None:
+        return found
     if not record:
         return None
     split = next(s for s in ("validation", "train", "test") if session.data.splits.get(s))
     _log.info("recording %s's decision latency on %s %s", spec, session.data.name, split)
-    times = measure(make_agent(spec, params), session, split)
+    with closing(make_agent(spec, params)) as agent:
+        times = measure(agent, session, split)
     keep(spec, params, session.data.name, times)
     return times
 
@@ -61,18 +68,22 @@ def profile_for(
 def keep(spec: str, params: dict[str, object], dataset: str, times: npt.NDArray[np.int64]) -> Path:
     """Write recorded latencies, ``(n,)`` ns, where `profile_for` looks for them, and return the path."""
     path = _cache_path(spec, params, dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps({"agent": spec, "dataset": dataset, "latency_ns": times.tolist()}))
-    part.replace(path)
+    kept = {"agent": spec, "dataset": dataset, "latency_ns": times.tolist(), "crc32": _checksum(times)}
+    caches.keep(path, json.dumps(kept).encode())
     return path
 
 
 def measure(agent: Agent, session: Session, split: str, n: int = SAMPLES) -> npt.NDArray[np.int64]:
-    """Measure the wall clock of up to `n` decisions of `agent`, warm-up excluded, ns."""
+    """Measure the wall clock of up to `n` decisions of `agent`, warm-up excluded, ns.
+
+    Meanwhile decisions take no time, whatever the session's configuration says: it may ask for the very profile
+    that is being recorded.
+    """
     times: list[int] = []
     for index, episode in enumerate(session.data.splits[split]):
-        steps = session.run(agent, episode, index, most_steps=n + WARM_UP - len(times)).steps
+        steps = session.run(
+            agent, episode, index, latency=LatencyModel(), most_steps=n + WARM_UP - len(times)
+        ).steps
         times += steps["wall_ns"][steps["asked"] == 1].tolist()
         if len(times) >= n + WARM_UP:
             break
@@ -83,20 +94,33 @@ def measure(agent: Agent, session: Session, split: str, n: int = SAMPLES) -> npt
 
 
 def _cache_path(spec: str, params: dict[str, object], dataset: str) -> Path:
-    key = hashlib.sha256(json.dumps([spec, params], sort_keys=True, default=str).encode()).hexdigest()[:12]
+    # the module of a user's file is named after its content: an edited agent is measured anew
+    identity = [spec, resolve(spec).__module__, params]
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:12]
     return cache_home() / "profiles" / f"{dataset}-{key}.json"
+
+
+def _checksum(times: npt.NDArray[np.int64]) -> int:
+    return caches.checksum(times.astype("<i8").tobytes())
 
 
 def _read(path: Path) -> npt.NDArray[np.int64] | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8")).get("latency_ns")
-    except FileNotFoundError:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        values = card.get("latency_ns")
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, AttributeError) as err:
+    except (OSError, ValueError, AttributeError, RecursionError) as err:
         raise ConfigError(f"latency profile {path}: cannot be read ({err}); delete it") from None
     if not values:
         return None
-    times = np.array(values)
-    if times.ndim != 1 or times.dtype.kind != "i" or int(times.min()) < 0:
+    try:
+        times = np.array(values)
+        good = times.ndim == 1 and times.dtype.kind == "i" and int(times.min()) >= 0
+    except ValueError:  # lists of several lengths
+        good = False
+    if not good:
         raise ConfigError(f"latency profile {path}: expected a list of non-negative ns; delete it")
+    if "crc32" in card and card["crc32"] != _checksum(times):
+        raise ConfigError(f"latency profile {path}: the latencies are not those that were written; delete it")
     return times.astype(np.int64)

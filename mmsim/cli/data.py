@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
 def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME)) -> None:
     """List every dataset: what it is, and whether it is there."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from mmsim.data.manifest import manifest, names
@@ -49,7 +50,11 @@ def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME))
 
     table = Table("name", "kind", "instrument", "level", "state", "title", box=None, pad_edge=False)
     for name in names():
-        spec = manifest(name)
+        try:
+            spec = manifest(name)
+        except ConfigError as err:  # the others are as good as ever
+            table.add_row(name, "?", "", "", "broken", escape(" ".join(str(err).split())))
+            continue
         if is_cached(spec):
             state = "ready"
         elif spec.simulated:
@@ -61,7 +66,7 @@ def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME))
         else:
             state = "to import"
         kind = "imported" if spec.imported else spec.kind
-        table.add_row(name, kind, spec.instrument.name, spec.replay.level, state, spec.title)
+        table.add_row(name, kind, escape(spec.instrument.name), spec.replay.level, state, escape(spec.title))
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)  # a pipe has no width: keep one line a dataset
@@ -90,7 +95,12 @@ def import_(
     format_: str = typer.Option(..., "--format", help="One of those below."),
     tick_size: str | None = typer.Option(None, help='Smallest price step, as decimal text ("0.01").'),
     lot_size: str | None = typer.Option(None, help="Smallest quantity step."),
-    multiplier: str | None = typer.Option(None, help="Currency value of one price point on one unit."),
+    multiplier: str | None = typer.Option(
+        None, help="Currency value of one price point on one unit; inverse: quote currency per unit."
+    ),
+    contract: str | None = typer.Option(
+        None, help="linear (default) or inverse: coin-margined, --currency is the coin."
+    ),
     depth: int | None = typer.Option(None, min=1, help="Levels a side to use."),
     unit_lots: int | None = typer.Option(None, min=1, help="Usual size of one own order, lots."),
     currency: str | None = typer.Option(None),
@@ -130,6 +140,7 @@ def import_(
         "multiplier": multiplier,
         "unit_lots": unit_lots,
         "currency": currency,
+        "contract": contract,
         "timezone": timezone,
         "sessions": _sessions(sessions),
         "name": instrument,

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmsim import caches
 from mmsim.data import store
+from mmsim.data.contracts import check_settings
 from mmsim.data.conversion import NS, Progress, no_progress
 from mmsim.data.manifest import (
     FORMATS,
@@ -112,6 +114,7 @@ def import_dataset(
     DataError
         For files that are not as the format says, or that hold no plausible market (`mmsim.data.plausibility`).
     """
+    caches.check_room(imports_folder())
     _check_name(name, settings.force)
     if settings.format not in FORMATS:
         raise ConfigError(
@@ -195,6 +198,7 @@ def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str,
         **shipped.get("instrument", {}),
         **settings.instrument,
     }
+    check_settings(settings.instrument)
     if "tick_size" not in instrument:
         raise ConfigError(
             f"format {settings.format} needs the contract's tick size: --tick-size (and --lot-size, --multiplier)"
@@ -257,7 +261,7 @@ def _toml_value(value: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = path.with_suffix(f".{os.getpid()}.part")
-    temp.write_text(text, encoding="utf-8")
-    os.replace(temp, path)
+    if not caches.keep(path, text.encode()):
+        raise ConfigError(
+            f"an import lives in the cache, and {path} could not be written: nothing was imported"
+        )

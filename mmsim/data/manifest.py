@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -67,11 +68,20 @@ class SourceFile(_Model):
     that content is accepted then, since compressors differ.
     """
 
-    path: str
-    url: str = ""
+    path: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+$")
+    url: str = Field("", pattern=r"^(https?://[^\s]+)?$")  # no file:, no ftp:
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     content_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     bytes: int = Field(ge=0)
+
+    @property
+    def inside(self) -> bool:
+        """Whether `path` stays below the folder that it is relative to, on every system."""
+        return not (
+            PureWindowsPath(self.path).anchor
+            or PurePosixPath(self.path).anchor
+            or ".." in PureWindowsPath(self.path).parts  # which splits at both kinds of slash
+        )
 
 
 class InstrumentSpec(_Model):
@@ -85,6 +95,7 @@ class InstrumentSpec(_Model):
     unit_lots: int = Field(1, ge=1, le=MAX_UNIT_LOTS)
     timezone: str = "Asia/Shanghai"
     sessions: tuple[tuple[str, str], ...] = ()
+    contract: Literal["linear", "inverse"] = "linear"
 
     _text = field_validator("tick_size", "lot_size", "multiplier", mode="before")(_decimal)
 
@@ -120,7 +131,13 @@ class InstrumentSpec(_Model):
             unit_lots=self.unit_lots,
             timezone=self.timezone,
             sessions=self.sessions,
+            contract=self.contract,
         )
+
+    def identity(self, *left_out: str) -> dict[str, Any]:
+        """Return the table for hashes; a linear contract says nothing, so that hashes stay what they were."""
+        linear = {"contract"} if self.contract == "linear" else set()
+        return self.model_dump(mode="json", exclude={*left_out, *linear})
 
 
 class ReplaySpec(_Model):
@@ -167,7 +184,7 @@ class Manifest(_Model):
     ``allow`` names the checks of `mmsim.data.plausibility` that may fail: the user has looked.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)  # part of file names: no path
     title: str
     kind: Literal["public", "simulated", "licensed"]
     format: str = ""
@@ -187,6 +204,12 @@ class Manifest(_Model):
 
     @model_validator(mode="after")
     def _check(self) -> Manifest:
+        for file in self.files:
+            if not (self.imported or file.inside):
+                raise ValueError(
+                    f"files: expected a path inside the data home, was {file.path!r}: only imported datasets name "
+                    "files by absolute paths"
+                )
         if self.name in RESERVED:
             raise ValueError(f"expected another name than {', '.join(RESERVED)}, which mean something else")
         seen: dict[str, str] = {}
@@ -219,7 +242,7 @@ class Manifest(_Model):
     def source_sha256(self) -> str:
         """sha256 over the sources' sha256s, or over the generator's parameters."""
         if self.simulated:
-            what: Any = {"generator": self.generator, "instrument": self.instrument.model_dump(mode="json")}
+            what: Any = {"generator": self.generator, "instrument": self.instrument.identity()}
         else:
             what = [f.sha256 for f in self.files]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
@@ -258,7 +281,7 @@ def manifest_paths() -> dict[str, Path]:
     """Return ``{name: manifest file}``, imported ones in front of shipped ones of the same name."""
     out: dict[str, Path] = {}
     for folder in (datasets_folder(), imports_folder()):
-        if folder.is_dir():
+        if os.path.isdir(folder):  # (false, not an error, for a folder that may not be looked into)
             for path in sorted(folder.glob("*.toml")):
                 if path.stem != "fees":
                     out[path.stem] = path
@@ -350,5 +373,7 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
         raise ConfigError(f"manifest {path}: {err.strerror or err}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+    except RecursionError:
+        raise ConfigError(f"manifest {path}: not valid TOML: nested too deeply") from None
+    except ValueError as err:  # no TOML, no UTF-8, a number of thousands of digits
         raise ConfigError(f"manifest {path}: not valid TOML: {err}") from None

@@ -70,7 +70,14 @@ def turnover_ticks(
     ------
     DataError
         For NaN, infinity, a negative value, or one beyond what can be counted exactly.
+    ConfigError
+        For an inverse contract, whose turnover does not tell the prices of its trades in this way.
     """
+    if instrument.inverse:
+        raise ConfigError(
+            f"inverse contracts: trades implied by the turnover of {instrument.name} are not supported: "
+            "expected --contract linear"
+        )
     value = float(instrument.tick_size * instrument.multiplier * instrument.lot_size)
     bad = ~(turnover >= 0) | ~(turnover < value * MAX_UNITS)
     if bad.any():

@@ -13,6 +13,8 @@ import numpy as np
 
 from mmsim.metrics import EpisodeResult, Latency, aggregate, latency_us
 
+_LONGEST = 120  # characters of an agent's name in a file name; file systems take 255 bytes
+
 
 @dataclass(frozen=True, eq=False)
 class MarketResult:
@@ -91,18 +93,26 @@ class MarketResult:
         return self.episodes[0].instrument.currency if self.episodes else ""
 
     @property
+    def inverse(self) -> bool:
+        """Whether the contract is inverse: the currency is a coin, a lot a fixed value in the quote currency."""
+        return bool(self.episodes) and self.episodes[0].instrument.inverse
+
+    @property
     def kind(self) -> str:
         """``"SIMULATED"`` or ``"real"``."""
         return "SIMULATED" if self.simulated else "real"
 
     @property
     def slug(self) -> str:
-        """The agent's name as part of a file name.
+        """The agent's name as part of a file name; a long one ends in a digest of all of it.
 
         >>> MarketResult("strategies/template.py:Template", "sim-rb", True, ()).slug
         'strategies-template.py-Template'
         """
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.agent).strip("-.") or "agent"
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.agent).strip("-.") or "agent"
+        if len(name) <= _LONGEST:
+            return name
+        return f"{name[-_LONGEST:]}-{hashlib.sha256(self.agent.encode()).hexdigest()[:8]}".lstrip("-.")
 
 
 def duration(seconds: float) -> str:
@@ -138,5 +148,5 @@ def market_title(result: MarketResult) -> str:
     market = "SIMULATED market" if result.simulated else "real data"
     return (
         f"{result.dataset} ({market}), {result.split}: {n} episode{'s' * (n != 1)} of {length}, "
-        f"fees: {result.fees}, amounts in {result.currency}"
+        f"fees: {result.fees}, amounts in {result.currency}{' (inverse contract)' * result.inverse}"
     )

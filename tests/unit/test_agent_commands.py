@@ -1,9 +1,11 @@
 """`mmsim agents`, `mmsim check-agent` and `mmsim calibrate` as a user types them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from mmsim.calibration_store import lookup
 from mmsim.cli.main import main
 from mmsim.testing import tiny_market
 
@@ -128,3 +130,60 @@ def test_calibrate_json(run, tiny):
     assert code == 0
     assert {"sigma", "A", "k", "mean_spread"} < set(found)
     assert (tiny / "here" / "tiny.toml").is_file()
+
+
+FOUR = ("--set", "sigma=1", "--set", "A=2", "--set", "k=0.5", "--set", "mean_spread=3")
+
+
+def test_calibrate_keeps_constants_given_by_hand(run, tiny):
+    code, out, _ = run("calibrate", "tiny", *FOUR, "--write")
+    assert (code, "fitted" in out) == (0, False)
+    assert lookup("tiny") == {"sigma": 1.0, "A": 2.0, "k": 0.5, "mean_spread": 3.0}
+    text = (tiny / "cache" / "calibration" / "tiny.toml").read_text(encoding="utf-8")
+    assert "--set k=0.5" in text.splitlines()[0]
+    assert run("calibrate", "tiny", "--set", "k=0.25", "--write")[0] == 0
+    now = lookup("tiny")
+    assert now["k"] == 0.25
+    assert now["sigma"] != 1.0  # fitted
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ("kk=1", "expected one of sigma, A, k, mean_spread, was 'kk' (did you mean 'k'?)"),
+    ("k=0", "--set k: expected a positive number, was '0'"), ("k=inf", "was 'inf'"), ("k", "was ''"),
+])  # fmt: skip
+def test_wrong_constants_by_hand_are_refused(run, tiny, given, said):
+    code, out, err = run("calibrate", "tiny", "--set", given, "--write")
+    assert (code, out) == (2, "")
+    assert said in err
+    assert not (tiny / "cache" / "calibration").exists()
+
+
+def test_calibrate_says_why_it_cannot_and_what_works(run, tiny, monkeypatch):
+    data = tiny_market(4, seconds=120, name="tiny")
+    short = tuple(replace(e, end_ts=e.start_ts + 10**9) for e in data.splits["train"])
+    monkeypatch.setattr(
+        "mmsim.data.load", lambda name, **_: replace(data, splits={**data.splits, "train": short})
+    )
+    code, _, err = run("calibrate", "tiny", "--write")
+    assert code == 2
+    assert (
+        "tiny, train split: expected episodes longer than 5 s, found none; run: mmsim calibrate tiny --split validation --write, or give"
+        in err
+    )
+    assert run("calibrate", "tiny", "--split", "validation", "--write")[0] == 0  # as it says
+    assert lookup("tiny")["k"] > 0
+
+
+def test_ctrl_c_is_one_line_and_exit_code_1_for_every_command(run, monkeypatch):
+    def press(*args, **kw):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmsim.data.load", press)
+    assert run("calibrate", "sim-rb") == (1, "", "mmsim: interrupted\n")
+
+
+def test_the_exit_codes_are_in_the_help(run):
+    for argv in (("--help",), ("run", "--help")):
+        code, out, _ = run(*argv)
+        assert code == 0
+        assert "Exit codes: 0 done" in " ".join(out.split())

@@ -6,14 +6,13 @@ USD-M futures and spot differ: a spot difference has no ``pu`` (its ``U`` follow
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmsim.data.conversion import Progress
-from mmsim.data.files import read_lines
+from mmsim.data.files import read_json, read_lines
 from mmsim.data.times import EPOCH_UNITS
 from mmsim.errors import DataError
 
@@ -22,7 +21,7 @@ UNUSED = {
     *("1hTicker", "4hTicker", "1dTicker"),
 }
 # most lines of a file are of this kind: read them without the JSON parser
-_TICKER = re.compile(rb'"u":(\d+),"s":"([^"]+)","b":"([^"]+)","B":"([^"]+)","a":"([^"]+)","A":"([^"]+)"')
+_TICKER = re.compile(rb'"u":(\d{1,18}),"s":"([^"]+)","b":"([^"]+)","B":"([^"]+)","a":"([^"]+)","A":"([^"]+)"')
 _PARTIAL = re.compile(r"@depth(5|10|20)(@|$)")  # the best levels again and again, not differences
 
 
@@ -79,7 +78,8 @@ def _exchange_ns(value: Any) -> int:
 
 def read(
     order: list[int], paths: list[Path], symbol: str | None, counts: dict[str, int], progress: Progress
-) -> list[Stretch]:
+) -> tuple[list[Stretch], str]:
+    # the stretches, and the symbol that they are of
     out: list[Stretch] = []
     first_symbol = symbol or ""
     for n, where in enumerate(order):
@@ -96,7 +96,7 @@ def read(
                 if ticker is not None:
                     name = ticker[2].decode()
                 else:
-                    data = json.loads(body.decode())
+                    data = read_json(body, source, row)
                     stream = data.get("stream", "")
                     data = data.get("data", data)
                     if _PARTIAL.search(stream):
@@ -109,7 +109,7 @@ def read(
                         counts["rows_snapshot"] += 1
                         part = _take_snapshot(data, where, row, recv, part, out)
                         continue
-                    name = data["s"]
+                    name = _text(data["s"])
                 first_symbol = first_symbol or name
                 if name != first_symbol:
                     if symbol is None:
@@ -139,7 +139,7 @@ def read(
                 raise DataError(
                     "expected this key, was missing", source=source, row=row, field=str(err.args[0])
                 ) from None
-            except (ValueError, AttributeError, TypeError, IndexError) as err:
+            except (ValueError, AttributeError, TypeError, IndexError, OverflowError) as err:
                 raise DataError(f"expected a JSON message: {err}", source=source, row=row) from None
         counts["rows_read"] += rows
         counts["rows_book_ticker"] += len(part.tickers)
@@ -151,13 +151,13 @@ def read(
             last.off_book += part.off_book
         else:
             out.append(part)
-    return out
+    return out, first_symbol
 
 
 def _take_snapshot(
     data: dict[str, Any], where: int, row: int, recv: int, part: Stretch, out: list[Stretch]
 ) -> Stretch:
-    update = int(data["lastUpdateId"])
+    update = _whole(data["lastUpdateId"])
     snap = Depth(
         where,
         row,
@@ -192,7 +192,7 @@ def _take(
         part.depth.append(
             Depth(
                 *(where, row, recv, _exchange_ns(data["T"] if "T" in data else data["E"])),
-                *(int(data["U"]), int(data["u"]), int(data["pu"]) if "pu" in data else -1),
+                *(_whole(data["U"]), _whole(data["u"]), _whole(data["pu"]) if "pu" in data else -1),
                 *_flat(data["b"], data["a"]),
             )
         )
@@ -203,10 +203,13 @@ def _take(
             part.off_book.append(str(data.get("q", "0")))
             return
         part.trades.append(
-            (_exchange_ns(data["T"]), int(data["t"]), where, row, recv, data["p"], data["q"], bool(data["m"]))
+            (
+                *(_exchange_ns(data["T"]), _whole(data["t"]), where, row, recv),
+                *(_text(data["p"]), _text(data["q"]), _truth(data["m"])),
+            )
         )
     elif kind == "bookTicker":
-        part.tickers.append((int(data["u"]), *(str(data[k]).encode() for k in "bBaA")))
+        part.tickers.append((_whole(data["u"]), *(_text(data[k]).encode() for k in "bBaA")))
     elif kind in UNUSED:
         counts["dropped_not_used_event"] += 1
     else:
@@ -216,6 +219,24 @@ def _take(
             row=row,
             field="e",
         )
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError(f"expected a whole number of at most 63 bits, was {str(value)[:40]!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError(f"expected text, was {str(value)[:40]}")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"expected true or false, was {str(value)[:40]!r}")
+    return value
 
 
 def _spot_kind(data: dict[str, Any]) -> str:
@@ -228,4 +249,7 @@ def _spot_kind(data: dict[str, Any]) -> str:
 def _flat(bids: list[list[str]], asks: list[list[str]]) -> tuple[list[str], list[str], int]:
     # flat lists of text: a list a level would make the garbage collector walk over a million of them
     levels = bids + asks
+    # (text of one digit would do as a list of digits, too)
+    if not all(type(x) is list and len(x) > 1 and type(x[0]) is type(x[1]) is str for x in levels):
+        raise ValueError('expected levels ["price", "quantity"]')
     return [x[0] for x in levels], [x[1] for x in levels], len(bids)

@@ -21,7 +21,7 @@ from mmsim.data.conversion import (
     units_from_text,
     whole_option,
 )
-from mmsim.data.files import read_members
+from mmsim.data.files import Bound, read_members
 from mmsim.data.formats._ctp_columns import PRESETS, Columns, pick
 from mmsim.data.snapshots import Snapshots, convert_days, turnover_option, turnover_ticks
 from mmsim.data.times import EPOCH_UNITS, NIGHT_NS, YEARS, snapshot_times
@@ -90,11 +90,12 @@ def convert(
 
 
 def _frames(path: Path, options: Mapping[str, Any]) -> list[tuple[str, pd.DataFrame]]:
-    import pandas as pd
 
     if path.suffix == ".parquet":
         try:
-            frame = pd.read_parquet(path)
+            frame = _parquet(path)
+        except DataError:
+            raise
         except Exception as err:  # noqa: BLE001  (pyarrow raises many kinds for a broken file)
             raise DataError(f"expected a complete parquet file: {err}", source=str(path)) from None
         return [(str(path), frame.reset_index(drop=True))]
@@ -103,6 +104,21 @@ def _frames(path: Path, options: Mapping[str, Any]) -> list[tuple[str, pd.DataFr
         source = f"{path}!{name}" if path.suffix == ".zip" else str(path)
         out.append((source, _csv(content, source, options.get("encoding"))))
     return out
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    # batch by batch: a few kilobytes may stand for a billion equal rows
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    bound, parts = Bound(path.stat().st_size, str(path)), []
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1 << 16):
+            bound.add(batch.nbytes)
+            parts.append(batch)
+        table = pa.Table.from_batches(parts, file.schema_arrow)
+    table.validate(full=True)  # text that is none, lengths that do not add up
+    return table.to_pandas()
 
 
 def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
@@ -121,6 +137,8 @@ def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
         frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, on_bad_lines="error")
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as err:
         raise DataError(f"expected a csv table: {str(err).strip()}", source=source) from None
+    if not isinstance(frame.index, pd.RangeIndex):  # the first column became an index: all are one off
+        raise DataError(f"expected {len(frame.columns)} fields a row, was more", source=source, row=2)
     return frame
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.conversion import Conversion, Ints, Progress, check_options, units_from_float, whole_option
+from mmsim.data.files import unpack_zstd
 from mmsim.data.snapshots import Snapshots, convert_days, turnover_option, turnover_ticks
 from mmsim.data.times import snapshot_times
 from mmsim.errors import DataError
@@ -58,8 +59,6 @@ def read(path: Path) -> npt.NDArray[np.void]:
     DataError
         If the head is not a known one or the frame is cut or broken.
     """
-    import zstandard
-
     source = str(path)
     try:
         raw = path.read_bytes()
@@ -84,15 +83,7 @@ def read(path: Path) -> npt.NDArray[np.void]:
             source=source,
             field="size",
         )
-    unpack = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
-    try:
-        data = unpack.decompress(payload)
-    except zstandard.ZstdError as err:
-        raise DataError(f"expected one whole zstd frame: {err}", source=source, field="payload") from None
-    if not unpack.eof or unpack.unused_data:
-        raise DataError(
-            "expected one whole zstd frame, was a cut or padded one", source=source, field="payload"
-        )
+    data = unpack_zstd(payload, source)
     if len(data) % TICK.itemsize or not data:
         raise DataError(
             f"expected records of {TICK.itemsize} bytes, was {len(data)} bytes in all",

@@ -240,7 +240,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         convert(write(tmp_path / "a.csv", (*tardis.BOOK[:-1], "amonut"), GOOD))
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(good.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"cut\.csv\.gz.*expected a whole csv file"):
+    with pytest.raises(DataError, match=r"cut\.csv\.gz.*expected a complete file"):
         convert(cut)
     with pytest.raises(DataError, match=r"row 2, field 'amount': expected an amount of at least 1"):
         convert(good, write(tmp_path / "t.csv", tardis.TRADES, [trade(5, "buy", "100.1", "0")]))
