@@ -162,7 +162,7 @@ def _walk(
                     now = max(had - qty[i], np.int64(0))
                 totals[row, at] = now
                 touched[0], touched[1] = min(touched[0], at), max(touched[1], at)
-                filled[row, at >> _BLOCK] += (now > 0) - (had > 0)
+                filled[row, at >> _BLOCK] += int(now > 0) - int(had > 0)
                 if now > 0 and ((row == 0 and at > best[0]) or (row == 1 and at < best[1])):
                     best[row] = at
                 elif now == 0 and at == best[row]:

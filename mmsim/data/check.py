@@ -9,6 +9,7 @@ import numpy as np
 
 from mmsim.data import store
 from mmsim.data.conversion import NS, Progress, no_progress
+from mmsim.data.kept import Stored
 from mmsim.data.manifest import Manifest
 from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
@@ -44,7 +45,7 @@ def check(
     }
 
 
-def report(spec: Manifest, data: store.Stored) -> dict[str, Any]:
+def report(spec: Manifest, data: Stored) -> dict[str, Any]:
     """Return what the conversion of a dataset found and what became of it, ready for JSON: the import report."""
     splits, split_counts = make_splits(spec, data.segments, data.events)
     counts = {**data.meta["counts"], **split_counts}
