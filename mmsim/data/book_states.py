@@ -73,7 +73,11 @@ def states(events: npt.NDArray[np.void], windows: list[tuple[int, int]]) -> Stat
     tops = np.zeros((_SAMPLES, 4), dtype=np.int64)
     after = np.zeros(n_messages, dtype=np.uint8)
     _walk(
-        *(events[name] for name in ("kind", "side", "px", "qty", "flags")),
+        events["kind"],
+        events["side"],
+        events["px"],
+        events["qty"],
+        events["flags"],
         clock,
         inside,
         low,
@@ -88,7 +92,11 @@ def states(events: npt.NDArray[np.void], windows: list[tuple[int, int]]) -> Stat
     return States(
         sums[_MESSAGES : _MESSAGES + _N_STATES],
         sums[_TIME : _TIME + _N_STATES],
-        *(int(sums[k]) for k in (_TRADES, _OUTSIDE, _UNQUOTED, _BUYS, _SELLS)),
+        int(sums[_TRADES]),
+        int(sums[_OUTSIDE]),
+        int(sums[_UNQUOTED]),
+        int(sums[_BUYS]),
+        int(sums[_SELLS]),
         tops,
         after,
     )
@@ -151,10 +159,10 @@ def _walk(
                 elif k == _ADD:
                     now = had + qty[i]
                 else:
-                    now = max(had - qty[i], 0)
+                    now = max(had - qty[i], np.int64(0))
                 totals[row, at] = now
                 touched[0], touched[1] = min(touched[0], at), max(touched[1], at)
-                filled[row, at >> _BLOCK] += (now > 0) - (had > 0)
+                filled[row, at >> _BLOCK] += int(now > 0) - int(had > 0)
                 if now > 0 and ((row == 0 and at > best[0]) or (row == 1 and at < best[1])):
                     best[row] = at
                 elif now == 0 and at == best[row]:
@@ -205,9 +213,8 @@ def _walk(
             changed = False
     if waiting >= 0:
         _judge(
-            *(kind, side, px, flags, inside, low, width, waiting, len(kind)),
-            *(old_bid, old_ask, old_bid, old_ask, sums),
-        )
+            kind, side, px, flags, inside, low, width, waiting, len(kind), old_bid, old_ask, old_bid, old_ask, sums
+        )  # fmt: skip
 
 
 @kernel
@@ -224,7 +231,7 @@ def _next(totals: Ints, filled: Ints, row: int, at: int) -> int:
             at = (block << _BLOCK) - 1
         else:
             at = (block + 1) << _BLOCK
-    return min(max(at, -1), width)
+    return int(min(max(at, -1), width))
 
 
 @kernel
@@ -238,10 +245,10 @@ def _judge(
     width: int,
     start: int,
     stop: int,
-    bid: int,
-    ask: int,
-    next_bid: int,
-    next_ask: int,
+    bid: Any,
+    ask: Any,
+    next_bid: Any,
+    next_ask: Any,
     sums: Ints,
 ) -> None:
     # trades of rows start..stop against the quotes before and after them

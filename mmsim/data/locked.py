@@ -57,7 +57,7 @@ def _moved(
     rows: npt.NDArray[np.void], recv: Ints | None, bad: npt.NDArray[np.bool_], with_trades: bool
 ) -> tuple[npt.NDArray[np.void], Ints | None]:
     last = rows["flags"] & EventFlag.LAST > 0
-    message = np.cumsum(last) - last
+    message: Ints = np.cumsum(last) - last
     ends = np.flatnonzero(last)
     n = len(bad)
     # the next message that may be seen; n: there is none
@@ -66,7 +66,7 @@ def _moved(
     trade = rows["kind"] == EventKind.TRADE
     stays = trade & ((target[message] == n) | (not with_trades))
     to = np.where(stays, message, target[message])
-    moved = to != message
+    moved: npt.NDArray[np.bool_] = to != message
     # trades of a message in front of what came to it
     order = np.lexsort((np.arange(len(rows)), ~trade, to))
     order = order[to[order] < n]
@@ -75,9 +75,5 @@ def _moved(
     out["flags"] &= ~np.uint16(EventFlag.LAST)
     out["flags"][np.diff(to, append=-1) != 0] |= np.uint16(EventFlag.LAST)
     if recv is not None:
-        recv = (
-            recv[order].copy()
-            if not came.any()
-            else np.where(came, recv[ends[np.minimum(to, n - 1)]], recv[order])
-        )
+        recv = np.where(came, recv[ends[to]], recv[order])
     return out, recv

@@ -32,7 +32,7 @@ FORMATS = {
     "lobster": "LOBSTER message and orderbook csv, NASDAQ order by order (L3)",
     "sse": "Shanghai level-2 text log, order by order (L3)",
     "wondertrader": "WonderTrader .dsb tick blocks (snapshot)",
-    "binance": "Binance raw websocket lines, depth differences and trades (L2)",
+    "binance": "Binance raw websocket lines of USD-M futures or spot, depth differences and trades (L2)",
     "ctp": "CTP-style snapshot csv or parquet of Chinese futures (snapshot)",
     "hftbacktest": "hftbacktest .npz (L2 or L3, as the file is)",
     "databento": "Databento DBN: mbo (L3), mbp-10 or mbp-1 (L2); needs databento-dbn",

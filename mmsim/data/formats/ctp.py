@@ -90,7 +90,6 @@ def convert(
 
 
 def _frames(path: Path, options: Mapping[str, Any]) -> list[tuple[str, pd.DataFrame]]:
-
     if path.suffix == ".parquet":
         try:
             frame = _parquet(path)
@@ -118,8 +117,8 @@ def _parquet(path: Path) -> pd.DataFrame:
             parts.append(batch)
         table = pa.Table.from_batches(parts, file.schema_arrow)
     table.validate(full=True)  # text that is none, lengths that do not add up
-    out: pd.DataFrame = table.to_pandas()
-    return out
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:

@@ -522,6 +522,26 @@ def test_absurd_settings_are_refused_by_name(
     assert files(empty_cache) == []
 
 
+def test_sizes_beyond_32_bits_name_the_lot_size_that_would_do(
+    say: Any, empty_cache: Path, tmp_path: Path
+) -> None:
+    argv = ctp_csv(tmp_path / "a.csv")
+    text = (tmp_path / "a.csv").read_text()
+    (tmp_path / "a.csv").write_text(text.replace(",5,39", f",{3 * 10**9},39"))
+    code, _, err = say(*argv)
+    assert code == 2
+    # every size of the day: 3e9 lots at the bid, 7 at the ask, and trades of 2
+    assert "expected at most 2147483647 lots" in err
+    assert "no larger lot size divides all of them" in err
+    rows = (tmp_path / "a.csv").read_text().replace(",7\n", ",3000\n").splitlines()
+    cells = [r.split(",") for r in rows]
+    for c in cells[1:]:
+        c[3], c[4] = str(int(c[3]) * 1000), str(int(c[4]) * 1000)
+    (tmp_path / "a.csv").write_text("\n".join(",".join(c) for c in cells) + "\n")
+    code, _, err = say(*argv)
+    assert (code, err.strip()[-15:]) == (2, "--lot-size 1000")
+
+
 @pytest.mark.parametrize("name", ["fees", "calibration", "nul"])
 def test_reserved_names_are_refused(say: Any, empty_cache: Path, tmp_path: Path, name: str) -> None:
     argv = ctp_csv(tmp_path / "a.csv", n=60)
