@@ -6,6 +6,7 @@ The same object serves the comparison runs (`Session.run`), the Gymnasium enviro
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import struct
 import time
@@ -18,16 +19,18 @@ import numpy.typing as npt
 from mmsim import _jit  # (a kernel file is one that imports from it: this is none, see `_jit`)
 from mmsim.agent import OBS_SIZE, WANT_HEAD, Agent, Fill, Observation, Quotes, SessionContext
 from mmsim.compiled import CompiledStrategy, quotes_in
-from mmsim.config import SimConfig
-from mmsim.errors import AgentError, ConfigError, DataError, KernelError, Status
+from mmsim.config import MAX_SEED, SimConfig
+from mmsim.errors import AgentError, ConfigError, DataError, HookTimeout, KernelError, Status, shown, told
 from mmsim.metrics.episode import EpisodeResult
+from mmsim.sim import hooks, limits
 from mmsim.sim import layout as L
 from mmsim.sim.kernel import advance, advance_compiled
 from mmsim.sim.latency import LatencyModel, WireTable
 from mmsim.sim.observe import write_step
 from mmsim.sim.queue_rule import QueueRule
-from mmsim.sim.quotes_check import Limits, checked
+from mmsim.sim.quotes_check import Limits, QuotesError, checked
 from mmsim.sim.stream import EventStream
+from mmsim.sim.watch import Watch
 from mmsim.types import FILL, OWN_ORDER, STEP, Episode, FeeSchedule, MarketData
 
 if TYPE_CHECKING:
@@ -60,7 +63,6 @@ _MEANING = {
     Status.BAD_PRICE: "a price outside the market's stated range",
     Status.BAD_ORDER: "an event for an order that is not in the book, or for more than it holds",
     Status.BAD_QTY: "a negative quantity or level",
-    Status.OWN_FULL: "more own orders or messages on their way than the engine keeps",
     Status.BAD_TIME: "time running backwards",
     Status.BAD_SIDE: "a side that is neither a bid nor an ask",
 }
@@ -86,6 +88,11 @@ class Session:
         Fitted constants handed to the agent.
     checkpoints : Path, optional
         Folder of checkpoint folders for trained agents; default: the shipped ones.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown fee schedule, or limits and latencies that the engine cannot hold (`mmsim.sim.limits`).
     """
 
     def __init__(
@@ -112,6 +119,9 @@ class Session:
         self.max_order = self.sim.max_order_units * unit
         interval = self.sim.decision_interval_ns
         self.decision_ns = data.decision_ns if interval is None else interval
+        limits.check(data, self.sim, self.decision_ns, self.max_inventory, self.max_order)
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ConfigError(f"seed: expected 0 to {MAX_SEED}, was {self.seed}")
         events = np.ascontiguousarray(data.events).view()
         events.flags.writeable = False  # always: a writable array would be another type to compile for
         self._ev = _records(events)
@@ -131,15 +141,12 @@ class Session:
         self._fills = _records(np.zeros(4096, FILL))
         self._steps = _records(np.zeros(4096, STEP))
         self._own_view = _records(np.zeros(L.MAX_OWN + 1, OWN_ORDER))
-        raw = self._mem[L.OBS_AT : L.WANT_AT]
-        raw.flags.writeable = False
-        orders = self._own_view.view()
-        orders.flags.writeable = False
-        self._observation = Observation(raw, orders)
+        self._observation = self._seen()
         self._quotes = Quotes.none()
         self._kernel: Callable[..., int] = self._load  # until the first call: a compiled agent needs none
         self._compiled: Callable[..., int] | None = None
         self._agent_name = "agent"
+        self._doing = ""  # what the agent does that is no decision: reset, ...
         self._done = True
         self._hear: Callable[[Fill], None] | None = None
         self._heard = 0
@@ -156,6 +163,14 @@ class Session:
             self._ev, self._know, self._lad, self._ords, self._mem, self._ring, self._fills, self._steps,
             self._own_view,
         )  # fmt: skip
+
+    def _seen(self) -> Observation:
+        # What an agent is handed, made anew for each episode. It stands on memory that cannot be made writable
+        # again, and behind which is nothing but what it shows.
+        cells = (ctypes.c_int64 * OBS_SIZE).from_buffer(self._mem, L.OBS_AT * self._mem.itemsize)
+        raw = np.frombuffer(memoryview(cells).toreadonly(), np.int64)
+        orders = np.frombuffer(memoryview(self._own_view.view(np.uint8)).toreadonly(), OWN_ORDER)
+        return Observation(raw, orders)
 
     def _load(self, *arrays: npt.NDArray[Any]) -> int:
         self._kernel = _jit.entry_point(advance, *arrays)
@@ -213,7 +228,7 @@ class Session:
             end_ts=episode.end_ts,
             decision_ns=self.decision_ns,
             rng=np.random.default_rng([self.seed, index]),
-            calibration=self.calibration,
+            calibration=dict(self.calibration),  # its own: what it writes there, no other agent reads
             typical_decision_ns=self.decision_ns or 500_000_000,
             checkpoints=self.checkpoints,
         )
@@ -256,11 +271,13 @@ class Session:
         st[L.S_INTERVAL] = self.decision_ns
         st[L.S_TP] = episode.start_ts if self.decision_ns else L.INF
         if self.decision_ns:  # a row for each decision: growing would copy, and untouched pages cost nothing
-            rows = min((episode.end_ts - episode.start_ts) // self.decision_ns + 2, _MOST_STEPS)
+            rows = min(limits.rows_of(episode.end_ts - episode.start_ts, self.decision_ns), _MOST_STEPS)
             if rows > len(self._steps):
                 self._steps = _records(np.zeros(rows, STEP))
         st[L.S_WIRE], st[L.S_WIRE_N] = self._wire_table.mode, self._wire_table.rows
         self._mem[L.WIRE_AT :] = self._wire_table.fill(self.seed, index)
+        self._want[:] = 0  # nothing of the last agent's
+        self._observation = self._seen()
         st[L.S_START], st[L.S_END] = episode.start_ts, episode.end_ts
         st[L.S_BUSY] = np.iinfo(np.int64).min
         st[L.S_REQ_LAST : L.S_ACK_LAST + 1] = np.iinfo(np.int64).min
@@ -283,19 +300,15 @@ class Session:
         self._hear = None
         self._done = False
         if agent is not None:
-            self._agent_name = repr(agent)
+            self._doing = "reset"
+            self._agent_name = hooks.name_of(agent)
             if type(agent).on_fill is not Agent.on_fill:
                 self._hear = agent.on_fill
-            try:
-                agent.reset(self.context(episode, index))
-            except (AgentError, ConfigError):
-                raise
-            except Exception as err:
-                raise AgentError(
-                    f"reset raised {type(err).__name__}: {err}",
-                    agent=self._agent_name,
-                    ts=episode.start_ts,
-                ) from err
+            with hooks.hook(self._agent_name, "reset", ts=episode.start_ts):
+                answer: object = agent.reset(self.context(episode, index))  # type: ignore[func-returns-value]
+            self._doing = ""
+            if answer is not None:
+                raise self._fault(f"reset returned {shown(answer)}, expected None")
 
     def _continues(self, episode: Episode) -> list[int] | None:
         # The tape's book does not depend on the agent, so an episode that begins after the last one ended goes
@@ -334,6 +347,8 @@ class Session:
         self._quotes = quotes
         try:
             bids, asks, post_only, take = quotes
+            if quotes.__class__ is not Quotes or take is True:
+                raise TypeError
             n_bid, n_ask = len(bids), len(asks)
             if n_bid == 1 == n_ask:  # by far the most common
                 (bid,), (ask,) = bids, asks
@@ -344,7 +359,9 @@ class Session:
                     raise ValueError
                 flat = [x for level in levels for x in level]
                 _PACK[n_bid + n_ask](self._wire, 0, n_bid, n_ask, post_only, take, latency_ns, wall_ns, *flat)
-        except (struct.error, TypeError, ValueError):
+        except (KeyboardInterrupt, HookTimeout):
+            raise
+        except BaseException:  # noqa: BLE001 (an agent's objects may raise anything)
             self._explain(quotes, latency_ns, wall_ns)  # raises, or packs whole numbers of another type
         return self._advance()
 
@@ -384,6 +401,8 @@ class Session:
             self._steps = _records(np.concatenate([self._steps, np.zeros(len(self._steps), STEP)]))
             return
         if status == Status.OBS_FULL:
+            if 2 * len(self._ring) > limits.MOST_WAITING:
+                raise limits.observations_full(self.decision_ns)
             head, tail = int(self._st[L.S_RING_H]), int(self._st[L.S_RING_T])
             order = np.arange(head, tail) % len(self._ring)
             bigger = np.zeros((2 * len(self._ring), L.RING_COLS), np.int64)
@@ -403,9 +422,9 @@ class Session:
             return
         if status == Status.BAD_QUOTES:
             self._explain(self._quotes, 0, 0)
-            raise KernelError(f"{self.data.name}: valid quotes {self._quotes!r} were refused")
+            raise KernelError(f"{self.data.name}: valid quotes {shown(self._quotes)} were refused")
         if status == Status.OWN_FULL:
-            raise KernelError(f"{self.data.name}: {_MEANING[status]} (status {status.name})")
+            raise limits.messages_full(self.sim, self.decision_ns)
         raise DataError(
             f"the replay met {_MEANING[status]} (status {status.name}): {self._ev[row]}; "
             f"run `mmsim data check {self.data.name}`",
@@ -437,9 +456,13 @@ class Session:
                 bool(f["maker"]), int(f["reason"]),
             )  # fmt: skip
             try:
-                self._hear(fill)
-            except Exception as err:
-                raise self._fault(f"on_fill raised {type(err).__name__}: {err}") from err
+                answer: object = self._hear(fill)  # type: ignore[func-returns-value]
+            except (*hooks.PASS, HookTimeout):
+                raise
+            except BaseException as err:
+                raise self._fault(f"on_fill {told(err)}") from err
+            if answer is not None:
+                raise self._fault(f"on_fill returned {shown(answer)}, expected None")
         self._heard = known
 
     # ---- checking what the agent asks for --------------------------------------------------------
@@ -453,11 +476,15 @@ class Session:
 
     def _explain(self, quotes: Quotes, latency_ns: int, wall_ns: int) -> None:
         # The kernel refuses the same quotes without words (`orders.quotes_valid`).
-        limits = Limits(int(self._st[L.S_AINV]), self.max_inventory, self.max_order, self.sim.max_levels)
+        bounds = Limits(int(self._st[L.S_AINV]), self.max_inventory, self.max_order, self.sim.max_levels)
         try:
-            flat = checked(quotes, limits)
-        except ValueError as err:
+            flat = checked(quotes, bounds)
+        except QuotesError as err:
             raise self._fault(str(err)) from None
+        except (KeyboardInterrupt, HookTimeout):
+            raise
+        except BaseException as err:
+            raise self._fault(f"its quotes {told(err)}") from err
         flat[4:6] = latency_ns, wall_ns
         self._want[: len(flat)] = flat
 
@@ -470,44 +497,77 @@ class Session:
         *,
         latency: LatencyModel | None = None,
         most_steps: int | None = None,
+        limit_s: float | None = None,
     ) -> EpisodeResult:
         """Run `agent` through `episode` and return what happened.
 
-        `most_steps` stops after so many decisions, with whatever inventory there is (for measuring
-        latency, not for results).
+        Parameters
+        ----------
+        agent, episode, index
+            Who, where, and the episode's number (part of every seed).
+        latency : LatencyModel, optional
+            Decision latency; default: as the configuration says.
+        most_steps : int, optional
+            Stop after so many decisions, with whatever inventory there is (for measuring latency, not for
+            results).
+        limit_s : float, optional
+            Longest time that one call of the agent may take, seconds. Python code only: a compiled `decide` or
+            a C library that never returns cannot be interrupted.
 
         Raises
         ------
         AgentError
-            If the agent raises or asks for something invalid; its own exception is the cause.
+            If the agent raises, exits, takes too long or asks for something invalid; its own exception is the cause.
+        ConfigError
+            If more is under way or traded than the engine holds exactly (`mmsim.sim.limits`).
         """
         model = latency or LatencyModel.from_config(self.sim)
         model.start(self.seed, index)
-        hears = type(agent).on_fill is not Agent.on_fill
-        if isinstance(agent, CompiledStrategy) and not hears and most_steps is None:
-            return self._run_compiled(agent, episode, index, model)
+        try:
+            with hooks.process_kept(), Watch(limit_s, self._task) as watch:
+                self._play(agent, episode, index, model, most_steps)
+            if watch.tripped:  # the agent swallowed what was raised in it
+                raise watch.late
+        except HookTimeout as err:
+            raise self._fault(f"{self._doing or 'a decision'} {told(err)}") from err
+        finally:
+            self._doing = ""
+        return self.result(agent, episode, index)
+
+    def _task(self) -> object:
+        # What the agent is at: the kernel notes itself that it waits for the answer to a decision.
+        return self._doing or (int(self._st[L.S_DEC]) if self._st[L.S_PEND_STEP] else None)
+
+    def _play(
+        self, agent: Agent, episode: Episode, index: int, model: LatencyModel, most_steps: int | None
+    ) -> None:
+        kind = type(agent)
+        own = kind.on_fill is not Agent.on_fill or kind.quote is not CompiledStrategy.quote  # Python to call
+        if isinstance(agent, CompiledStrategy) and not own and most_steps is None:
+            self._play_compiled(agent, episode, index, model)
+            return
         clock, quote, step, draw = time.perf_counter_ns, agent.quote, self.step, model.draw
-        recalls = hasattr(agent, "last_latency_ns")
         obs = self.start(episode, agent, index)
+        with hooks.hook(self._agent_name, "last_latency_ns"):
+            recalls = hasattr(agent, "last_latency_ns")
         while obs is not None:
             begin = clock()
             try:
                 quotes = quote(obs)
-            except (AgentError, ConfigError):  # e.g. a library that is not installed: not the agent's fault
+                wall = clock() - begin
+                if recalls:
+                    wall = hooks.recalled(agent, wall)
+            except (*hooks.PASS, HookTimeout):  # e.g. a library that is not installed: not the agent's fault
                 raise
-            except Exception as err:
-                raise self._fault(f"quote raised {type(err).__name__}: {err}") from err
-            wall = clock() - begin
-            if recalls:
-                wall = getattr(agent, "last_latency_ns") or wall  # noqa: B009 (optional attribute)
+            except BaseException as err:
+                raise self._fault(f"quote {told(err)}") from err
             obs = step(quotes, draw(), wall)
             if most_steps is not None and self._st[L.C_ASKED] > most_steps:
                 break
-        return self.result(agent, episode, index)
 
-    def _run_compiled(
+    def _play_compiled(
         self, agent: CompiledStrategy, episode: Episode, index: int, model: LatencyModel
-    ) -> EpisodeResult:
+    ) -> None:
         self._prepare(episode, agent, index)
         address, params, memory = agent.machine()
         args = (address, params, memory, model.table())
@@ -516,22 +576,34 @@ class Session:
         while True:
             try:
                 code = self._compiled(*self._arrays(), *args)
-            except Exception as err:  # only the strategy's own function can raise in there
-                raise self._fault(f"decide raised {type(err).__name__}: {err}") from err
+            except (KeyboardInterrupt, HookTimeout):
+                raise
+            except BaseException as err:  # only the strategy's own function can raise in there
+                raise self._fault(f"decide {told(err)}") from err
             if code == Status.END:
                 break
             if code == Status.BAD_QUOTES:
-                self._quotes = quotes_in(self._want)
+                try:
+                    self._quotes = quotes_in(self._want)
+                except ValueError as err:
+                    raise self._fault(str(err)) from None
             self._resolve(Status(code))
         self._done = True
-        return self.result(agent, episode, index)
 
     def result(self, agent: Agent, episode: Episode, index: int = 0) -> EpisodeResult:
         """Return a copy of what happened in the episode just ended."""
-        return self.outcome(repr(agent), episode, index)
+        return self.outcome(hooks.name_of(agent), episode, index)
 
     def outcome(self, agent: str, episode: Episode, index: int = 0) -> EpisodeResult:
-        """Return the same under the name `agent` (an agent of several markets is none of this one's)."""
+        """Return the same under the name `agent` (an agent of several markets is none of this one's).
+
+        Raises
+        ------
+        ConfigError
+            If more was traded than cash can hold exactly.
+        """
+        dearest = int(self.fills["px"].max()) if len(self.fills) else 0
+        limits.check_traded(int(self._st[L.S_TRADED]), dearest, self.data.name)
         return EpisodeResult(
             dataset=self.data.name,
             agent=agent,

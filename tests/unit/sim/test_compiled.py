@@ -161,7 +161,7 @@ def test_what_it_may_not_do_is_said_in_words() -> None:
     with pytest.raises(AgentError, match="expected at most 5 levels"):
         Session(data).run(Many(), data.splits["test"][0])
     for wild in (-1, 17, 10**6):
-        with pytest.raises(ConfigError, match="levels a side"):
+        with pytest.raises(AgentError, match="levels a side"):
             Session(data).run(Many(levels=wild), data.splits["test"][0])
     with pytest.raises(AgentError, match="crossed pair"):
         Session(data).run(Crossed(), data.splits["test"][0])
