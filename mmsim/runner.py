@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmsim import registry
-from mmsim.agent import Strategy
+from mmsim.agent import Agent, Strategy
 from mmsim.calibration_store import constants_for
 from mmsim.config import RunConfig
 from mmsim.data import load
 from mmsim.errors import AgentError, ConfigError, DataError, MmsimError, did_you_mean
 from mmsim.profiles import profile_for
 from mmsim.report.result import MarketResult
+from mmsim.sim import hooks
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
 from mmsim.types import MarketData
@@ -67,7 +69,7 @@ def run(
     params = {spec: agent_params(config, spec) for spec in config.agents}
     _no_stray_params(config, params)
     for spec, given in params.items():
-        registry.make_agent(spec, given)
+        _made(spec, given, config)
     outcome = RunOutcome()
     for name in config.datasets:
         try:
@@ -133,22 +135,32 @@ def _constants(data: MarketData) -> dict[str, float]:
         return {}
 
 
+def _made(spec: str, params: Mapping[str, Any], config: RunConfig) -> Agent:
+    with hooks.hook(spec, "constructor", limit_s=config.decision_timeout_s):
+        return registry.make_agent(spec, params)
+
+
 def _run_one(
     spec: str, params: dict[str, Any], session: Session, config: RunConfig, tick: Ticker | None
 ) -> MarketResult:
-    agent = registry.make_agent(spec, params)
-    latency = None
-    if config.sim.latency == "profile":
-        latency = LatencyModel(profile_ns=profile_for(spec, params, session))
+    limit_s = config.decision_timeout_s
     episodes = session.data.splits[config.split]
     done = []
-    try:
-        for index, episode in enumerate(episodes):
-            if tick is not None:
-                tick(f"{session.data.name} {spec}", index, len(episodes))
-            done.append(session.run(agent, episode, index, latency=latency))
-    finally:
-        agent.close()
+    with hooks.process_kept():
+        agent = _made(spec, params, config)
+        try:
+            latency = None
+            if config.sim.latency == "profile":
+                latency = LatencyModel(profile_ns=profile_for(spec, params, session))
+            for index, episode in enumerate(episodes):
+                if tick is not None:
+                    tick(f"{session.data.name} {spec}", index, len(episodes))
+                done.append(session.run(agent, episode, index, latency=latency, limit_s=limit_s))
+        except BaseException:
+            with suppress(AgentError):  # what went wrong first is what is told
+                hooks.close(agent, limit_s=limit_s)
+            raise
+        hooks.close(agent, limit_s=limit_s)
     return MarketResult(
         agent=spec,
         dataset=session.data.name,

@@ -11,9 +11,8 @@ from mmsim.sim import layout as L
 from mmsim.types import MarketData
 
 MAX_VALUE = (
-    2**53
-)  # tick-lots that the largest inventory may be worth: exact in a float64, far inside an int64
-MAX_TRADED = 2**62  # tick-lots that may be traded in one episode: cash and its sums stay inside an int64
+    2**61
+)  # tick-lots held, or traded in one episode: cash, twice it, and its sums stay inside an int64
 MOST_WAITING = 65_536  # observations on their way to the agent (2.5 kB each)
 MOST_DECISIONS = 100_000_000  # rows of one episode (100 bytes each)
 
@@ -43,7 +42,7 @@ def check(data: MarketData, sim: SimConfig, decision_ns: int, max_inventory: int
     if data.px_max * max_inventory > MAX_VALUE:
         raise ConfigError(
             f"{data.name}: an inventory of {max_inventory} lots at {data.px_max} ticks is worth more than {MAX_VALUE} "
-            "tick-lots, beyond which sums are not exact: lower sim.max_inventory_units, or take a larger lot"
+            "tick-lots, beyond which cash is not exact: lower sim.max_inventory_units, or take a larger lot"
         )
     if decision_ns:
         _on_their_way(sim, decision_ns)
@@ -120,8 +119,8 @@ def check_traded(traded: int, px_max: int, name: str) -> None:
     ConfigError
         If cash or its sums could have left an int64.
     """
-    if traded * px_max > MAX_TRADED:
+    if traded * px_max > MAX_VALUE:
         raise ConfigError(
-            f"{name}: {traded} lots traded at up to {px_max} ticks are more than {MAX_TRADED} tick-lots, beyond which "
+            f"{name}: {traded} lots traded at up to {px_max} ticks are more than {MAX_VALUE} tick-lots, beyond which "
             "cash is not exact: lower sim.max_order_units or sim.max_inventory_units, or take a larger lot"
         )

@@ -97,10 +97,12 @@ def test_coerce(value, kind, result):
 
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [("3.5", int), (3.5, int), (True, int), ("x", float), ("yes", bool), (None, int), ([1], float)],
+    [("3.5", int), (3.5, int), (True, int), ("x", float), ("yes", bool), (None, int), ([1], float),
+     (float("nan"), float), ("inf", float), (True, float), (float("inf"), int), (10**400, float), ("9" * 5000, int)],
 )
 def test_coerce_rejects(value, kind):
-    with pytest.raises(ConfigError, match=f"A.x: expected {kind.__name__}, was"):
+    expected = "a finite number" if kind is float else kind.__name__
+    with pytest.raises(ConfigError, match=f"A.x: expected {expected}, was"):
         coerce(value, kind, "A.x")
 
 

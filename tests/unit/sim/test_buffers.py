@@ -50,18 +50,24 @@ def run(data, *plan: Quotes, **sim: object):
 LEFT, RIGHT = Quotes(((100, 1),), ()), Quotes(((99, 1),), ())
 
 
-def test_more_orders_on_their_way_than_are_kept() -> None:
+@pytest.fixture
+def long_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latencies of more intervals than a session accepts when it is made: what the kernel does then."""
+    monkeypatch.setattr("mmsim.sim.limits._on_their_way", lambda *_: None)
+
+
+def test_more_orders_on_their_way_than_are_kept(long_ways: None) -> None:
     with pytest.raises(ConfigError, match="more own orders or messages"):
         run(quiet(), LEFT, RIGHT, decision_interval_ns=MS, order_latency_ns=100 * SECOND)
 
 
-def test_more_market_orders_on_their_way_than_the_ring_holds() -> None:
+def test_more_market_orders_on_their_way_than_the_ring_holds(long_ways: None) -> None:
     with pytest.raises(ConfigError, match="more own orders or messages"):
         run(quiet(), Quotes(take=1), decision_interval_ns=MS, market_latency_ns=100 * SECOND)
 
 
 @pytest.mark.parametrize("kind", ["cancel", "reduce", "new"])
-def test_the_request_ring_is_full_at_any_kind(kind: str) -> None:
+def test_the_request_ring_is_full_at_any_kind(kind: str, long_ways: None) -> None:
     """Market orders fill the ring up to the last place or two; then a request of the kind finds none."""
     data = quiet(end=9)
     filler = [Quotes(((100, 5),), (), take=1)] * (L.N_RING - 2 + {"cancel": 2, "reduce": 0, "new": 1}[kind])
@@ -79,7 +85,7 @@ def test_the_request_ring_is_full_at_any_kind(kind: str) -> None:
 
 
 @pytest.mark.parametrize("level", ["L2", "L3"])
-def test_more_responses_on_their_way_than_are_kept(level: str) -> None:
+def test_more_responses_on_their_way_than_are_kept(level: str, long_ways: None) -> None:
     slow = {"decision_interval_ns": MS, "ack_latency_ns": 100 * SECOND}
     with pytest.raises(ConfigError, match="more own orders or messages"):
         run(quiet(), Quotes(take=1), Quotes(take=-1), **slow)
