@@ -62,7 +62,9 @@ def quotes_in(want: npt.NDArray[np.int64]) -> Quotes:
         raise ValueError(f"expected 0 to {MAX_LEVELS} levels a side, was {n} bids and {m} asks")
     flat = want[WANT_HEAD : WANT_HEAD + 2 * (n + m)].tolist()
     levels = list(zip(flat[::2], flat[1::2], strict=True))
-    return Quotes(tuple(levels[:n]), tuple(levels[n:]), post_only, take)
+    return Quotes(
+        tuple(levels[:n]), tuple(levels[n:]), post_only == 1 if post_only in (0, 1) else post_only, take
+    )
 
 
 class CompiledStrategy(Strategy):
