@@ -125,7 +125,9 @@ def shown(value: object, most: int = 200) -> str:
     """
     try:
         text = repr(value)
-    except (Exception, SystemExit) as err:  # noqa: BLE001 (an agent's object may do anything)
+    except (KeyboardInterrupt, HookTimeout):
+        raise
+    except BaseException as err:  # noqa: BLE001 (an agent's object may do anything)
         text = f"<{type(value).__name__}, whose repr raises {type(err).__name__}>"
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
@@ -136,6 +138,8 @@ def told(err: BaseException) -> str:
         return f"called sys.exit({shown(err.code)})"
     try:
         text = str(err)
-    except (Exception, SystemExit) as worse:  # noqa: BLE001
+    except (KeyboardInterrupt, HookTimeout):
+        raise
+    except BaseException as worse:  # noqa: BLE001
         text = f"(its message raises {type(worse).__name__})"
     return text if isinstance(err, HookTimeout) else f"raised {type(err).__name__}: {text}"

@@ -70,7 +70,7 @@ def _side(levels: Any, name: str, limits: Limits) -> tuple[list[int], int]:
         raise QuotesError(f"{name}s: expected a tuple of (price, quantity), was {shown(levels)}") from None
     if n > most:
         raise QuotesError(f"{name}: expected at most {most} levels, was {n} (sim.max_levels)")
-    if len(found) != n or isinstance(levels, str | bytes):
+    if len(found) != n or (n and isinstance(levels, str | bytes)):
         raise QuotesError(f"{name}s: expected a tuple of (price, quantity), was {shown(levels)}")
     flat: list[int] = []
     total = 0
@@ -94,9 +94,13 @@ def _side(levels: Any, name: str, limits: Limits) -> tuple[list[int], int]:
 
 
 def _flag(value: Any) -> int:
-    if isinstance(value, bool | np.bool_ | int | float) and value in (0, 1):
-        return int(value)
-    raise QuotesError(f"post_only: expected True or False, was {shown(value)}")
+    try:
+        flag = _whole(value, "post_only", "flags")
+    except QuotesError:
+        flag = -1
+    if flag not in (0, 1):
+        raise QuotesError(f"post_only: expected True or False, was {shown(value)}")
+    return flag
 
 
 def _whole(value: Any, what: str, unit: str) -> int:

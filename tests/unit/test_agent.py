@@ -97,8 +97,21 @@ def test_coerce(value, kind, result):
 
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [("3.5", int), (3.5, int), (True, int), ("x", float), ("yes", bool), (None, int), ([1], float),
-     (float("nan"), float), ("inf", float), (True, float), (float("inf"), int), (10**400, float), ("9" * 5000, int)],
+    [
+        ("3.5", int),
+        (3.5, int),
+        (True, int),
+        ("x", float),
+        ("yes", bool),
+        (None, int),
+        ([1], float),
+        (float("nan"), float),
+        ("inf", float),
+        (True, float),
+        (float("inf"), int),
+        (10**400, float),
+        ("9" * 5000, int),
+    ],
 )
 def test_coerce_rejects(value, kind):
     expected = "a finite number" if kind is float else kind.__name__
