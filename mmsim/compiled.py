@@ -153,7 +153,12 @@ def _machine_code(decide: Any) -> tuple[Callable[..., None], int]:
         fast.compile(arrays)
         fast.disable_compile()  # a writable observation is taken, too
     except Exception as err:  # numba has many error classes
-        first = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+        lines = [
+            line for line in str(err).splitlines() if line.strip() and "nopython mode pipeline" not in line
+        ]
+        first = lines[0] if lines else type(err).__name__
+        if "setitem(readonly array" in str(err):
+            first = "it writes to the observation, which is read-only"
         raise ConfigError(f"{decide.__qualname__}: numba cannot compile it: {first}") from err
     made = fast.overloads[arrays]
     return fast, int(made.library.get_pointer_to_function(made.fndesc.llvm_func_name))

@@ -6,6 +6,7 @@ The same object serves the comparison runs (`Session.run`), the Gymnasium enviro
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import importlib
 import struct
@@ -218,7 +219,7 @@ class Session:
     def context(self, episode: Episode, index: int = 0) -> SessionContext:
         """Return what an agent is told at the start of `episode`."""
         return SessionContext(
-            instrument=self.data.instrument,
+            instrument=copy.copy(self.data.instrument),
             dataset=self.data.name,
             max_inventory=self.max_inventory,
             max_order=self.max_order,
