@@ -309,7 +309,8 @@ class Session:
                 answer: object = agent.reset(self.context(episode, index))  # type: ignore[func-returns-value]
             self._doing = ""
             if answer is not None:
-                raise self._fault(f"reset returned {shown(answer)}, expected None")
+                said = f"reset returned {shown(answer)}, expected None"
+                raise AgentError(said, agent=self._agent_name, ts=episode.start_ts)
 
     def _continues(self, episode: Episode) -> list[int] | None:
         # The tape's book does not depend on the agent, so an episode that begins after the last one ended goes

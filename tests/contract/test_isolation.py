@@ -181,7 +181,9 @@ class HandsOutWhatItChangesLater(Hostile):
         self._bids = [[0, 0]]
 
     def quote(self, obs: Observation) -> Quotes:
-        self._bids[0][:] = [obs.bid_px, 1] if obs.inventory < 5 else [1, 1]
+        self._bids[0][:] = [obs.bid_px, 1]
+        if obs.inventory >= 5:
+            return Quotes.none()
         return Quotes(self._bids, ())  # type: ignore[arg-type]
 
 
