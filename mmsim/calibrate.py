@@ -15,6 +15,10 @@ at the decision times and the trades between them.
   reaches the order and the curve is flat. ``ln lambda = ln A - k d`` is fitted by least squares weighted with
   the inverse variance ``n (1 - p) ln(1 - p)^2 / p`` of its left side.
 
+A fit that describes no market is refused: the mid must have moved, the intensity must fall by at least
+a factor ``exp(MIN_FALL)`` over the distances of the fit (prices of the wrong scale give a flat one), and A and k
+must lie within `RANGES`.
+
 An order that is reached need not be filled, because others wait ahead of it: A is an upper bound. The
 spread is the mean over decisions.
 
@@ -24,8 +28,8 @@ mmsim's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +43,9 @@ HORIZON_S = 1.0  # seconds for which a hypothetical order waits; at least one de
 MIN_REACHED = 20  # distances reached less often are left out of the fit
 MAX_DISTANCES = 40  # points of the fit at most
 CONSTANTS = ("sigma", "A", "k", "mean_spread")
+MIN_FALL = 0.25  # of ln lambda from the first to the last distance of the fit; markets show 2 to 9
+# Bounds of what can be told from counts: rates beyond them come from prices or times in the wrong unit.
+RANGES = {"A": (1e-6, 1e5), "k": (1e-7, 50.0)}  # per second, per tick
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ def fit(stretches: Iterable[Stretch], *, horizon_s: float | None = None, source:
     Raises
     ------
     DataError
-        If there are too few decisions or trades, or no distance decay to fit.
+        If there are too few decisions or trades, or what is fitted describes no market.
     """
     stretches = [s for s in stretches if len(s.ts) > 1]
     if not stretches:
@@ -140,7 +147,10 @@ def observe(data: MarketData, split: str = "train") -> list[Stretch]:
 
     episodes = data.splits.get(split, ())
     if not episodes:
-        raise DataError(f"the split {split!r} has no episodes to calibrate on", source=data.name)
+        have = ", ".join(s for s, e in data.splits.items() if e) or "none"
+        raise DataError(
+            f"the split {split!r} has no episodes to calibrate on; with episodes: {have}", source=data.name
+        )
     session = Session(data, SimConfig())
     out = []
     for episode in episodes:
@@ -152,9 +162,45 @@ def observe(data: MarketData, split: str = "train") -> list[Stretch]:
     return out
 
 
-def calibrate(data: MarketData, split: str = "train", *, horizon_s: float | None = None) -> Calibration:
-    """Calibrate a market on one of its splits; see `fit`."""
-    return fit(observe(data, split), horizon_s=horizon_s, source=data.name)
+def usual_split(data: MarketData) -> str:
+    """Return the split to calibrate on: the training split or, where it is empty, the first that is not."""
+    return next((s for s in ("train", "validation", "test") if data.splits.get(s)), "train")
+
+
+def calibrate(data: MarketData, split: str | None = None, *, horizon_s: float | None = None) -> Calibration:
+    """Calibrate a market on one of its splits (default: `usual_split`); see `fit`.
+
+    Raises
+    ------
+    DataError
+        If it cannot be calibrated on that split, and why; `remedy` says what can be done.
+    """
+    split = split or usual_split(data)
+    return fit(observe(data, split), horizon_s=horizon_s, source=f"{data.name}, {split} split")
+
+
+def remedy(data: MarketData, failed: str) -> str:
+    """Return what to do where a market cannot be calibrated on its split `failed`; every command named works."""
+    by_hand = " ".join(f"--set {name}=..." for name in CONSTANTS)
+    ways = [f"give the constants: mmsim calibrate {data.name} {by_hand} --write"]
+    for split in ("train", "validation"):  # not the test split: a run on it would know what comes
+        if split == failed or not data.splits.get(split):
+            continue
+        try:
+            calibrate(data, split)
+        except DataError:
+            continue
+        ways.insert(0, f"run: mmsim calibrate {data.name} --split {split} --write")
+    return ", or ".join(ways)
+
+
+def by_hand(given: Mapping[str, float], found: Calibration | None = None) -> Calibration:
+    """Return a calibration with the `given` constants, the others from `found`; without it, all are given."""
+    if found is None:
+        empty, counts = np.zeros(0), np.zeros(0, np.int64)
+        found = Calibration(0.0, 0.0, 0.0, 0.0, 0.0, empty, counts, counts, empty)
+    sigma, rate, k, spread = (float(given.get(name, getattr(found, name))) for name in CONSTANTS)
+    return replace(found, sigma=sigma, A=rate, k=k, mean_spread=spread)
 
 
 def _stretch(raw: npt.NDArray[np.int64], events: npt.NDArray[np.void]) -> Stretch:
@@ -182,6 +228,10 @@ def _sigma(stretches: list[Stretch], source: str) -> float:
         count += len(moves)
     if count == 0:
         raise DataError(f"expected episodes longer than {SIGMA_S:g} s, found none", source=source)
+    if total == 0:
+        raise DataError(
+            f"expected a mid that moves, found one that never changed in {SIGMA_S:g} s", source=source
+        )
     return float(np.sqrt(total / count / SIGMA_S))
 
 
@@ -251,8 +301,24 @@ def _fit_decay(
     weight = np.sqrt(n * (1 - share) * np.log1p(-share) ** 2 / share)
     design = np.column_stack((np.ones_like(distance), -distance))
     (log_rate, k), *_ = np.linalg.lstsq(design * weight[:, None], np.log(intensity) * weight, rcond=None)
-    if k <= 0:
-        raise DataError("the fill intensity does not fall with distance: k <= 0", source=source)
+    _plausible(float(np.exp(log_rate)), float(k), distance, source)
     return Calibration(
         sigma, float(np.exp(log_rate)), float(k), mean_spread, horizon_s, distance, n, reached, intensity
     )
+
+
+def _plausible(rate: float, k: float, distance: npt.NDArray[np.float64], source: str) -> None:
+    near, far = float(distance[0]), float(distance[-1])
+    if k * (far - near) < MIN_FALL:
+        raise DataError(
+            f"the fill intensity does not fall with distance: k = {k:.3g} from {near:g} to {far:g} ticks from the "
+            "mid; are the trades at the market's prices (tick size, multiplier of the turnover)?",
+            source=source,
+        )
+    for name, value in (("A", rate), ("k", k)):
+        low, high = RANGES[name]
+        if not low <= value <= high:
+            raise DataError(
+                f"expected {name} from {low:g} to {high:g}, was {value:.3g}: no market is like that",
+                source=source,
+            )

@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmsim.calibrate import CONSTANTS, Calibration, calibrate
+from mmsim.calibrate import CONSTANTS, Calibration, calibrate, usual_split
 from mmsim.config import read_toml
-from mmsim.errors import ConfigError
+from mmsim.errors import ConfigError, DataError
 from mmsim.paths import cache_home, datasets_folder
 from mmsim.types import MarketData
 
@@ -45,14 +45,21 @@ def lookup(name: str, source_sha256: str = "") -> dict[str, float]:
 
 
 def save(
-    name: str, found: Calibration, *, split: str, source_sha256: str, folder: Path | None = None
+    name: str,
+    found: Calibration,
+    *,
+    split: str,
+    source_sha256: str,
+    folder: Path | None = None,
+    given: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write ``NAME.toml`` into `folder` (default the user's) and return its path."""
+    """Write ``NAME.toml`` into `folder` (default the user's) and return its path; `given` are those set by hand."""
     folder = user_folder() if folder is None else folder
     folder.mkdir(parents=True, exist_ok=True)
     values = found.constants()
+    by_hand = "".join(f" --set {key}={value!r}" for key, value in (given or {}).items())
     text = (
-        f"# Made by: mmsim calibrate {name} --split {split} --write\n"
+        f"# Made by: mmsim calibrate {name} --split {split}{by_hand} --write\n"
         f"sigma = {values['sigma']!r}  # ticks per square-root second\n"
         f"A = {values['A']!r}  # orders at the mid reached per second\n"
         f"k = {values['k']!r}  # per tick\n"
@@ -81,11 +88,19 @@ def constants_for(data: MarketData) -> dict[str, float]:
     stored = lookup(data.name, data.source_sha256)
     if stored:
         return stored
-    split = next((s for s in ("train", "validation", "test") if data.splits.get(s)), "train")
+    split = usual_split(data)
     _log.info("calibrating %s on its %s split (kept in %s)", data.name, split, user_folder())
     found = calibrate(data, split)
     save(data.name, found, split=split, source_sha256=data.source_sha256)
     return found.constants()
+
+
+def constants_or_reason(data: MarketData) -> tuple[dict[str, float], str]:
+    """Return a market's constants, or none and why it cannot be calibrated: most agents need none."""
+    try:
+        return constants_for(data), ""
+    except DataError as err:
+        return {}, str(err)
 
 
 def _constants(stored: Mapping[str, object], path: Path) -> dict[str, float]:

@@ -19,6 +19,22 @@ class ConfigError(MmsimError, ValueError):
     """A configuration value, key or command-line option is wrong."""
 
 
+class UncalibratedError(ConfigError):
+    """An agent needs constants that its market has not.
+
+    Parameters
+    ----------
+    what : str
+        Which constants of which market.
+    remedy : str
+        What to do.
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(f"{what}; {remedy}" if remedy else what)
+        self.what = what
+
+
 class DataError(MmsimError, ValueError):
     """Market data cannot be read as claimed.
 

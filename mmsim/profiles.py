@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ import numpy.typing as npt
 from mmsim.agent import Agent
 from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
-from mmsim.registry import make_agent, shipped_checkpoints
+from mmsim.registry import make_agent, resolve, shipped_checkpoints
+from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
 
 SAMPLES = 512  # decisions recorded
@@ -53,19 +55,33 @@ def profile_for(
         return None
     split = next(s for s in ("validation", "train", "test") if session.data.splits.get(s))
     _log.info("recording %s's decision latency on %s %s", spec, session.data.name, split)
-    times = measure(make_agent(spec, params), session, split)
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    part = cached.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps({"agent": spec, "dataset": session.data.name, "latency_ns": times.tolist()}))
-    part.replace(cached)
+    with closing(make_agent(spec, params)) as agent:
+        times = measure(agent, session, split)
+    keep(spec, params, session.data.name, times)
     return times
 
 
+def keep(spec: str, params: dict[str, object], dataset: str, times: npt.NDArray[np.int64]) -> Path:
+    """Write recorded latencies, ``(n,)`` ns, where `profile_for` looks for them, and return the path."""
+    path = _cache_path(spec, params, dataset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps({"agent": spec, "dataset": dataset, "latency_ns": times.tolist()}))
+    part.replace(path)
+    return path
+
+
 def measure(agent: Agent, session: Session, split: str, n: int = SAMPLES) -> npt.NDArray[np.int64]:
-    """Measure the wall clock of up to `n` decisions of `agent`, warm-up excluded, ns."""
+    """Measure the wall clock of up to `n` decisions of `agent`, warm-up excluded, ns.
+
+    Meanwhile decisions take no time, whatever the session's configuration says: it may ask for the very profile
+    that is being recorded.
+    """
     times: list[int] = []
     for index, episode in enumerate(session.data.splits[split]):
-        steps = session.run(agent, episode, index, most_steps=n + WARM_UP - len(times)).steps
+        steps = session.run(
+            agent, episode, index, latency=LatencyModel(), most_steps=n + WARM_UP - len(times)
+        ).steps
         times += steps["wall_ns"][steps["asked"] == 1].tolist()
         if len(times) >= n + WARM_UP:
             break
@@ -76,7 +92,9 @@ def measure(agent: Agent, session: Session, split: str, n: int = SAMPLES) -> npt
 
 
 def _cache_path(spec: str, params: dict[str, object], dataset: str) -> Path:
-    key = hashlib.sha256(json.dumps([spec, params], sort_keys=True, default=str).encode()).hexdigest()[:12]
+    # the module of a user's file is named after its content: an edited agent is measured anew
+    identity = [spec, resolve(spec).__module__, params]
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:12]
     return cache_home() / "profiles" / f"{dataset}-{key}.json"
 
 

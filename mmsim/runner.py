@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmsim import registry
 from mmsim.agent import Agent, Strategy
-from mmsim.calibration_store import constants_for
+from mmsim.calibrate import remedy, usual_split
+from mmsim.calibration_store import constants_or_reason
 from mmsim.config import RunConfig
 from mmsim.data import load
-from mmsim.errors import AgentError, ConfigError, DataError, MmsimError, did_you_mean
+from mmsim.errors import AgentError, ConfigError, DataError, MmsimError, UncalibratedError, did_you_mean
 from mmsim.profiles import profile_for
 from mmsim.report.result import MarketResult
 from mmsim.sim import hooks
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
-from mmsim.types import MarketData
 
 Ticker = Callable[[str, int, int], None]  # label, episodes done, episodes in all
 
@@ -30,7 +30,7 @@ class RunOutcome:
 
     results: list[MarketResult] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
-    failure: MmsimError | None = None  # the first error; `results` holds what was finished
+    failure: MmsimError | None = None  # the first error
 
 
 def run(
@@ -39,6 +39,8 @@ def run(
     data_home: str | Path | None = None,
     checkpoints: Path | None = None,
     tick: Ticker | None = None,
+    finished: Callable[[MarketResult], None] | None = None,
+    failed: Callable[[dict[str, Any]], None] | None = None,
     done: Callable[[list[MarketResult]], None] | None = None,
 ) -> RunOutcome:
     """Run every agent of `config` on every market.
@@ -53,13 +55,17 @@ def run(
         Folder of checkpoint folders; default: the shipped ones.
     tick : callable, optional
         Called as ``tick(label, done, total)`` before each episode.
+    finished : callable, optional
+        Called with each result as soon as it is there.
+    failed : callable, optional
+        Called with each entry of `RunOutcome.errors` as soon as it is there.
     done : callable, optional
-        Called with the results of each market once it is finished.
+        Called with the results of each market once it is over, also where an exception ends the run.
 
     Returns
     -------
     RunOutcome
-        An agent that fails ends its market and the run; results so far are kept.
+        What an agent or a market does wrong ends that agent or market only, and is in `RunOutcome.errors`.
 
     Raises
     ------
@@ -71,30 +77,47 @@ def run(
     for spec, given in params.items():
         _made(spec, given, config)
     outcome = RunOutcome()
+
+    def fail(dataset: str, agent: str | None, err: MmsimError) -> None:
+        outcome.failure = outcome.failure or err
+        outcome.errors.append({"dataset": dataset, "agent": agent, "error": str(err)})
+        if failed is not None:
+            failed(outcome.errors[-1])
+
     for name in config.datasets:
         try:
             data = load(name, data_home=data_home)
             if not data.splits.get(config.split):
                 have = ", ".join(s for s, e in data.splits.items() if e) or "none"
                 raise DataError(f"no {config.split} split; it has: {have}", source=name)
-            session = Session(data, config.sim, calibration=_constants(data), checkpoints=checkpoints)
+            constants, why_not = constants_or_reason(data)
+            session = Session(data, config.sim, calibration=constants, checkpoints=checkpoints)
         except MmsimError as err:
-            outcome.failure = err
-            outcome.errors.append({"dataset": name, "agent": None, "error": str(err)})
-            return outcome
+            fail(name, None, err)
+            continue
         market: list[MarketResult] = []
-        for spec in config.agents:
-            try:
-                market.append(_run_one(spec, params[spec], session, config, tick))
-            except (AgentError, ConfigError) as err:
-                outcome.failure = err
-                outcome.errors.append({"dataset": name, "agent": spec, "error": str(err)})
-                break
-        outcome.results += market
-        if done is not None and market:
-            done(market)
-        if outcome.failure is not None:
-            return outcome
+        ways = ""
+        try:
+            for spec in config.agents:
+                result = None
+                try:
+                    with hooks.process_kept(), _closing(_made(spec, params[spec], config), config) as agent:
+                        result = _run_one(spec, agent, params[spec], session, config, tick)
+                except UncalibratedError as err:
+                    if why_not:  # the run tried what the error recommends
+                        ways = ways or remedy(data, usual_split(data))
+                        err = UncalibratedError(f"{err.what}: {why_not}", ways)
+                    fail(name, spec, err)
+                except MmsimError as err:
+                    fail(name, spec, err)
+                if result is not None:
+                    market.append(result)
+                    outcome.results.append(result)
+                    if finished is not None:
+                        finished(result)
+        finally:
+            if done is not None and market:
+                done(market)
     return outcome
 
 
@@ -128,11 +151,15 @@ def _no_stray_params(config: RunConfig, params: Mapping[str, Mapping[str, Any]])
             raise ConfigError(f"parameters for {name!r}, which is not in the run{did_you_mean(name, names)}")
 
 
-def _constants(data: MarketData) -> dict[str, float]:
+@contextmanager
+def _closing(agent: Agent, config: RunConfig) -> Iterator[Agent]:
     try:
-        return constants_for(data)
-    except DataError:  # too few trades to calibrate on: only agents that need the constants will say so
-        return {}
+        yield agent
+    except BaseException:
+        with suppress(AgentError):  # what went wrong first is what the user must hear of
+            hooks.close(agent, limit_s=config.decision_timeout_s)
+        raise
+    hooks.close(agent, limit_s=config.decision_timeout_s)
 
 
 def _made(spec: str, params: Mapping[str, Any], config: RunConfig) -> Agent:
@@ -141,26 +168,22 @@ def _made(spec: str, params: Mapping[str, Any], config: RunConfig) -> Agent:
 
 
 def _run_one(
-    spec: str, params: dict[str, Any], session: Session, config: RunConfig, tick: Ticker | None
+    spec: str,
+    agent: Agent,
+    params: dict[str, Any],
+    session: Session,
+    config: RunConfig,
+    tick: Ticker | None,
 ) -> MarketResult:
-    limit_s = config.decision_timeout_s
+    latency = None
+    if config.sim.latency == "profile":
+        latency = LatencyModel(profile_ns=profile_for(spec, params, session))
     episodes = session.data.splits[config.split]
     done = []
-    with hooks.process_kept():
-        agent = _made(spec, params, config)
-        try:
-            latency = None
-            if config.sim.latency == "profile":
-                latency = LatencyModel(profile_ns=profile_for(spec, params, session))
-            for index, episode in enumerate(episodes):
-                if tick is not None:
-                    tick(f"{session.data.name} {spec}", index, len(episodes))
-                done.append(session.run(agent, episode, index, latency=latency, limit_s=limit_s))
-        except BaseException:
-            with suppress(AgentError):  # what went wrong first is what is told
-                hooks.close(agent, limit_s=limit_s)
-            raise
-        hooks.close(agent, limit_s=limit_s)
+    for index, episode in enumerate(episodes):
+        if tick is not None:
+            tick(f"{session.data.name} {spec}", index, len(episodes))
+        done.append(session.run(agent, episode, index, latency=latency, limit_s=config.decision_timeout_s))
     return MarketResult(
         agent=spec,
         dataset=session.data.name,

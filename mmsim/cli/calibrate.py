@@ -36,7 +36,14 @@ def register(app: typer.Typer) -> None:
     @group.command()
     def constants(
         name: str = typer.Argument(help="Dataset."),
-        split: str = typer.Option("train", help="Split to fit on: train, validation or test."),
+        split: str | None = typer.Option(
+            None,
+            help="Split to fit on: train (default; the first with episodes if it has none), validation or test.",
+        ),
+        set_: Annotated[
+            list[str] | None,
+            typer.Option("--set", help="Constant given by hand, e.g. k=0.5; all four: nothing is fitted."),
+        ] = None,
         horizon_s: float | None = typer.Option(None, min=0.01, help="Seconds a hypothetical order waits."),
         write: bool = typer.Option(False, "--write", help="Keep the constants for later runs."),
         folder: Annotated[Path | None, typer.Option(help="Where to keep them instead of the cache.")] = None,
@@ -48,15 +55,25 @@ def register(app: typer.Typer) -> None:
         from mmsim import calibrate as fitting
         from mmsim import calibration_store
         from mmsim.data import load
-        from mmsim.errors import ConfigError, did_you_mean
+        from mmsim.errors import ConfigError, DataError, did_you_mean
 
         splits = ("train", "validation", "test")
-        if split not in splits:
+        if split is not None and split not in splits:
             raise ConfigError(
                 f"--split: expected one of {', '.join(splits)}, was {split!r}{did_you_mean(split, splits)}"
             )
+        given = _given(set_ or [])
         data = load(name, data_home=data_home)
-        found = fitting.calibrate(data, split, horizon_s=horizon_s)
+        split = split or fitting.usual_split(data)
+        found = None
+        try:
+            if set(given) < set(fitting.CONSTANTS):
+                found = fitting.calibrate(data, split, horizon_s=horizon_s)
+        except DataError as err:
+            raise DataError(f"{err}; {fitting.remedy(data, split)}") from None
+        if given:
+            found = fitting.by_hand(given, found)
+        assert found is not None
         if json_:
             import json
 
@@ -71,9 +88,31 @@ def register(app: typer.Typer) -> None:
             _draw(name, found, plot)
         if write or folder is not None:
             path = calibration_store.save(
-                name, found, split=split, source_sha256=data.source_sha256, folder=folder
+                name, found, split=split, source_sha256=data.source_sha256, folder=folder, given=given
             )
             typer.echo(f"written to {path}", err=True)
+
+
+def _given(pairs: list[str]) -> dict[str, float]:
+    import math
+
+    from mmsim.calibrate import CONSTANTS
+    from mmsim.errors import ConfigError, did_you_mean
+
+    out = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        if key not in CONSTANTS:
+            raise ConfigError(
+                f"--set: expected one of {', '.join(CONSTANTS)}, was {key!r}{did_you_mean(key, CONSTANTS)}"
+            )
+        try:
+            out[key] = float(text)
+        except ValueError:
+            out[key] = math.nan
+        if not 0 < out[key] < math.inf:
+            raise ConfigError(f"--set {key}: expected a positive number, was {text!r}")
+    return out
 
 
 def _show(name: str, split: str, found: Calibration) -> None:
@@ -85,6 +124,10 @@ def _show(name: str, split: str, found: Calibration) -> None:
     units = {"sigma": "ticks / sqrt(s)", "A": "1 / s", "k": "1 / tick", "mean_spread": "ticks"}
     for key, unit in units.items():
         table.add_row(key, f"{values[key]:g}", unit)
+    console = Console()
+    console.print(table)
+    if not len(found.distance):  # all given by hand
+        return
     rows = Table(
         "distance (ticks)", "orders", "reached", "intensity (1/s)", "fitted (1/s)",
         title=f"orders reached within {found.horizon_s:g} s",
@@ -95,8 +138,6 @@ def _show(name: str, split: str, found: Calibration) -> None:
             f"{found.distance[i]:g}", str(found.trials[i]), str(found.reached[i]),
             f"{found.intensity[i]:.4g}", f"{found.fitted[i]:.4g}",
         )  # fmt: skip
-    console = Console()
-    console.print(table)
     console.print(rows)
 
 

@@ -26,6 +26,8 @@ COMMANDS = (
     "bench",
 )
 
+_CTRL_C = 130  # how typer ends a command that Ctrl-C stopped and that has nothing to say about it
+
 
 def _show_version(value: bool) -> None:
     if value:
@@ -42,6 +44,8 @@ def build_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Exit codes: 0 done; 1 a check failed or Ctrl-C was pressed (what was finished is kept); 2 wrong usage or "
+        "an error, one line each on standard error.",
     )
 
     @app.callback()
@@ -62,8 +66,9 @@ def build_app() -> typer.Typer:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 a check failed or the run was interrupted, 2 wrong usage or an `MmsimError`
-    (one line on standard error). Anything else is a bug and ends in a traceback.
+    Exit codes: 0 done; 1 a check failed or the user interrupted (Ctrl-C; what was finished is kept); 2 wrong usage or
+    an `MmsimError` (one line each on standard error; `mmsim run` goes on with its other agents and markets, and
+    keeps their results). Anything else is a bug and ends in a traceback; what was finished is kept then, too.
 
     Parameters
     ----------
@@ -76,3 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except MmsimError as err:
         typer.echo(f"mmsim: error: {' '.join(str(err).split())}", err=True)
         sys.exit(2)
+    except SystemExit as stop:
+        if stop.code != _CTRL_C:
+            raise
+        typer.echo("mmsim: interrupted", err=True)
+        sys.exit(1)

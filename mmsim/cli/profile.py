@@ -24,14 +24,14 @@ def register(app: typer.Typer) -> None:
 
         import numpy as np
 
-        from mmsim.calibration_store import constants_for
+        from mmsim.calibration_store import constants_or_reason
         from mmsim.data import load
         from mmsim.profiles import measure
         from mmsim.registry import make_agent
         from mmsim.sim.session import Session
 
         data = load(dataset, data_home=data_home)
-        session = Session(data, calibration=constants_for(data))
+        session = Session(data, calibration=constants_or_reason(data)[0])
         split = next(s for s in ("validation", "train", "test") if data.splits.get(s))
         times = measure(make_agent(agent), session, split, n)
         if json_:

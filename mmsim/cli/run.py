@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsim.errors import ConfigError, MmsimError
+from mmsim.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
     from mmsim.config import RunConfig
+    from mmsim.report.folder import RunFolder
     from mmsim.report.result import MarketResult
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
 
-    @app.command()
+    @app.command(
+        epilog="Each agent's results are written, and each market's table is printed, as soon as they are there. An "
+        "agent or market that fails does not keep the others from running. Exit codes: 0 done; 1 interrupted (Ctrl-C); "
+        "2 wrong usage, or something failed. What was finished is kept in each case."
+    )
     def run(
         agent: str | None = typer.Option(
             None,
@@ -54,6 +63,7 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(help="Folder of checkpoint folders; default: the shipped ones.")
         ] = None,
         data_home: Annotated[Path | None, typer.Option(help="Folder of the source data files.")] = None,
+        force: bool = typer.Option(False, "--force", help="Replace the run that the folder of --out holds."),
         print_config: bool = typer.Option(False, "--print-config", help="Show the configuration and stop."),
     ) -> None:
         """Run agents on markets and compare PnL, inventory risk and latency."""
@@ -79,7 +89,7 @@ def register(app: typer.Typer) -> None:
         if print_config:
             typer.echo(resolved.model_dump_json(indent=2))
             return
-        _run(resolved, data_home, checkpoints)
+        _run(resolved, data_home, checkpoints, force)
 
 
 def _names(text: str, option: str) -> tuple[str, ...]:
@@ -89,52 +99,122 @@ def _names(text: str, option: str) -> tuple[str, ...]:
     return names
 
 
-def _run(config: RunConfig, data_home: Path | None, checkpoints: Path | None) -> None:
-    from datetime import datetime
-
+def _run(config: RunConfig, data_home: Path | None, checkpoints: Path | None, force: bool) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from mmsim import runner
     from mmsim.data import manifest
-    from mmsim.report import table, writer
+    from mmsim.report.folder import RunFolder, Status
     from mmsim.report.writer import git_revision
 
     for name in config.datasets:
         manifest(name)  # unknown names end the run before anything is computed
-    folder = Path(config.out) if config.out else Path("runs") / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    folder = RunFolder(
+        Path(config.out) if config.out else _by_date(Path("runs")),
+        config=config.model_dump(),
+        extra={"seed": config.sim.seed},
+        force=force,
+    )
+    status: Status = "failed"  # until the end is reached
+    printed = _Printed()
     err = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
+    bar = Progress(*columns, console=err, transient=True, redirect_stdout=False, disable=not err.is_terminal)
+    task = bar.add_task("starting", total=None)
 
-        def tick(label: str, done: int, total: int) -> None:
-            bar.update(task, description=label, completed=done, total=total)
+    def tick(label: str, done: int, total: int) -> None:
+        bar.update(task, description=label, completed=done, total=total)
 
-        outcome = runner.run(config, data_home=data_home, checkpoints=checkpoints, tick=tick)
-        if outcome.results:
-            extra = {"seed": config.sim.seed}
-            writer.write(
-                folder, outcome.results, config=config.model_dump(), errors=outcome.errors, extra=extra
-            )
-            if config.plots:
-                _pictures(outcome.results, folder, tick)
-    if outcome.results:
-        table.render(outcome.results)
+    def market_done(results: list[MarketResult]) -> None:
+        bar.stop()
+        printed.market(results)
+        bar.start()
+
+    try:
+        with bar:
+            outcome = runner.run(
+                config, data_home=data_home, checkpoints=checkpoints,
+                tick=tick, finished=folder.add, failed=folder.fail, done=market_done,
+            )  # fmt: skip
+        status = "failed" if outcome.errors else "done"
+    except KeyboardInterrupt:
+        status = "interrupted"
+    finally:
+        printed.legend()
+        folder.finish(status)
+    try:
+        if config.plots and folder.results and status != "interrupted":
+            _pictures(folder, err)
+    except KeyboardInterrupt:
+        status = "interrupted"
+    if folder.results:
         revision = git_revision()
-        where = f"results in {folder}" + (f", mmsim {revision['revision'][:10]}" if revision else "")
+        where = f"results in {folder.path}" + (f", mmsim {revision['revision'][:10]}" if revision else "")
         typer.echo(where, err=True)
-    if outcome.failure is not None:
-        kept = (
-            f" (results of the {len(outcome.results)} finished runs are in {folder})"
-            if outcome.results
-            else ""
-        )
-        raise MmsimError(f"{outcome.failure}{kept}") from outcome.failure
+    _end(status, folder)
 
 
-def _pictures(results: list[MarketResult], folder: Path, tick: Any) -> None:
+def _by_date(parent: Path) -> Path:
+    # two runs that start in one second get two folders
+    from datetime import datetime
+    from itertools import chain, count
+
+    name = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    tried = (parent / n for n in chain([name], (f"{name}-{k}" for k in count(2))))
+    return next(path for path in tried if not path.exists())
+
+
+class _Printed:
+    """The tables on standard output; a reader who closes it early (``| head``) does not end the run."""
+
+    def __init__(self) -> None:
+        self._markets = 0
+        self._closed = False
+
+    def market(self, results: list[MarketResult]) -> None:
+        from mmsim.report import table
+
+        self._markets += 1
+        self._show(lambda: table.render(results, legend=False))
+
+    def legend(self) -> None:
+        from mmsim.report import table
+
+        if self._markets:
+            self._show(table.render_legend)
+
+    def _show(self, show: Callable[[], None]) -> None:
+        if self._closed:
+            return
+        try:
+            show()
+        except (BrokenPipeError, SystemExit):  # rich turns the one into the other
+            self._closed = True
+
+
+def _pictures(folder: RunFolder, err: Console) -> None:
     from mmsim.report import plots
 
-    tick("drawing", 0, 1)
-    plots.plot_all(results, folder)
+    try:
+        with err.status("drawing"):
+            plots.plot_all(folder.results, folder.path)
+    except Exception as problem:  # noqa: BLE001 (matplotlib's or the disk's: the tables are written either way)
+        error = f"pictures: {type(problem).__name__}: {problem} (--no-plots leaves them out)"
+        folder.fail({"dataset": None, "agent": None, "error": error})
+    finally:
+        folder.drawn()
+
+
+def _end(status: str, folder: RunFolder) -> None:
+    kept = f"{len(folder.results)} finished result{'s' * (len(folder.results) != 1)} kept in {folder.path}"
+    kept = kept if folder.results else "no result was finished"
+    for error in folder.errors:
+        who = f"{error['agent']} on {error['dataset']}: " if error["agent"] else ""
+        typer.echo(f"mmsim: error: {who}{' '.join(str(error['error']).split())}", err=True)
+    if status == "interrupted":
+        typer.echo(f"mmsim: interrupted; {kept}", err=True)
+        raise typer.Exit(1)
+    if folder.errors:
+        typer.echo(f"mmsim: {len(folder.errors)} failed; {kept}", err=True)
+        raise typer.Exit(2)

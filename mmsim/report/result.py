@@ -13,6 +13,8 @@ import numpy as np
 
 from mmsim.metrics import EpisodeResult, Latency, aggregate, latency_us
 
+_LONGEST = 120  # characters of an agent's name in a file name; file systems take 255 bytes
+
 
 @dataclass(frozen=True, eq=False)
 class MarketResult:
@@ -97,12 +99,15 @@ class MarketResult:
 
     @property
     def slug(self) -> str:
-        """The agent's name as part of a file name.
+        """The agent's name as part of a file name; a long one ends in a digest of all of it.
 
         >>> MarketResult("strategies/template.py:Template", "sim-rb", True, ()).slug
         'strategies-template.py-Template'
         """
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.agent).strip("-.") or "agent"
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.agent).strip("-.") or "agent"
+        if len(name) <= _LONGEST:
+            return name
+        return f"{name[-_LONGEST:]}-{hashlib.sha256(self.agent.encode()).hexdigest()[:8]}".lstrip("-.")
 
 
 def duration(seconds: float) -> str:

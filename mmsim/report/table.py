@@ -103,8 +103,8 @@ def build(results: Sequence[MarketResult], columns: Sequence[_Column], title: st
     return table
 
 
-def render(results: Sequence[MarketResult], console: Console | None = None) -> None:
-    """Print one table a market, a row an agent, to `console` (default: standard output).
+def render(results: Sequence[MarketResult], console: Console | None = None, *, legend: bool = True) -> None:
+    """Print one table a market, a row an agent, to `console` (default: standard output), and the legend.
 
     A terminal that is too narrow gets each table in two parts; a pipe or file gets the full width.
     """
@@ -122,7 +122,13 @@ def render(results: Sequence[MarketResult], console: Console | None = None) -> N
             console.print(build(group, _PERFORMANCE, title))
             console.print(build(group, _ACTIVITY, None))
         console.print()
-    console.print(LEGEND, style="dim", markup=False, highlight=False)
+    if legend:
+        render_legend(console)
+
+
+def render_legend(console: Console | None = None) -> None:
+    """Print what the columns mean."""
+    (console or Console()).print(LEGEND, style="dim", markup=False, highlight=False)
 
 
 def print_whole(console: Console, table: Table) -> None:

@@ -1,8 +1,7 @@
-"""What a run leaves on disk: ``run.json``, ``fills.parquet`` and ``steps.parquet``, each written atomically."""
+"""What a run writes: its rows as parquet, its entries of ``run.json``, each file atomically."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -20,58 +19,8 @@ import numpy.typing as npt
 from mmsim import __version__
 from mmsim.paths import package_root
 from mmsim.report.result import MarketResult
-from mmsim.types import FILL, STEP
 
-SCHEMA = 1
 _PACKAGES = ("numpy", "numba", "pandas", "pyarrow", "torch", "transformers", "stable-baselines3")
-
-
-def write(
-    out: str | os.PathLike[str],
-    results: Sequence[MarketResult],
-    *,
-    config: Mapping[str, Any],
-    errors: Sequence[Mapping[str, Any]] = (),
-    extra: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write everything but the pictures into folder `out` and return the path of ``run.json``.
-
-    Parameters
-    ----------
-    out : path
-        Folder; made if it is not there. Files of an earlier call are replaced, one by one, each at once.
-    results : sequence of MarketResult
-        What was run so far.
-    config : mapping
-        The resolved configuration.
-    errors : sequence of mapping, optional
-        Runs that failed: ``{"agent", "dataset", "error"}``.
-    extra : mapping, optional
-        Further top-level entries of ``run.json`` (seed, data hashes, ...).
-    """
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_parquet(
-        folder / "fills.parquet", FILL, [(r, ep.index, ep.fills) for r in results for ep in r.episodes]
-    )
-    _write_parquet(
-        folder / "steps.parquet", STEP, [(r, ep.index, ep.steps) for r in results for ep in r.episodes]
-    )
-    document = {
-        "schema": SCHEMA,
-        "results": [entry(result) for result in results],
-        "config": config,
-        "versions": versions(),
-        "git": git_revision(),
-        **({"errors": list(errors)} if errors else {}),
-        **(extra or {}),
-    }
-    path = folder / "run.json"
-    with replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps(json_safe(document), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
-    return path
 
 
 def entry(result: MarketResult) -> dict[str, Any]:
@@ -147,9 +96,13 @@ def json_safe(value: Any) -> Any:
     return str(value)
 
 
-def _write_parquet(
-    path: Path, dtype: np.dtype[np.void], parts: Sequence[tuple[MarketResult, int, npt.NDArray[np.void]]]
+def write_parquet(
+    path: Path,
+    dtype: np.dtype[np.void],
+    parts: Sequence[tuple[MarketResult, int, npt.NDArray[np.void]]],
+    metadata: Mapping[str, str],
 ) -> None:
+    """Write `parts` (result, episode, rows of `dtype`) as one file, with `metadata` in its schema."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -157,7 +110,8 @@ def _write_parquet(
     text = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema(
         [("agent", text), ("dataset", text), ("episode", pa.int32())]
-        + [(n, pa.from_numpy_dtype(dtype[n])) for n in names]
+        + [(n, pa.from_numpy_dtype(dtype[n])) for n in names],
+        metadata=dict(metadata),
     )
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for result, episode, rows in parts:

@@ -10,8 +10,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mmsim.cli.main import main
-
 Command = Callable[..., tuple[int, str, str]]
 
 BROKEN = """
@@ -23,19 +21,6 @@ class Broken(Strategy):
             return Quotes(((obs.bid_px, -1),), ())
         return Quotes.none()
 """
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.setenv("COLUMNS", "250")
-
-    def command(*argv: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(a) for a in argv])
-        out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return command
 
 
 def results(folder: Path) -> dict[str, Any]:

@@ -32,7 +32,8 @@ LAYERS: dict[str, set[str]] = {
     "calibrate": ENGINE | {"data"},
     "calibration_store": {"errors", "types", "config", "paths", "calibrate"},
     "profiles": ENGINE | {"registry"},
-    "runner": ENGINE | {"registry", "data", "metrics", "report", "calibration_store", "profiles"},
+    "runner": ENGINE
+    | {"registry", "data", "metrics", "report", "calibrate", "calibration_store", "profiles"},
     "bench": ENGINE | {"compiled", "data"},
     "sensitivity": {"errors", "config", "runner", "data", "report"},
     "quoting": {"errors", "agent", "features"},

@@ -1,8 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from mmsim.calibrate import Calibration, Stretch, _window_max, fit
+from mmsim.calibrate import (
+    Calibration,
+    Stretch,
+    _plausible,
+    _window_max,
+    by_hand,
+    calibrate,
+    fit,
+    remedy,
+    usual_split,
+)
 from mmsim.errors import DataError
+from mmsim.testing import tiny_market
 
 SECOND = 1_000_000_000
 
@@ -102,6 +115,77 @@ def test_markets_that_cannot_be_fitted_say_why():
         fit([Stretch(s.ts[:4], s.mid2[:4], s.spread[:4], s.trade_ts, s.trade_px, s.trade_side)], source="x")
     with pytest.raises(DataError, match="has no trades"):
         fit([Stretch(s.ts, s.mid2, s.spread, s.trade_ts[:0], s.trade_px[:0], s.trade_side[:0])])
+
+
+def test_trades_at_prices_of_another_scale_are_no_market():
+    # what a wrong multiplier makes of implied trades: all of them far outside the quotes, of one side
+    s = poisson_market(11, hours=0.5)
+    far = Stretch(s.ts, s.mid2, s.spread, s.trade_ts, s.trade_px * 10, np.ones_like(s.trade_side))
+    with pytest.raises(DataError, match=r"x: the fill intensity does not fall with distance.*multiplier"):
+        fit([far], source="x")
+
+
+def test_a_mid_that_never_moves_is_no_market():
+    s = poisson_market(12, hours=0.5)
+    with pytest.raises(DataError, match="expected a mid that moves"):
+        fit([Stretch(s.ts, np.full_like(s.mid2, 20_001), s.spread, s.trade_ts, s.trade_px, s.trade_side)])
+
+
+@pytest.mark.parametrize(("rate", "k", "said"), [
+    (1.0, 60.0, "expected k from 1e-07 to 50, was 60"),
+    (1e6, 2.0, r"expected A from 1e-06 to 100000, was 1e\+06"),
+    (1e-9, 2.0, "expected A from 1e-06"),
+])  # fmt: skip
+def test_constants_out_of_range_are_refused_by_name(rate, k, said):
+    with pytest.raises(DataError, match=said):
+        _plausible(rate, k, np.array([0.5, 2.5]), "x")
+
+
+def one_split(seed=4, **seconds):
+    # a market whose splits last so long; a second is too short to calibrate on
+    data = tiny_market(seed, seconds=300, name="x")
+    splits = {
+        s: tuple(replace(e, end_ts=e.start_ts + seconds[s] * SECOND) for e in episodes if s in seconds)
+        for s, episodes in data.splits.items()
+    }
+    return replace(data, splits=splits)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "split", "reason", "works"),
+    [
+        ({"train": 1, "validation": 290}, "train", "episodes longer than 5 s", "--split validation"),
+        ({"validation": 1, "test": 290}, "validation", "episodes longer than 5 s", "--set"),
+        (
+            {"validation": 290},
+            "train",
+            "has no episodes to calibrate on; with episodes: validation",
+            "--split validation",
+        ),
+    ],
+)
+def test_the_remedy_named_works(seconds, split, reason, works):
+    data = one_split(**seconds)
+    with pytest.raises(DataError, match=reason):
+        calibrate(data, split)
+    advice = remedy(data, split)
+    assert advice.startswith("run: mmsim calibrate x --split") == ("--split" in works)
+    assert works in advice
+    if "--split" in works:
+        assert calibrate(data, works.split()[1]).k > 0
+
+
+def test_the_usual_split_is_the_first_that_has_episodes():
+    assert usual_split(one_split(train=1, validation=1)) == "train"
+    assert usual_split(one_split(validation=1, test=1)) == "validation"
+    assert calibrate(one_split(test=290)).constants() == calibrate(one_split(test=290), "test").constants()
+
+
+def test_constants_by_hand():
+    four = {"sigma": 1.0, "A": 2.0, "k": 3.0, "mean_spread": 4.0}
+    assert by_hand(four).constants() == four
+    found = fit([poisson_market(1, hours=0.5)])
+    assert by_hand({"k": 0.5}, found).constants() == found.constants() | {"k": 0.5}
 
 
 def test_constants_are_rounded_for_the_file():

@@ -11,7 +11,8 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from mmsim import metrics
-from mmsim.report import plots, table, writer
+from mmsim.report import plots, table
+from mmsim.report.folder import RunFolder
 from mmsim.report.result import MarketResult, duration, market_title
 
 AGENTS = {"cmm", "glft", "idle"}
@@ -67,13 +68,24 @@ def test_title_gives_the_range_of_lengths(make_result):
     assert duration(3600) == "1 h"
 
 
+def write(path, results, **given):
+    folder = RunFolder(path, **{"config": {}, **given})
+    for result in results:
+        folder.add(result)
+    folder.finish("done")
+    return path / "run.json"
+
+
 def test_run_json_has_the_promised_schema(results, tmp_path):
-    path = writer.write(
+    path = write(
         tmp_path / "runs" / "x", results, config={"sim": {"seed": 1}, "out": tmp_path}, extra={"seed": 1}
     )
     run = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert run["schema"] == 1
-    assert set(run) == {"schema", "results", "config", "versions", "git", "seed"}
+    assert set(run) == {
+        "schema", "run_id", "status", "files", "results", "config", "versions", "git", "seed",
+    }  # fmt: skip
+    assert (run["status"], run["files"]) == ("done", ["fills.parquet", "steps.parquet"])
     assert run["config"] == {"sim": {"seed": 1}, "out": str(tmp_path)}
     assert run["versions"]["numpy"] == np.__version__
     for got, result in zip(run["results"], results, strict=True):
@@ -99,7 +111,7 @@ def test_run_json_has_the_promised_schema(results, tmp_path):
 
 
 def test_parquet_files_hold_every_row(results, tmp_path):
-    writer.write(tmp_path, results, config={})
+    write(tmp_path, results)
     fills, steps = pd.read_parquet(tmp_path / "fills.parquet"), pd.read_parquet(tmp_path / "steps.parquet")
     assert len(fills) == sum(r.fills for r in results)
     assert len(steps) == sum(len(ep.steps) for r in results for ep in r.episodes)
@@ -110,27 +122,6 @@ def test_parquet_files_hold_every_row(results, tmp_path):
     assert "pad" not in steps
     cash = steps[(steps.agent == "glft") & (steps.episode == 2)]["cash"]
     assert cash.tolist() == ep.steps["cash"].tolist()
-
-
-def test_writing_again_replaces_and_a_failure_leaves_the_old_file(results, tmp_path, monkeypatch):
-    writer.write(tmp_path, results[:1], config={})
-    before = (tmp_path / "run.json").read_bytes()
-    monkeypatch.setattr(writer, "versions", lambda: {1 / 0})
-    with pytest.raises(ZeroDivisionError):
-        writer.write(tmp_path, results, config={})
-    assert (tmp_path / "run.json").read_bytes() == before
-    monkeypatch.undo()
-    writer.write(tmp_path, results, config={}, errors=[{"agent": "x", "dataset": "if", "error": "boom"}])
-    again = json.loads((tmp_path / "run.json").read_text())
-    assert len(again["results"]) == 4
-    assert again["errors"][0]["error"] == "boom"
-    assert {p.name for p in tmp_path.iterdir()} == {"run.json", "fills.parquet", "steps.parquet"}
-
-
-def test_nothing_run_still_writes_valid_files(tmp_path):
-    writer.write(tmp_path, [], config={})
-    assert json.loads((tmp_path / "run.json").read_text())["results"] == []
-    assert len(pd.read_parquet(tmp_path / "fills.parquet")) == 0
 
 
 def test_pictures_are_written_for_every_agent_and_market(results, tmp_path):
@@ -156,3 +147,9 @@ def test_thinning_keeps_extremes_and_bounds():
 def test_file_names_are_safe():
     odd = MarketResult("../a b/c.py:My Maker", "if", False, ())
     assert "/" not in odd.slug and ":" not in odd.slug and not odd.slug.startswith(".")
+
+
+def test_long_names_of_agents_fit_into_a_file_name():
+    one, two = (MarketResult(f"{'x' * 300}/{k}.py:Maker", "if", False, ()).slug for k in (1, 2))
+    assert one != two
+    assert max(len(one), len(two)) < 140

@@ -1,0 +1,120 @@
+"""Every flag of `mmsim run` with every kind of agent: a flag tried with one kind only once broke for the others."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mmsim import registry
+from mmsim.bench import agents
+from mmsim.paths import cache_home
+
+FILE = """
+from mmsim.agent import Agent, Quotes, Strategy, within_limits
+
+
+class Mine(Strategy):
+    size: int = 1
+
+    def reset(self, ctx):
+        self._ctx = ctx
+
+    def quote(self, obs):
+        return within_limits(obs.bid_px, obs.ask_px, self.size * self._ctx.unit, obs, self._ctx)
+
+
+class Plain(Agent):
+    def __init__(self, size=1):
+        self.size = size
+
+    def quote(self, obs):
+        return Quotes(((obs.bid_px, self.size),), ((obs.ask_px, self.size),))
+
+"""
+KINDS = {
+    "rule": "glft",
+    "compiled": f"{Path(agents.__file__)}:TouchMaker",
+    "learned": "student",
+    "user file": "FILE:Mine",
+    "without Strategy": "FILE:Plain",
+}
+FLAGS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "--latency zero": ("--latency", "zero"),
+    "--latency fixed": ("--latency", "fixed", "--set", "sim.decision_latency_ns=2000000"),
+    "--latency profile": ("--latency", "profile"),
+    "--queue": ("--queue", "risk_averse"),
+    "--fees": ("--fees", "shfe"),
+    "--seed": ("--seed", "7"),
+    "--split": ("--split", "validation"),
+    "--set": ("--set", "sim.order_latency_ns=1000000"),
+}
+
+
+@pytest.fixture
+def spec(tmp_path, request):
+    path = tmp_path / "agents.py"
+    path.write_text(FILE, encoding="utf-8")
+    return KINDS[request.param].replace("FILE", str(path))
+
+
+@pytest.fixture
+def no_profiles():
+    shutil.rmtree(cache_home() / "profiles", ignore_errors=True)  # of the tests' own cache
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize("spec", KINDS, indirect=True)
+@pytest.mark.usefixtures("short_markets", "no_profiles")
+def test_flag_with_kind_of_agent(run, results, tmp_path, spec, flag):
+    out = tmp_path / "out"
+    code, table, err = run("run", "-a", spec, "-d", "sim-rb", "--no-plots", "-o", out, *FLAGS[flag])
+    assert (code, "error" in err) == (0, False)
+    assert spec in table
+    document = results(out)
+    (row,) = document["results"]
+    assert row["decisions"] + row["decisions_missed"] == 2 * 120
+    assert row["decisions"] > 0
+    sim = document["config"]["sim"]
+    shown = {
+        "--latency zero": sim["latency"] == "zero",
+        "--latency fixed": (sim["latency"], sim["decision_latency_ns"]) == ("fixed", 2_000_000),
+        "--latency profile": sim["latency"] == "profile",
+        "--queue": sim["queue_model"] == "risk_averse",
+        "--fees": row["fees"] == "shfe",
+        "--seed": sim["seed"] == 7,
+        "--split": row["split"] == "validation",
+        "--set": sim["order_latency_ns"] == 1_000_000,
+    }
+    assert shown.get(flag, True)
+
+
+@pytest.mark.parametrize("latency", ["zero", "fixed", "profile"])
+@pytest.mark.parametrize("agent", [a for a in registry.BUILTIN if a != "teacher"])
+@pytest.mark.usefixtures("short_markets", "no_profiles")
+def test_every_shipped_agent_runs_under_every_latency_mode(run, results, tmp_path, agent, latency):
+    out = tmp_path / "out"
+    code, _, err = run(
+        "run", "-a", agent, "-d", "sim-rb", "--latency", latency, "--no-plots", "-o", out,
+        "--set", "sim.decision_latency_ns=2000000",
+    )  # fmt: skip
+    assert (code, "error" in err) == (0, False)
+    assert results(out)["results"][0]["decisions"] > 0
+
+
+@pytest.mark.usefixtures("short_markets", "no_profiles")
+def test_a_profile_is_recorded_once_and_again_for_an_edited_file(run, tmp_path):
+    path = tmp_path / "agents.py"
+    path.write_text(FILE, encoding="utf-8")
+    args = ("run", "-a", f"{path}:Mine", "-d", "sim-rb", "--latency", "profile", "--no-plots")
+    assert run(*args, "-o", tmp_path / "1")[0] == 0
+    (first,) = (cache_home() / "profiles").iterdir()
+    before = first.read_bytes()
+    assert run(*args, "-o", tmp_path / "2")[0] == 0
+    assert [p.read_bytes() for p in (cache_home() / "profiles").iterdir()] == [before]
+    path.write_text(FILE + "\n\nX = 1\n", encoding="utf-8")
+    assert run(*args, "-o", tmp_path / "3")[0] == 0
+    assert len(list((cache_home() / "profiles").iterdir())) == 2
+    assert first.read_bytes() == before
