@@ -224,7 +224,7 @@ class Observation:
 
     @property
     def cash(self) -> int:
-        """Acknowledged cash, tick-lots, before fees."""
+        """Acknowledged cash, tick-lots, before fees; of an inverse contract it is no money."""
         return self._head[O_CASH]
 
     @property

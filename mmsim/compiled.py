@@ -148,9 +148,12 @@ def _machine_code(decide: Any) -> tuple[Callable[..., None], int]:
     try:
         try:
             fast = njit(decide, cache=True, **options)
-        except RuntimeError:  # typed at a prompt: numba has no file beside which to keep it
+            fast.compile(arrays)
+        except (RuntimeError, ImportError):
+            # typed at a prompt: numba has no file beside which to keep it; or kept there by a process that
+            # imported the file under another name, which is asked for on loading
             fast = njit(decide, **options)
-        fast.compile(arrays)
+            fast.compile(arrays)
         fast.disable_compile()  # a writable observation is taken, too
     except Exception as err:  # numba has many error classes
         lines = [

@@ -23,7 +23,8 @@ from mmsim.data import load
 from mmsim.errors import AgentError, ConfigError, did_you_mean
 from mmsim.features import N_FEATURES
 from mmsim.metrics.episode import EpisodeResult
-from mmsim.metrics.ledger import MICRO, fees_per_fill
+from mmsim.metrics.ledger import fees_per_fill
+from mmsim.metrics.value import MICRO, require_linear
 from mmsim.quoting import N_ACTIONS, N_STATE, Quoter, QuoterSpec, scaling
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
@@ -43,7 +44,7 @@ class Terms(TypedDict):
     spread_capture: int  # half-ticks; sums to ledger.spread_capture
     inventory_revaluation: int  # half-ticks, pnl less spread capture; sums to ledger.inventory_revaluation
     inventory_gain: int  # half-ticks, the revaluation where positive: what the asymmetric reward dampens
-    fees_micro: int  # micro-currency paid; sums to ledger.fees_micro
+    fees_micro: int  # micro-currency paid; sums to ledger.fees_paid
     traded_ticks: int  # tick-lots, sum of px * qty; sums to the traded value
     inventory_sq_ns: int  # lots^2 ns, integral of the squared inventory as of the step rows
     inventory_excess: int  # lots, |inventory| after the step where it is above the threshold, else 0
@@ -149,6 +150,7 @@ class MarketMakingEnv(gymnasium.Env[State, State]):
         block_s: float | None = None,
     ) -> None:
         data = load(dataset, progress=False) if isinstance(dataset, str) else dataset
+        require_linear(data.instrument, "the training environment")
         self.episodes: tuple[Episode, ...] = tuple(data.splits.get(split, ()))
         if not self.episodes:
             raise ConfigError(f"{data.name} has no {split} episodes")

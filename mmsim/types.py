@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.errors import ConfigError
+
 MAX_DEPTH = 10  # levels a side that an observation shows at most
 NO_SIDE, BUY, SELL = 0, 1, -1
+CONTRACTS = ("linear", "inverse")
 
 
 class EventKind(IntEnum):
@@ -88,7 +91,7 @@ STEP = np.dtype(
     [
         ("ts", "<i8"),  # decision time, ns (local clock)
         ("mid2", "<i8"),  # as observed
-        ("cash", "<i8"),  # tick-lots, true at this time, before fees
+        ("cash", "<i8"),  # tick-lots, true at this time, before fees; no money if the contract is inverse
         ("inventory", "<i8"),  # lots, true at this time
         ("traded_qty", "<i8"),  # own lots traded so far in the episode
         ("latency_ns", "<i8"),  # decision latency the simulation charged
@@ -122,7 +125,8 @@ OWN_ORDER = np.dtype(
 class FeeSchedule:
     """A named fee schedule. Positive = we pay, negative = rebate.
 
-    ``maker_rate`` and ``taker_rate`` are fractions of the traded value, ``*_per_lot`` currency per lot.
+    ``maker_rate`` and ``taker_rate`` are fractions of the traded value, ``*_per_lot`` currency per lot; of an
+    inverse contract both the value and the currency are the coin's.
     """
 
     name: str = "zero"
@@ -139,6 +143,10 @@ class Instrument:
 
     ``unit_lots`` is the usual size of one own order in lots (1 contract, 100 shares, ...); agents'
     limits and sizes are given in units, the engine counts lots.
+
+    ``contract`` is ``"linear"`` (a lot is ``multiplier * lot_size`` of the asset; profit in the quote currency)
+    or ``"inverse"`` (coin-margined: a lot is ``multiplier * lot_size`` of the *quote* currency, ``currency`` is
+    the coin, and profit is in coins; see `mmsim.metrics.value`).
     """
 
     name: str
@@ -149,10 +157,25 @@ class Instrument:
     unit_lots: int = 1
     timezone: str = "Asia/Shanghai"
     sessions: tuple[tuple[str, str], ...] = ()  # local "HH:MM" pairs of continuous trading
+    contract: str = "linear"
+
+    def __post_init__(self) -> None:
+        if self.contract not in CONTRACTS:
+            raise ConfigError(f"contract: expected one of {', '.join(CONTRACTS)}, was {self.contract!r}")
+
+    @property
+    def inverse(self) -> bool:
+        """Whether the contract is settled in the coin that its price is of."""
+        return self.contract == "inverse"
 
     @property
     def tick_value(self) -> float:
-        """Currency value of one tick on one lot."""
+        """Currency value of one tick on one lot; a ConfigError for an inverse contract, which has none."""
+        if self.inverse:
+            raise ConfigError(
+                f"inverse contracts: a tick of {self.name} has no fixed value in {self.currency}; "
+                "see mmsim.metrics.value"
+            )
         return float(self.tick_size * self.multiplier * self.lot_size)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mmsim.config import SimConfig
 from mmsim.errors import DataError
+from mmsim.metrics import require_linear
 from mmsim.paths import cache_home
 from mmsim.profiles import measure
 from mmsim.sim.session import Session
@@ -301,6 +302,7 @@ def distil(
 
     from mmsim_agents.teacher.prepare import prepare_teacher
 
+    require_linear(data.instrument, "the order rule that a training chooses")
     torch.set_num_threads(1)  # the same sums in the same order on any machine
     raw = {s: record(data, s, SimConfig(), progress) for s in ("train", "validation")}
     artifacts = prepare_teacher(

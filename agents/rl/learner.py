@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,16 +14,17 @@ import gymnasium
 import numpy as np
 import stable_baselines3 as sb3
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from mmsim.env import MarketMakingEnv, RewardSpec
+from mmsim.errors import ConfigError
 from mmsim.quoting import N_ACTIONS, QuoterSpec
 from mmsim.types import MarketData
 from mmsim_agents.cmm.checkpoint import atomic_write
 from mmsim_agents.rl.policy import Network
+from mmsim_agents.rl.rewind import Rewind
 from mmsim_agents.rl.train import Report, TrainConfig, play
 
 if TYPE_CHECKING:
@@ -42,7 +45,8 @@ class Learner:
     quoter : QuoterSpec
         Range of the actions and scaling of the features.
     work : Path
-        Folder of the resumable state, written after every update.
+        Folder of the resumable state, written after every update: everything that the next rollout depends
+        on, so that a training which was interrupted ends as one which was not.
     report : callable
         Told of every update.
 
@@ -53,6 +57,8 @@ class Learner:
     references : dict
         Validation of fixed offsets (ticks behind the best quotes) with the quoter's lean against the
         inventory but no skew of a policy, for comparison.
+    seconds : float
+        Spent on learning so far, those before an interruption included.
     """
 
     def __init__(
@@ -67,22 +73,25 @@ class Learner:
         self._episodes = self._choose(data)
         self.reward_scale = self._measure_rewards(data, reward)
         interval = data.decision_ns or 500_000_000
-        self._make = lambda: gymnasium.wrappers.TransformReward(
-            MarketMakingEnv(data, reward=reward, quoter=quoter, block_s=config.block * interval / 1e9),
-            lambda r: r * self.reward_scale,
+        self._make = lambda: Rewind(
+            gymnasium.wrappers.TransformReward(
+                MarketMakingEnv(data, reward=reward, quoter=quoter, block_s=config.block * interval / 1e9),
+                lambda r: r * self.reward_scale,
+            )
         )
         self.references: dict[str, dict[str, float]] = {}
         self.history: list[dict[str, float]] = []
         self.best_row: dict[str, float] = {}
         self.best: Network
+        self.seconds = 0.0
+        self._since = time.perf_counter()
 
     def learn(self) -> None:
         """Train to the end, from the state in the work folder if there is one."""
         cfg = self.config
         state = self._load()
-        done = 0 if state is None else int(state[0]["done"])
         envs = DummyVecEnv([self._make for _ in range(cfg.n_envs)])
-        envs.seed(cfg.seed + done)
+        envs.seed(cfg.seed)
         model = sb3.PPO(
             "MlpPolicy",
             envs,
@@ -98,7 +107,7 @@ class Learner:
                 "net_arch": {"pi": list(cfg.hidden), "vf": list(cfg.hidden)},
                 "log_std_init": cfg.log_std,
             },
-            seed=cfg.seed + done,
+            seed=cfg.seed,
             device="cpu",
         )
         if state is None:
@@ -106,12 +115,16 @@ class Learner:
             self._validate(model)
         else:
             self._restore(model, *state)
-            model.num_timesteps = done
-        if done < cfg.steps:
-            model.learn(cfg.steps - done, callback=_Callback(self._update), reset_num_timesteps=False)
+        left = cfg.steps - model.num_timesteps
+        model.learn(left, callback=_Callback(self._update), reset_num_timesteps=False)
         if self.history[-1]["step"] < model.num_timesteps:
             self._validate(model)
+        self._clock()
         self._report(cfg.steps, self.history[-1])
+
+    def _clock(self) -> None:
+        now = time.perf_counter()
+        self.seconds, self._since = self.seconds + now - self._since, now
 
     def _update(self, model: sb3.PPO) -> None:
         done = model.num_timesteps
@@ -162,13 +175,28 @@ class Learner:
         moments = model.policy.optimizer.state_dict()["state"]
         for i, entry in moments.items():
             arrays |= {f"adam.{i}.{k}": v.numpy() for k, v in entry.items()}
+        streams = []
+        for i, env in enumerate(_envs(model)):
+            stream, arrays[f"actions.{i}"] = env.state()
+            streams.append(stream)
+        # torch draws the actions, numpy's global stream the order of the batches.
+        numpy = np.random.get_state(legacy=False)  # noqa: NPY002
+        arrays["random.torch"] = torch.get_rng_state().numpy()
+        arrays["random.numpy"] = numpy["state"].pop("key")
+        arrays["starts.episode"] = model._last_episode_starts
+        blob = save(arrays)
+        self._clock()
         note = {
             "done": model.num_timesteps,
+            "sha256": hashlib.sha256(blob).hexdigest(),
             "history": self.history,
             "best": self.best_row,
             "references": self.references,
+            "seconds": self.seconds,
+            "streams": streams,
+            "numpy": numpy,
         }
-        atomic_write(self.work / f"{note['done']}.safetensors", save(arrays))
+        atomic_write(self.work / f"{note['done']}.safetensors", blob)
         # The note names the arrays, so the two can never be of different updates.
         atomic_write(self.work / "state.json", json.dumps(note).encode())
         for old in self.work.glob("*.safetensors"):
@@ -176,17 +204,26 @@ class Learner:
                 old.unlink(missing_ok=True)
 
     def _load(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]] | None:
-        try:
-            note = json.loads((self.work / "state.json").read_text(encoding="utf-8"))
-            return note, load_file(self.work / f"{note['done']}.safetensors")
-        except (OSError, ValueError, KeyError, SafetensorError):
+        path = self.work / "state.json"
+        if not path.exists():
             return None
+        try:
+            note = json.loads(path.read_text(encoding="utf-8"))
+            blob = (self.work / f"{note['done']}.safetensors").read_bytes()
+            damaged = hashlib.sha256(blob).hexdigest() != note["sha256"]
+        except (OSError, ValueError, KeyError):
+            damaged = True
+        if damaged:
+            raise ConfigError(
+                f"interrupted training in {self.work}: expected what was saved, was damaged: start anew with --fresh"
+            )
+        return note, load(blob)
 
     def _restore(self, model: sb3.PPO, note: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> None:
-        parts: dict[str, dict[str, npt.NDArray[Any]]] = {"now": {}, "best": {}, "adam": {}}
+        parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for name, value in arrays.items():
             part, _, rest = name.partition(".")
-            parts[part][rest] = value
+            parts.setdefault(part, {})[rest] = value
         model.policy.load_state_dict({k: torch.from_numpy(v) for k, v in parts["now"].items()})
         adam = model.policy.optimizer.state_dict()
         state: dict[int, dict[str, torch.Tensor]] = {}
@@ -196,7 +233,20 @@ class Learner:
         model.policy.optimizer.load_state_dict({**adam, "state": state})
         self.best = Network.from_arrays(parts["best"])
         self.history, self.best_row = note["history"], note["best"]
-        self.references = note["references"]
+        self.references, self.seconds = note["references"], note["seconds"]
+        model.num_timesteps = note["done"]
+        # With an observation in hand stable-baselines3 goes on where the environments stand.
+        model._last_obs = np.stack(
+            [
+                env.restore(stream, parts["actions"][str(i)])
+                for i, (env, stream) in enumerate(zip(_envs(model), note["streams"], strict=True))
+            ]
+        )
+        model._last_episode_starts = parts["starts"]["episode"]
+        torch.set_rng_state(torch.from_numpy(parts["random"]["torch"]))
+        numpy = note["numpy"]
+        numpy["state"]["key"] = parts["random"]["numpy"]
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 class _Callback(BaseCallback):
@@ -213,6 +263,11 @@ class _Callback(BaseCallback):
 
     def _on_step(self) -> bool:
         return True
+
+
+def _envs(model: sb3.PPO) -> list[Rewind]:
+    vector: Any = model.env
+    return list(vector.envs)
 
 
 def _constant(action: npt.NDArray[np.float32], _state: object) -> npt.NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """Train a PPO policy on one market by stable-baselines3, keep the best on validation, export it.
 
-An interrupted training goes on from its last update: weights and the optimiser's moments are kept, the
-random streams are not, so a resumed training differs from an uninterrupted one (which is reproducible).
+An interrupted training goes on from its last update and ends, to the bit, as one that was not interrupted:
+weights, the optimiser's moments, the random streams and the place of every environment are kept. (The same
+versions on the same kind of machine: torch promises no more.)
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +21,7 @@ import numpy as np
 
 from mmsim.data import load
 from mmsim.errors import ConfigError
-from mmsim.metrics import epnl, map_
+from mmsim.metrics import epnl, map_, require_linear
 from mmsim.paths import cache_home
 from mmsim.profiles import measure
 from mmsim.quoting import STATE, QuoterSpec, scaling
@@ -107,6 +107,7 @@ def train(
     from mmsim_agents.rl.learner import Learner
 
     data = load(dataset, progress=progress) if isinstance(dataset, str) else dataset
+    require_linear(data.instrument, "a training of PPO")
     cfg = replace(config or TrainConfig(), seed=seed, steps=steps)
     if cfg.steps < cfg.n_envs * cfg.rollout:
         raise ConfigError(
@@ -115,7 +116,6 @@ def train(
     for split in ("train", "validation"):
         if not data.splits.get(split):
             raise ConfigError(f"{data.name} has no {split} episodes to train PPO on")
-    begin = time.perf_counter()
     quoter = fit_quoter(data)
     work = work_folder(data, cfg)
     if fresh:
@@ -124,7 +124,7 @@ def train(
         learner = Learner(data, cfg, quoter, work, report)
         learner.learn()
     folder = (out or shipped()) / data.name
-    card = _card(data, cfg, learner, command) | {"seconds": round(time.perf_counter() - begin, 1)}
+    card = _card(data, cfg, learner, command)
     # Once without latencies, so that the agent itself can be run; then the whole.
     write(folder, Policy(learner.best, quoter, card))
     times = measure(PPO(), Session(data, checkpoints=folder.parent), "validation").tolist()
@@ -152,8 +152,9 @@ def fit_quoter(data: MarketData) -> QuoterSpec:
 
 
 def work_folder(data: MarketData, cfg: TrainConfig) -> Path:
-    """Return the folder of the resumable state of one training."""
-    key = json.dumps([data.source_sha256, asdict(cfg), STATE])
+    """Return the folder of the resumable state of one training: of one market, constants and versions."""
+    market = [data.source_sha256, str(data.instrument), str(dict(data.splits)), data.decision_ns]
+    key = json.dumps([market, asdict(cfg), STATE, _versions()])
     return cache_home() / "train" / "ppo" / f"{data.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
@@ -173,6 +174,10 @@ def play(env: MarketMakingEnv, act: Callable[[Any], Any], episodes: list[int]) -
     return {"reward": float(np.mean(rewards)), "epnl": float(np.mean(pnl)), "map": float(np.mean(held))}
 
 
+def _versions() -> dict[str, str]:
+    return versions() | {name: version(name) for name in ("stable-baselines3", "gymnasium")}
+
+
 def _card(data: MarketData, cfg: TrainConfig, learner: Learner, command: str) -> dict[str, Any]:
     return {
         "dataset": data.name,
@@ -187,8 +192,9 @@ def _card(data: MarketData, cfg: TrainConfig, learner: Learner, command: str) ->
         "references": learner.references,
         "validation": learner.history,
         "command": command,
+        "seconds": round(learner.seconds, 1),
         "git": git_revision(),
-        "versions": versions() | {name: version(name) for name in ("stable-baselines3", "gymnasium")},
+        "versions": _versions(),
     }
 
 

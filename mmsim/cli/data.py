@@ -90,7 +90,12 @@ def import_(
     format_: str = typer.Option(..., "--format", help="One of those below."),
     tick_size: str | None = typer.Option(None, help='Smallest price step, as decimal text ("0.01").'),
     lot_size: str | None = typer.Option(None, help="Smallest quantity step."),
-    multiplier: str | None = typer.Option(None, help="Currency value of one price point on one unit."),
+    multiplier: str | None = typer.Option(
+        None, help="Currency value of one price point on one unit; inverse: quote currency per unit."
+    ),
+    contract: str | None = typer.Option(
+        None, help="linear (default) or inverse: coin-margined, --currency is the coin."
+    ),
     depth: int | None = typer.Option(None, min=1, help="Levels a side to use."),
     unit_lots: int | None = typer.Option(None, min=1, help="Usual size of one own order, lots."),
     currency: str | None = typer.Option(None),
@@ -108,8 +113,10 @@ def import_(
     force: bool = typer.Option(False, "--force", help="Replace an import of the same name."),
 ) -> None:
     """Bring in your own files as a dataset; nothing is written unless all of it can be read."""
+    from mmsim.data.check import report as report_of
     from mmsim.data.imports import ImportSettings, import_dataset
     from mmsim.data.progress import bar
+    from mmsim.data.store import stored
 
     given = {
         "tick_size": tick_size,
@@ -117,6 +124,7 @@ def import_(
         "multiplier": multiplier,
         "unit_lots": unit_lots,
         "currency": currency,
+        "contract": contract,
         "timezone": timezone,
         "sessions": _sessions(sessions),
         "name": instrument,
@@ -138,8 +146,8 @@ def import_(
         f"{f'{data.view_depth} levels a side' if data.view_depth else 'full book'}, "
         f"{len(data.segments)} segment(s), episodes of {spec.replay.episode_s} s: {episodes}"
     )
-    for key, value in data.counts.items():
-        typer.echo(f"  {key.replace('_', ' ')}: {value:,}")
+    for line in _report(report_of(spec, stored(spec))):
+        typer.echo(f"  {line}")
     typer.echo(f"next: mmsim run --agent glft --dataset {name}")
 
 
@@ -184,33 +192,50 @@ def check(
             Path(json_).write_text(text + "\n", encoding="utf-8")
         except OSError as err:
             raise ConfigError(f"--json {json_}: {err.strerror or err}") from None
-    for key in ("title", "kind", "level", "view_depth", "events", "rows_read"):
+    for key in ("title", "kind", "level", "view_depth", "events"):
         typer.echo(f"{key.replace('_', ' ')}: {report[key]}")
-    typer.echo(f"span: {report['span']['start']} to {report['span']['end']}")
-    for key, value in report["dropped"].items():
-        typer.echo(f"dropped, {key.replace('_', ' ')}: {value:,}")
-    for group in ("counts", "checks"):
-        for key, value in report[group].items():
-            typer.echo(f"{key.replace('_', ' ')}: {value:,}")
-    if report["tape"]:
-        for line in _tape(report["tape"]):
-            typer.echo(line)
+    for line in _report(report):
+        typer.echo(line)
     for split, found in report["splits"].items():
         typer.echo(f"{split}: {found['episodes']} episodes, {found['seconds']:,.0f} s")
     for source in report["sources"]:
         typer.echo(f"source: {source['path']} sha256 {source['sha256']} verified")
-    for note in report["notes"]:
-        typer.echo(f"note: {note}")
+
+
+def _report(report: dict[str, Any]) -> list[str]:
+    # what was read, dropped and compared, the trades beside the raw files', and what there is to say about it
+    lines = [
+        f"rows read: {report['rows_read']:,}",
+        f"span: {report['span']['start']} to {report['span']['end']}",
+    ]
+    for title, group in (
+        ("messages, ", "messages"),
+        ("dropped, ", "dropped"),
+        ("", "counts"),
+        ("", "checks"),
+    ):
+        lines += [f"{title}{key.replace('_', ' ')}: {value:,}" for key, value in report[group].items()]
+    if report["tape"]:
+        lines += _tape(report["tape"])
+    return lines + [f"note: {note}" for note in report["notes"]]
 
 
 def _tape(tape: dict[str, Any]) -> list[str]:
     raw, got = tape["raw"], tape["imported"]
+    rows = got["rows"]
     lines = [
         f"printed, raw files: {raw['trades']:,} {tape['unit']}, {raw['lots']:,} lots",
         f"printed, imported: {got['trades']:,} of them, {got['lots']:,} lots",
     ]
+    lines.append(
+        f"rows of printed trades: {rows['executions']:,} executions, {rows['prints']:,} prints, "
+        f"{rows['auction']:,} of them of an auction"
+    )
     for reason, less in tape["missing"].items():
-        lines.append(f"printed, not imported, {reason}: {less['trades']:,}, {less['lots']:,} lots")
+        said, sign = (
+            ("not imported", 1) if min(less.values()) >= 0 else ("imported beyond the raw trades", -1)
+        )
+        lines.append(f"printed, {said}, {reason}: {sign * less['trades']:,}, {sign * less['lots']:,} lots")
     return lines
 
 

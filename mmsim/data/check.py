@@ -1,4 +1,4 @@
-"""What `mmsim data check` reports about one dataset."""
+"""What `mmsim data check` and `mmsim data import` report about one dataset."""
 
 from __future__ import annotations
 
@@ -33,6 +33,19 @@ def check(
     actual = store.events_sha256(data.events)
     if actual != data.meta["events_sha256"]:
         raise DataError("the cached events are damaged: delete this folder", source=str(data.folder))
+    return {
+        **report(spec, data),
+        "sources": [
+            {"path": str(p), "sha256": f.sha256, "bytes": p.stat().st_size, "verified": True}
+            for f, p in zip(spec.files, paths, strict=False)
+        ],
+        "source_sha256": spec.source_sha256,
+        "events_sha256": actual,
+    }
+
+
+def report(spec: Manifest, data: store.Stored) -> dict[str, Any]:
+    """Return what the conversion of a dataset found and what became of it, ready for JSON: the import report."""
     splits, split_counts = make_splits(spec, data.segments, data.events)
     counts = {**data.meta["counts"], **split_counts}
     checks = data.meta["checks"]
@@ -50,6 +63,7 @@ def check(
         "view_depth": data.meta["view_depth"],
         "events": len(data.events),
         "rows_read": counts.get("rows_read", 0),
+        "messages": data.meta["messages"],
         "dropped": {k.removeprefix("dropped_"): v for k, v in counts.items() if k.startswith("dropped_")},
         "counts": {k: v for k, v in counts.items() if k != "rows_read" and not k.startswith("dropped_")},
         # times do not run backwards in a segment: the ends are enough
@@ -75,12 +89,6 @@ def check(
             }
             for name, episodes in splits.items()
         },
-        "sources": [
-            {"path": str(p), "sha256": f.sha256, "bytes": p.stat().st_size, "verified": True}
-            for f, p in zip(spec.files, paths, strict=False)
-        ],
-        "source_sha256": spec.source_sha256,
-        "events_sha256": actual,
         "notes": data.meta["notes"],
     }
 

@@ -46,9 +46,10 @@ class Tape:
     unit : str
         What one raw trade is in this format ("trade records", "change of cumulative volume", ...).
     raw_trades, raw_lots : int
-        Counted from the raw messages, before anything is left out.
+        Counted from the raw messages of the instrument, before anything is left out.
     imported_trades : int
-        Of those, the trades that the events tell. A trade of several resting orders is several rows, but one trade.
+        Of those, the trades that the events tell. A trade that met several resting orders is one trade, but
+        several rows: rows are counted from the events (`printed_rows`) and stand beside it.
     reasons : dict of str to (int, int)
         Trades and lots that the import has less (negative: more) than the raw files, by reason.
     """
@@ -65,14 +66,26 @@ class Tape:
             had = self.reasons.get(reason, (0, 0))
             self.reasons[reason] = (had[0] + int(trades), had[1] + int(lots))
 
-    def report(self, imported_lots: int) -> dict[str, Any]:
-        """Return the account, ready for JSON: raw, imported, and the difference by reason."""
+    def report(self, events: npt.NDArray[np.void]) -> dict[str, Any]:
+        """Return the account, ready for JSON: raw, imported (in `events`), and the difference by reason."""
         return {
             "unit": self.unit,
             "raw": {"trades": self.raw_trades, "lots": self.raw_lots},
-            "imported": {"trades": self.imported_trades, "lots": imported_lots},
+            "imported": {
+                "trades": self.imported_trades,
+                "lots": printed_lots(events),
+                "rows": printed_rows(events),
+            },
             "missing": {k: {"trades": t, "lots": q} for k, (t, q) in self.reasons.items()},
         }
+
+
+def printed_rows(events: npt.NDArray[np.void]) -> dict[str, int]:
+    """Return how many rows tell the trades: executions of resting orders, prints, and how many are an auction's."""
+    kind = events["kind"]
+    executed, printed = kind == EventKind.EXECUTE, kind == EventKind.TRADE
+    auction = (events["flags"] & EventFlag.AUCTION > 0) & (executed | printed)
+    return {"executions": int(executed.sum()), "prints": int(printed.sum()), "auction": int(auction.sum())}
 
 
 def printed_lots(events: npt.NDArray[np.void]) -> int:
@@ -102,6 +115,8 @@ class Conversion:
         Largest order slot + 1; 0 on level feeds.
     recv_ts : (n,) int64 array, optional
         Local receive time, ns.
+    messages : dict
+        Messages (rows, records) of the raw files by kind, before anything is left out.
     counts : dict
         ``rows_read``, ``dropped_<reason>``, ...
     checks : dict
@@ -109,7 +124,8 @@ class Conversion:
     notes : list of str
         Sentences for `mmsim data check`.
     tape : Tape, optional
-        Printed trades against the raw files'; `finish` refuses an account that does not balance.
+        Printed trades against the raw files'; `finish` refuses an account that does not balance. None only for
+        generated markets: a format without trades says so with an account of zero.
     px_min, px_max : int
         Smallest and largest price of any event, ticks; set by `finish`.
     """
@@ -120,12 +136,19 @@ class Conversion:
     view_depth: int = 0
     n_slots: int = 0
     recv_ts: Ints | None = None
+    messages: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     checks: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     tape: Tape | None = None
     px_min: int = 0
     px_max: int = 0
+
+    def account(self) -> Tape:
+        """Return the account of printed trades, opened if there was none."""
+        if self.tape is None:
+            self.tape = Tape()
+        return self.tape
 
     def finish(self, source: str = "") -> Conversion:
         """Check the invariants that the kernel relies on, set the price range, and return self.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsim.data import store
+from mmsim.data.contracts import check_settings
 from mmsim.data.conversion import NS, Progress, no_progress
 from mmsim.data.manifest import (
     FORMATS,
@@ -193,6 +194,7 @@ def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str,
         **shipped.get("instrument", {}),
         **settings.instrument,
     }
+    check_settings(settings.instrument)
     if "tick_size" not in instrument:
         raise ConfigError(
             f"format {settings.format} needs the contract's tick size: --tick-size (and --lot-size, --multiplier)"

@@ -77,6 +77,7 @@ class InstrumentSpec(_Model):
     unit_lots: int = Field(1, ge=1)
     timezone: str = "Asia/Shanghai"
     sessions: tuple[tuple[str, str], ...] = ()
+    contract: Literal["linear", "inverse"] = "linear"
 
     _text = field_validator("tick_size", "lot_size", "multiplier", mode="before")(_decimal)
 
@@ -108,7 +109,13 @@ class InstrumentSpec(_Model):
             unit_lots=self.unit_lots,
             timezone=self.timezone,
             sessions=self.sessions,
+            contract=self.contract,
         )
+
+    def identity(self, *left_out: str) -> dict[str, Any]:
+        """Return the table for hashes; a linear contract says nothing, so that hashes stay what they were."""
+        linear = {"contract"} if self.contract == "linear" else set()
+        return self.model_dump(mode="json", exclude={*left_out, *linear})
 
 
 class ReplaySpec(_Model):
@@ -187,7 +194,7 @@ class Manifest(_Model):
     def source_sha256(self) -> str:
         """sha256 over the sources' sha256s, or over the generator's parameters."""
         if self.simulated:
-            what: Any = {"generator": self.generator, "instrument": self.instrument.model_dump(mode="json")}
+            what: Any = {"generator": self.generator, "instrument": self.instrument.identity()}
         else:
             what = [f.sha256 for f in self.files]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

@@ -12,7 +12,7 @@ from mmsim.data.conversion import NS, Conversion, Ints, Progress, midnight_ns
 from mmsim.data.snapshot_encode import encode
 from mmsim.data.splits import session_spans
 from mmsim.data.times import NIGHT_NS
-from mmsim.errors import DataError
+from mmsim.errors import ConfigError, DataError
 from mmsim.types import BUY, EVENT, SELL, Instrument, Segment
 
 CLOSE_GRACE_NS = 1 * NS  # the last snapshot of a session is published just after its end
@@ -64,7 +64,14 @@ def turnover_ticks(
     ------
     DataError
         For NaN, infinity or a negative value.
+    ConfigError
+        For an inverse contract, whose turnover does not tell the prices of its trades in this way.
     """
+    if instrument.inverse:
+        raise ConfigError(
+            f"inverse contracts: trades implied by the turnover of {instrument.name} are not supported: "
+            "expected --contract linear"
+        )
     bad = ~np.isfinite(turnover) | (turnover < 0)
     if bad.any():
         at = int(np.argmax(bad))

@@ -22,16 +22,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import Conversion, Progress, no_progress, printed_lots
+from mmsim.data.conversion import Conversion, Progress, no_progress
 from mmsim.data.manifest import Manifest, SourceFile, manifest
 from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
 from mmsim.paths import cache_home, data_home
 from mmsim.types import EVENT, MarketData, Segment
 
-LAYOUT_VERSION = 2  # of the cache folder; raise it when the meaning of events changes in all formats
+LAYOUT_VERSION = 3  # of the cache folder; raise it when the meaning of events changes in all formats
 META = "meta.json"
-SHARED = ("conversion", "files", "ladder", "snapshots", "snapshot_encode", "times")  # code of several formats
+SHARED = (
+    "contracts",
+    "conversion",
+    "files",
+    "ladder",
+    "snapshots",
+    "snapshot_encode",
+    "times",
+)  # code of several formats
 
 
 @dataclass(frozen=True)
@@ -241,7 +249,7 @@ def cache_folder(spec: Manifest) -> Path:
             "layout": LAYOUT_VERSION,
             "format": [spec.format, version],
             "sources": spec.source_sha256,
-            "instrument": spec.instrument.model_dump(mode="json", exclude={"currency", "unit_lots"}),
+            "instrument": spec.instrument.identity("currency", "unit_lots"),
             "options": spec.options,
             "replay": [spec.replay.level, spec.replay.view_depth],
             "events": spec.events_sha256,
@@ -355,10 +363,11 @@ def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
                 "n_events": len(done.events),
                 "has_recv": done.recv_ts is not None,
                 "segments": [asdict(s) for s in done.segments],
+                "messages": {k: int(v) for k, v in done.messages.items()},
                 "counts": {k: int(v) for k, v in done.counts.items()},
                 "checks": {k: int(v) for k, v in done.checks.items()},
                 "notes": done.notes,
-                "tape": done.tape.report(printed_lots(done.events)) if done.tape else None,
+                "tape": done.tape.report(done.events) if done.tape else None,
                 "stamps": _stamps(paths),
                 "events_sha256": events_sha256(done.events),
             },

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mmsim.metrics import activity, ledger, performance
 from mmsim.metrics.episode import EpisodeResult
+from mmsim.metrics.value import parts
 
 RESAMPLES = 2_000
 SEED = 20_210_104
@@ -33,7 +34,7 @@ PER_EPISODE: Mapping[str, Callable[[EpisodeResult], float]] = {
     "rpt": performance.rpt,
     "spread_capture": _currency(ledger.spread_capture),
     "inventory_revaluation": _currency(ledger.inventory_revaluation),
-    "fees": lambda ep: ledger.fees_micro(ep) / ledger.MICRO,
+    "fees": lambda ep: ledger.fees_paid(ep) / parts(ep.instrument),
     "expected_shortfall": performance.expected_shortfall,
     "markout_500ms": lambda ep: activity.markout_ticks(ep, 500_000_000),
     "markout_1s": lambda ep: activity.markout_ticks(ep, 1_000_000_000),

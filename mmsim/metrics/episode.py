@@ -24,7 +24,7 @@ class EpisodeResult:
     instrument : Instrument
         Tick size, lot size and multiplier turn half-ticks into currency.
     fees : FeeSchedule
-        Charged on `fills` by the metrics; cash in `steps` is before fees.
+        Charged on `fills` by the metrics; cash in `steps` is before fees (and no money if the contract is inverse).
     start_ts, end_ts : int
         ns since the epoch.
     fills : ndarray of FILL, shape (n_fills,)

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from mmsim.metrics import ledger
 from mmsim.metrics.episode import EpisodeResult
+from mmsim.metrics.value import ATOMS, marks
 from mmsim.types import Instrument
 
 TRADING_DAYS = 250  # a year, for markets with sessions
@@ -20,7 +22,7 @@ def epnl(ep: EpisodeResult) -> float:
     The residual inventory has been closed by walking the book; what could not be closed is marked to mid.
     An agent that never trades has exactly 0.
     """
-    return ledger.to_currency(ledger.pnl_half_ticks(ep), ep.instrument, ledger.fees_micro(ep))
+    return ledger.to_currency(ledger.pnl(ep), ep.instrument, ledger.fees_paid(ep))
 
 
 def map_(ep: EpisodeResult) -> float:
@@ -117,11 +119,27 @@ def nd_pnl(ep: EpisodeResult) -> float:
     Source: Spooner et al. 2018, normalised daily profit.
     """
     profit = epnl(ep)
-    return 0.0 if profit == 0.0 else profit / (mean_spread_ticks(ep) * ep.instrument.tick_value)
+    return 0.0 if profit == 0.0 else profit / _spread_value(ep)
+
+
+def _spread_value(ep: EpisodeResult) -> float:
+    # Currency value of the mean market spread on one lot; nan without any.
+    if not ep.instrument.inverse:
+        return mean_spread_ticks(ep) * ep.instrument.tick_value
+    bid, ask = (2 * ep.steps[side].astype(np.int64) for side in ("bid_px", "ask_px"))
+    seen = (bid > 0) & (ask > bid)
+    width = marks(ask[seen], ep.instrument) - marks(bid[seen], ep.instrument)
+    return int(width.sum()) / ATOMS / len(width) if len(width) else math.nan
 
 
 def traded_value(ep: EpisodeResult) -> float:
-    """Return the traded value, currency: ``sum(px * qty)``, the closing included."""
+    """Return the traded value, currency: ``sum(px * qty)``, the closing included.
+
+    Of an inverse contract, coins: the sum of ``qty / px``.
+    """
+    if ep.instrument.inverse:
+        coins = marks(2 * ep.fills["px"].astype(np.int64), ep.instrument)
+        return -int(np.dot(coins, ep.fills["qty"].astype(np.int64))) / ATOMS
     px, qty = ep.fills["px"].astype(np.int64), ep.fills["qty"].astype(np.int64)
     return float(np.dot(px, qty)) * ep.instrument.tick_value
 
@@ -136,13 +154,20 @@ def rpt(ep: EpisodeResult) -> float:
     """Return the round-trip margin: mean sell price - mean buy price, over the mean market spread.
 
     Prices are weighted by quantity, the closing included, before fees; nan unless there are both buys and sells.
+    The mean price of an inverse contract is the harmonic one, at which the whole would have cost the same coins.
     """
     fills = ep.fills
     buys, sells = fills[fills["side"] > 0], fills[fills["side"] < 0]
     if len(buys) == 0 or len(sells) == 0:
         return math.nan
-    margin = np.average(sells["px"], weights=sells["qty"]) - np.average(buys["px"], weights=buys["qty"])
-    return float(margin) / mean_spread_ticks(ep)
+    inverse = ep.instrument.inverse
+    return float(_mean_px(sells, inverse) - _mean_px(buys, inverse)) / mean_spread_ticks(ep)
+
+
+def _mean_px(fills: npt.NDArray[np.void], inverse: bool) -> np.float64:
+    if inverse:
+        return np.float64(1.0 / np.average(1.0 / fills["px"], weights=fills["qty"]))
+    return np.float64(np.average(fills["px"], weights=fills["qty"]))
 
 
 def expected_shortfall(ep: EpisodeResult, level: float = 0.95) -> float:

@@ -93,6 +93,11 @@ class MarketResult:
         return self.episodes[0].instrument.currency if self.episodes else ""
 
     @property
+    def inverse(self) -> bool:
+        """Whether the contract is inverse: the currency is a coin, a lot a fixed value in the quote currency."""
+        return bool(self.episodes) and self.episodes[0].instrument.inverse
+
+    @property
     def kind(self) -> str:
         """``"SIMULATED"`` or ``"real"``."""
         return "SIMULATED" if self.simulated else "real"
@@ -143,5 +148,5 @@ def market_title(result: MarketResult) -> str:
     market = "SIMULATED market" if result.simulated else "real data"
     return (
         f"{result.dataset} ({market}), {result.split}: {n} episode{'s' * (n != 1)} of {length}, "
-        f"fees: {result.fees}, amounts in {result.currency}"
+        f"fees: {result.fees}, amounts in {result.currency}{' (inverse contract)' * result.inverse}"
     )

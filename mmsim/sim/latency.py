@@ -65,7 +65,8 @@ class LatencyModel:
         if len(self._known) > 1:
             rng = np.random.default_rng([seed, episode, 0x1A7])
             self._table = self._known[rng.integers(0, len(self._known), _DRAWS)]
-        self._turn = itertools.cycle(self._table.tolist())
+        turn: list[int] = self._table.tolist()
+        self._turn = itertools.cycle(turn)
 
     def table(self) -> npt.NDArray[np.int64]:
         """Return the episode's decision latencies, ns: decision `k` takes row ``k % n``."""

@@ -42,7 +42,7 @@ def checked(quotes: Any, limits: Limits) -> list[int]:
     ask, ask_qty = _side(asks, "ask", limits)
     if bid and ask and max(bid[::2]) >= min(ask[::2]):
         raise QuotesError(f"crossed pair: bid {max(bid[::2])} is not below ask {min(ask[::2])} (ticks)")
-    post_only = _flag(post_only)
+    flag = _flag(post_only)
     if isinstance(take, bool | np.bool_) and take:
         raise QuotesError("take: expected a signed quantity in lots, was True")
     take = _whole(take, "take", "lots")
@@ -58,7 +58,7 @@ def checked(quotes: Any, limits: Limits) -> list[int]:
             f"beyond its limits: bids {bid_qty}, asks {ask_qty}, take {shown(take)} lots, expected at most "
             f"{largest} a side (sim.max_order_units)"
         )
-    return [len(bid) // 2, len(ask) // 2, post_only, take, 0, 0, *bid, *ask]
+    return [len(bid) // 2, len(ask) // 2, flag, take, 0, 0, *bid, *ask]
 
 
 def _side(levels: Any, name: str, limits: Limits) -> tuple[list[int], int]:

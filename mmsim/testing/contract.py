@@ -130,8 +130,9 @@ def check_agent(
         if first and gate:
             skipped = [Check(_name(c), "skipped", f"repair {first} first") for c in clauses]
             done += skipped
-            for check in skipped if on is not None else ():
-                on(check.name, check)
+            for check in skipped:
+                if on is not None:
+                    on(check.name, check)
             continue
         for clause in clauses:
             if on is not None:

@@ -155,10 +155,12 @@ def quote_problem(quotes: Any, obs: Observation, ctx: SessionContext) -> str:
         bid, ask = max(px for px, _ in quotes.bids), min(px for px, _ in quotes.asks)
         if bid >= ask:
             return f"bid {bid} is not below ask {ask}; round bids down and asks up (mmsim.agent.to_ticks)"
-    if not isinstance(quotes.post_only, bool | np.bool_ | int) or quotes.post_only not in (0, 1):
-        return f"post_only: expected True or False, was {shown(quotes.post_only)}"
-    if isinstance(quotes.take, bool) or not isinstance(quotes.take, int | np.integer):
-        return f"take: expected a whole, signed quantity in lots, was {shown(quotes.take)}"
+    flag: Any = quotes.post_only
+    if not isinstance(flag, bool | np.bool_ | int) or flag not in (0, 1):
+        return f"post_only: expected True or False, was {shown(flag)}"
+    lots: Any = quotes.take
+    if isinstance(lots, bool) or not isinstance(lots, int | np.integer):
+        return f"take: expected a whole, signed quantity in lots, was {shown(lots)}"
     buy, sell = totals[0] + max(quotes.take, 0), totals[1] - min(quotes.take, 0)
     if max(totals[0], totals[1], abs(quotes.take)) > ctx.max_order:
         return f"{totals[0]} lots bid, {totals[1]} offered, expected at most {ctx.max_order} (ctx.max_order)"

@@ -8,37 +8,15 @@ from pathlib import Path
 import pytest
 
 from mmsim import registry
-from mmsim.bench import agents
 from mmsim.paths import cache_home
 
-FILE = """
-from mmsim.agent import Agent, Quotes, Strategy, within_limits
-
-
-class Mine(Strategy):
-    size: int = 1
-
-    def reset(self, ctx):
-        self._ctx = ctx
-
-    def quote(self, obs):
-        return within_limits(obs.bid_px, obs.ask_px, self.size * self._ctx.unit, obs, self._ctx)
-
-
-class Plain(Agent):
-    def __init__(self, size=1):
-        self.size = size
-
-    def quote(self, obs):
-        return Quotes(((obs.bid_px, self.size),), ((obs.ask_px, self.size),))
-
-"""
+FILE = Path(__file__).with_name("agents_of_all_kinds.py")
 KINDS = {
     "rule": "glft",
-    "compiled": f"{Path(agents.__file__)}:TouchMaker",
+    "compiled": f"{FILE}:Compiled",
     "learned": "student",
-    "user file": "FILE:Mine",
-    "without Strategy": "FILE:Plain",
+    "user file": f"{FILE}:Mine",
+    "without Strategy": f"{FILE}:Plain",
 }
 FLAGS: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -54,21 +32,15 @@ FLAGS: dict[str, tuple[str, ...]] = {
 
 
 @pytest.fixture
-def spec(tmp_path, request):
-    path = tmp_path / "agents.py"
-    path.write_text(FILE, encoding="utf-8")
-    return KINDS[request.param].replace("FILE", str(path))
-
-
-@pytest.fixture
 def no_profiles():
     shutil.rmtree(cache_home() / "profiles", ignore_errors=True)  # of the tests' own cache
 
 
 @pytest.mark.parametrize("flag", FLAGS)
-@pytest.mark.parametrize("spec", KINDS, indirect=True)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("short_markets", "no_profiles")
-def test_flag_with_kind_of_agent(run, results, tmp_path, spec, flag):
+def test_flag_with_kind_of_agent(run, results, tmp_path, kind, flag):
+    spec = KINDS[kind]
     out = tmp_path / "out"
     code, table, err = run("run", "-a", spec, "-d", "sim-rb", "--no-plots", "-o", out, *FLAGS[flag])
     assert (code, "error" in err) == (0, False)
@@ -106,15 +78,16 @@ def test_every_shipped_agent_runs_under_every_latency_mode(run, results, tmp_pat
 
 @pytest.mark.usefixtures("short_markets", "no_profiles")
 def test_a_profile_is_recorded_once_and_again_for_an_edited_file(run, tmp_path):
+    source = FILE.read_text(encoding="utf-8")
     path = tmp_path / "agents.py"
-    path.write_text(FILE, encoding="utf-8")
+    path.write_text(source, encoding="utf-8")
     args = ("run", "-a", f"{path}:Mine", "-d", "sim-rb", "--latency", "profile", "--no-plots")
     assert run(*args, "-o", tmp_path / "1")[0] == 0
     (first,) = (cache_home() / "profiles").iterdir()
     before = first.read_bytes()
     assert run(*args, "-o", tmp_path / "2")[0] == 0
     assert [p.read_bytes() for p in (cache_home() / "profiles").iterdir()] == [before]
-    path.write_text(FILE + "\n\nX = 1\n", encoding="utf-8")
+    path.write_text(source + "\n\nX = 1\n", encoding="utf-8")
     assert run(*args, "-o", tmp_path / "3")[0] == 0
     assert len(list((cache_home() / "profiles").iterdir())) == 2
     assert first.read_bytes() == before

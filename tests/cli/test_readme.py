@@ -108,3 +108,32 @@ def test_printed_table_is_what_the_command_prints(
     assert len(printed) == 4 * len(CHECKED)
     for key, row in printed.items():
         assert row == shown[key], key
+
+
+def test_what_the_readme_says_of_its_simulated_markets_is_in_their_tables() -> None:
+    block, below = README.split("```text\n")[1].split("```", 1)
+    rows: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for line in block.splitlines():
+        if " (SIMULATED market)" in line:
+            market = line.split()[0]
+            rows[market] = {}
+        elif match := re.match(r"│(\w+)\s*│\s*(\S+) \[(\S+), (\S+)\]", line):
+            mean, low, high = (float(x.replace(",", "")) for x in match.groups()[1:])
+            rows[market][match[1]] = (mean, low, high)
+    ahead = {
+        (market, other)
+        for market, agents in rows.items()
+        for other, (_, _, high) in agents.items()
+        if agents["cmm"][1] > high
+    }
+    behind = [m for m, agents in rows.items() if any(low > agents["cmm"][2] for _, low, _ in agents.values())]
+    lower = [m for m, agents in rows.items() if agents["student"][0] < agents["cmm"][0]]
+    nothing = [m for m, agents in rows.items() if all(low <= 0 <= high for _, low, high in agents.values())]
+    said = " ".join(below.split("\n\n")[1].split())
+    assert ahead == {("sim-cu", "ppo"), ("sim-ag", "ppo"), ("sim-cu", "glft")}
+    assert "CMM is ahead of `ppo` on `sim-cu` and `sim-ag` and of `glft` on `sim-cu`." in said
+    assert behind == []
+    assert lower == ["sim-fu", "sim-cu"]
+    assert "whose mean is lower on `sim-fu` and `sim-cu` and higher on `sim-rb` and `sim-ag`" in said
+    assert nothing == ["sim-fu", "sim-rb"]
+    assert "on `sim-fu` and `sim-rb` the intervals of all five overlap and hold 0" in said

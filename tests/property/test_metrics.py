@@ -1,7 +1,9 @@
 """The ledger's arithmetic against plain Python integers and Decimals, on arbitrary fills."""
 
+import math
 from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -20,16 +22,13 @@ PER_LOT = st.decimals("-3", "3", places=4)
 
 
 MIDS = st.integers(-50, 400_000)
-FILLS = st.lists(
-    st.tuples(
-        st.integers(0, 10_000),  # ns
-        MIDS,
-        st.integers(-20, 20),  # price from the mid, ticks
-        st.integers(1, 5_000),  # lots
-        st.sampled_from([1, -1]),
-        st.sampled_from([(1, 1), (1, 2), (1, 3), (0, 4), (0, 5)]),  # maker, reason
-    ),
-    max_size=8,
+COIN_MIDS = st.integers(50, 400_000)  # an inverse contract's price is above 0
+FILL_ROW = (
+    st.integers(0, 10_000),  # ns
+    st.integers(-20, 20),  # price from the mid, ticks
+    st.integers(1, 5_000),  # lots
+    st.sampled_from([1, -1]),
+    st.sampled_from([(1, 1), (1, 2), (1, 3), (0, 4), (0, 5)]),  # maker, reason
 )
 STEPS = st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 200_000), st.integers(1, 9)), max_size=8)
 INSTRUMENTS = st.builds(
@@ -39,15 +38,18 @@ INSTRUMENTS = st.builds(
     st.sampled_from([Decimal(1), Decimal("0.001")]),
     st.sampled_from([Decimal(1), Decimal(5), Decimal(300)]),
 )
+COINS = INSTRUMENTS.map(lambda i: replace(i, currency="BTC", contract="inverse"))
 FEES = st.builds(FeeSchedule, st.just("f"), RATES, RATES, PER_LOT, PER_LOT)
 
 
 @st.composite
-def episodes(draw) -> EpisodeResult:
+def episodes(draw, mids=MIDS, instruments=INSTRUMENTS) -> EpisodeResult:
+    when, *what = FILL_ROW
+    drawn_fills = draw(st.lists(st.tuples(when, mids, *what), max_size=8))
     fills = np.array(
         [
             (ts, row, mid2, mid2 // 2 + away, qty, side, maker, reason, 0, row)
-            for row, (ts, mid2, away, qty, side, (maker, reason)) in enumerate(sorted(draw(FILLS)))
+            for row, (ts, mid2, away, qty, side, (maker, reason)) in enumerate(sorted(drawn_fills))
         ],
         FILL,
     )
@@ -61,7 +63,11 @@ def episodes(draw) -> EpisodeResult:
         steps["mid2"] = 2 * steps["bid_px"].astype(np.int64) + spread
     done = np.searchsorted(fills["ts"], steps["ts"], side="right")
     steps["inventory"], steps["cash"], steps["asked"] = held[done], paid[done], 1
-    return EpisodeResult("a", "d", 0, draw(INSTRUMENTS), draw(FEES), 0, 10_000, fills, steps, draw(MIDS), 10)
+    steps["traded_qty"] = np.cumsum(np.append(0, fills["qty"]))[done]
+    return EpisodeResult("a", "d", 0, draw(instruments), draw(FEES), 0, 10_000, fills, steps, draw(mids), 10)
+
+
+COIN_EPISODES = episodes(COIN_MIDS, COINS)
 
 
 def _python_ledger(ep: EpisodeResult) -> tuple[int, int]:
@@ -105,7 +111,7 @@ def test_fees_are_decimal_arithmetic_rounded_half_even(ep: EpisodeResult) -> Non
         fee = (rate * value + per_lot * int(row["qty"])) * 1_000_000
         expected.append(int(fee.quantize(Decimal(1), rounding=ROUND_HALF_EVEN)))
     assert metrics.fees_per_fill(ep.fills, i, f).tolist() == expected
-    assert metrics.fees_micro(ep) == sum(expected)
+    assert metrics.fees_paid(ep) == sum(expected)
 
 
 @QUICK
@@ -118,6 +124,56 @@ def test_currency_identity(ep: EpisodeResult) -> None:
         - Decimal(split.fees) / 1_000_000
     )
     assert metrics.epnl(ep) == float(total)
+
+
+def _near(got: float, exact: Fraction) -> bool:
+    # one unit in the last place, or what rounding every lot's mark to 1e-30 coins can add up to
+    return abs(Fraction(got) - exact) <= Fraction(math.ulp(float(exact))) + Fraction(1, 10**24)
+
+
+@QUICK
+@given(COIN_EPISODES)
+def test_an_inverse_contract_earns_fractions_of_coins(ep: EpisodeResult) -> None:
+    i, f = ep.instrument, ep.fees
+    lot, tick = Fraction(i.lot_size * i.multiplier), Fraction(i.tick_size)
+    coins = fees = captured = value = Fraction(0)
+    held, flows = 0, []
+    for row in ep.fills:
+        lots, px, mid = int(row["side"]) * int(row["qty"]), int(row["px"]) * tick, int(row["mid2"]) * tick / 2
+        rate, per_lot = (f.maker_rate, f.maker_per_lot) if row["maker"] else (f.taker_rate, f.taker_per_lot)
+        coins += lots * lot / px
+        captured += lots * (lot / px - lot / mid)
+        value += abs(lots) * lot / px
+        fees += Fraction(rate) * abs(lots) * lot / px + Fraction(per_lot) * abs(lots)
+        held += lots
+        flows.append((int(row["ts"]), coins - fees))
+    profit = coins - held * lot / (ep.final_mid2 * tick / 2)
+    assert _near(metrics.epnl(ep), profit - fees)
+    assert _near(metrics.to_currency(metrics.spread_capture(ep), i), captured)
+    assert _near(metrics.to_currency(metrics.inventory_revaluation(ep), i), profit - captured)
+    assert _near(metrics.traded_value(ep), value)
+    assert _near(metrics.episode_metrics(ep)["fees"], fees)
+    split = metrics.attribution(ep)
+    assert split.spread_capture + split.inventory_revaluation == metrics.pnl(ep)
+    wealth = [Fraction(0)]
+    for step in ep.steps:
+        cash = [c for ts, c in flows if ts <= int(step["ts"])]
+        wealth.append(
+            (cash[-1] if cash else 0) - int(step["inventory"]) * lot / (int(step["mid2"]) * tick / 2)
+        )
+    wealth.append(profit - fees)
+    got = metrics.equity_currency(ep)
+    assert len(got) == len(wealth) and all(map(_near, got.tolist(), wealth))
+
+
+@QUICK
+@given(COIN_EPISODES)
+def test_splitting_a_fill_of_an_inverse_contract_changes_nothing_before_fees(ep: EpisodeResult) -> None:
+    parts = [f for row in ep.fills for f in _halves(row)]
+    other = replace(ep, fills=np.array(parts, FILL) if parts else ep.fills)
+    assert metrics.pnl(other) == metrics.pnl(ep)
+    assert metrics.spread_capture(other) == metrics.spread_capture(ep)
+    assert metrics.inventory_revaluation(other) == metrics.inventory_revaluation(ep)
 
 
 @QUICK
@@ -161,7 +217,7 @@ def _halves(row):
 
 
 @QUICK
-@given(episodes())
+@given(episodes() | COIN_EPISODES)
 def test_drawdown_is_the_worst_pair(ep: EpisodeResult) -> None:
     wealth = metrics.equity_currency(ep).tolist()
     worst = max(wealth[s] - wealth[t] for t in range(len(wealth)) for s in range(t + 1))
@@ -172,7 +228,7 @@ def test_drawdown_is_the_worst_pair(ep: EpisodeResult) -> None:
 
 
 @QUICK
-@given(episodes())
+@given(episodes() | COIN_EPISODES)
 def test_expected_shortfall_bounds_the_mean_loss(ep: EpisodeResult) -> None:
     change = np.diff(metrics.equity_currency(ep))
     slack = 1e-9 * (1 + np.abs(change).max())
@@ -180,7 +236,7 @@ def test_expected_shortfall_bounds_the_mean_loss(ep: EpisodeResult) -> None:
 
 
 @QUICK
-@given(episodes())
+@given(episodes() | COIN_EPISODES)
 def test_an_agent_without_fills_earns_exactly_nothing(ep: EpisodeResult) -> None:
     steps = ep.steps.copy()
     steps["cash"], steps["inventory"] = 0, 0
@@ -204,7 +260,7 @@ def test_bootstrap_interval_lies_within_the_data_and_repeats(values: list[float]
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.lists(episodes(), min_size=1, max_size=3))
+@given(st.lists(episodes() | COIN_EPISODES, min_size=1, max_size=3))
 def test_aggregate_is_json_safe_and_complete(eps: list[EpisodeResult]) -> None:
     out = metrics.aggregate(eps)
     assert set(out) == set(metrics.PER_EPISODE) | {"sharpe", "sharpe_annualised", "pnl_map_ratio_of_means"}

@@ -65,7 +65,8 @@ def _local_ns(text: bytes, source: str, row: int) -> int:
 
 def read(
     order: list[int], paths: list[Path], symbol: str | None, counts: dict[str, int], progress: Progress
-) -> list[Stretch]:
+) -> tuple[list[Stretch], str]:
+    # the stretches, and the symbol that they are of
     out: list[Stretch] = []
     first_symbol = symbol or ""
     for n, where in enumerate(order):
@@ -120,7 +121,7 @@ def read(
             last.tickers += part.tickers
         else:
             out.append(part)
-    return out
+    return out, first_symbol
 
 
 def _take_snapshot(

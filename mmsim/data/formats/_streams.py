@@ -85,6 +85,14 @@ def add_counts(total: dict[str, int], found: Mapping[str, int]) -> None:
         total[name] = total.get(name, 0) + int(number)
 
 
+def count_kinds(total: dict[str, int], kinds: npt.NDArray[Any], names: Mapping[int, str]) -> None:
+    """Add to `total` how often each kind occurs in `kinds`, under its name; kinds that never occur too."""
+    found = np.unique(kinds, return_counts=True)
+    number = dict(zip((int(k) for k in found[0]), (int(n) for n in found[1]), strict=True))
+    for kind, name in names.items():
+        total[name] = total.get(name, 0) + number.get(kind, 0)
+
+
 def joined(parts: list[tuple[npt.NDArray[np.void], Ints | None]], out: Conversion, source: str) -> Conversion:
     """Put converted stretches together, one segment each, labelled by UTC day and number."""
     segments: list[Segment] = []

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.data.contracts import check_kind
 from mmsim.data.conversion import (
     Conversion,
     Ints,
@@ -47,7 +48,7 @@ def convert(
     ------
     DataError
         For a cut file, a line that is no message, an unknown event, a price or quantity off the grid, exchange
-        time running backwards along the chain, a crossed book.
+        time running backwards along the chain, a crossed book, a COIN-M (inverse) contract read as a linear one.
     """
     check_options(options, OPTIONS, "binance")
     band = _band(options)
@@ -62,7 +63,8 @@ def convert(
     )
     checks = dict.fromkeys(("states_compared", "states_equal", "crossed_books"), 0)
     notes: list[str] = []
-    stretches = read(in_order(paths), paths, options.get("symbol"), counts, progress)
+    stretches, read_symbol = read(in_order(paths), paths, options.get("symbol"), counts, progress)
+    check_kind("binance", read_symbol, instrument, source=", ".join(map(str, paths)), field="s")
     parts: list[npt.NDArray[np.void]] = []
     received: list[Ints] = []
     segments: list[Segment] = []

@@ -18,8 +18,15 @@ import numpy.typing as npt
 from mmsim._jit import kernel
 from mmsim.data.conversion import Conversion, Ints, Progress, check_options
 from mmsim.data.formats import _orders
-from mmsim.data.formats._orders import OrderLog, convert_orders, renumber
-from mmsim.data.formats._streams import add_counts, backwards_option, in_order, joined, receive_times
+from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
+from mmsim.data.formats._streams import (
+    add_counts,
+    backwards_option,
+    count_kinds,
+    in_order,
+    joined,
+    receive_times,
+)
 from mmsim.data.formats._text import refuse, to_steps, units_per_step
 from mmsim.data.snapshot_encode import encode
 from mmsim.errors import ConfigError, DataError, did_you_mean
@@ -52,6 +59,12 @@ def _mbp(depth: int) -> np.dtype[np.void]:
     return np.dtype([*_HEAD, *middle, *_STAMPS, ("levels", np.dtype(_PAIR), (depth,))])
 
 
+ACTIONS = {
+    ord(letter): name
+    for letter, name in zip(
+        "ACMRTFN", ("add", "cancel", "modify", "clear", "trade", "fill", "none"), strict=True
+    )
+}
 SCHEMAS = {"mbo": (160, MBO), "mbp-10": (10, _mbp(10)), "mbp-1": (1, _mbp(1))}
 _WHY_NOT = {
     "trades": "prints without a book: take mbo, mbp-10 or mbp-1, which hold the same prints",
@@ -272,6 +285,7 @@ def convert(
         progress("building the book", 0.6 + 0.4 * i / len(files))
         ts, recv = _times(rows)
         ts = in_order(ts, lines, how, source=source, field="ts_event", counts=counts, notes=out.notes)
+        count_kinds(out.messages, rows["action"], ACTIONS)
         build = _order_events if schema == "mbo" else _level_events
         events, at = build(rows, lines, ts, instrument, source, out)
         parts.append((events, receive_times(events["ts"], recv[at], counts, out.notes)))
@@ -319,12 +333,21 @@ def _sides(rows: npt.NDArray[np.void], lines: Ints, source: str) -> Ints:
     )
 
 
-def _last(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+def _last(rows: npt.NDArray[np.void], ts: Ints) -> npt.NDArray[np.bool_]:
     last = rows["flags"] & F_LAST > 0
-    if not last.any():  # venues that do not set it: every record stands for itself
-        return np.ones(len(rows), dtype=np.bool_)
+    if not last[
+        rows["flags"] & F_SNAPSHOT == 0
+    ].any():  # venues that do not set it: what has one time is one event
+        last[:-1] |= np.diff(ts) != 0
     last[-1] = True
     return last
+
+
+def _count_raw(out: Conversion, lots: Ints) -> None:
+    tape = out.account()
+    tape.raw_trades += len(lots)
+    tape.raw_lots += int(lots.sum())
+    tape.explain("trade records without a quantity", int((lots == 0).sum()), 0)
 
 
 def _order_events(
@@ -348,21 +371,22 @@ def _order_events(
         (side == NO_SIDE) & (code == _orders.ADD), rows["side"], "a side of the new order", source=source,
         field="side", rows=lines,
     )  # fmt: skip
-    priced = np.isin(code, (_orders.ADD, _orders.MODIFY, _orders.PRINT))
+    priced = np.isin(code, (_orders.ADD, _orders.MODIFY, _orders.PRINT, _orders.FILL)) & (
+        (rows["size"] > 0) | (code == _orders.ADD)
+    )
     px = _prices(rows["price"].astype(np.int64), priced, instrument, source, "price", lines)
     qty = _sizes(rows["size"], instrument, source, "size", lines)
+    _count_raw(out, qty[action == ord("T")])
     # nothing traded, nothing cancelled: not a change
     empty = (qty == 0) & np.isin(code, (_orders.PRINT, _orders.FILL, _orders.CUT))
     code[empty] = _orders.NOTHING
     flags = np.where(rows["flags"] & F_SNAPSHOT > 0, int(EventFlag.SNAPSHOT), 0).astype(np.int64)
     n_owners, [owner] = renumber(rows["order_id"])
-    log = OrderLog(code, owner, owner, px, qty, side, flags, _last(rows), lines, n_owners)
+    log = OrderLog(code, owner, owner, px, qty, side, flags, _last(rows, ts), lines, n_owners)
     events, at, n_slots, counts = convert_orders(log, ts, source, strict=False)
     out.n_slots = max(out.n_slots, n_slots)
-    crossed = counts.pop("crossed_books")
-    add_counts(out.counts, counts)
+    account(counts, out)
     add_counts(out.counts, {"rows_without_quantity": int(empty.sum())})
-    add_counts(out.checks, {"crossed_books": crossed})
     return events, at
 
 
@@ -371,7 +395,7 @@ def _level_events(
 ) -> tuple[npt.NDArray[np.void], Ints]:
     trade = (rows["action"] == ord("T")) & (rows["size"] > 0)
     # the book is right at the end of an event; prints stand before it
-    last = _last(rows)
+    last = _last(rows, ts)
     book = np.flatnonzero(last)
     pairs = rows["levels"][book]
     sides = []
@@ -400,9 +424,10 @@ def _level_events(
     prints["px"] = _prices(rows["price"].astype(np.int64), trade, instrument, source, "price", lines)[where]
     prints["qty"] = _sizes(rows["size"][where], instrument, source, "size", lines[where])
     prints["side"] = _sides(rows, lines, source)[where]
+    _count_raw(out, _sizes(rows["size"][rows["action"] == ord("T")], instrument, source, "size", lines))
     at = np.concatenate([where, book[message]])
     group = np.concatenate([np.searchsorted(book, where), message])
     order = np.lexsort((np.concatenate([np.zeros(len(where)), np.ones(len(message))]), group))
-    add_counts(out.counts, {"trades": len(where), "traded_qty": int(prints["qty"].sum())})
+    out.account().imported_trades += len(where)
     add_counts(out.checks, {"crossed_books": int(crossed.sum())})
     return np.concatenate([prints, levels_])[order], at[order]

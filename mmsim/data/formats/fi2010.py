@@ -25,6 +25,7 @@ from mmsim.data.conversion import (
     Conversion,
     Ints,
     Progress,
+    Tape,
     check_options,
     split_decimal,
     units_from_text,
@@ -84,6 +85,8 @@ def convert(
     done = convert_days(days, instrument, depth, lambda stage, part: progress(stage, 0.6 + 0.4 * part))
     done.counts["dropped_lone_samples"] = lone
     done.counts["rows_read"] += lone
+    done.messages["sample"] = done.counts["rows_read"]
+    done.tape = Tape("trades (the format has none)")
     done.notes.append(
         f"times are made up, {step / 1e6:g} ms apart; there are no trades: own orders are filled by quotes that "
         "touch or cross them only"

@@ -26,10 +26,11 @@ import numpy.typing as npt
 from mmsim._jit import kernel
 from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_float
 from mmsim.data.formats import _orders
-from mmsim.data.formats._orders import OrderLog, convert_orders, renumber
+from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
 from mmsim.data.formats._streams import (
     add_counts,
     backwards_option,
+    count_kinds,
     crossed_levels,
     in_order,
     joined,
@@ -37,7 +38,7 @@ from mmsim.data.formats._streams import (
 )
 from mmsim.data.formats._text import refuse
 from mmsim.errors import DataError
-from mmsim.types import BUY, EVENT, NO_SIDE, SELL, EventKind, Instrument
+from mmsim.types import BUY, EVENT, NO_SIDE, SELL, EventFlag, EventKind, Instrument
 
 OPTIONS = frozenset({"backwards"})
 ROW = np.dtype(
@@ -160,6 +161,9 @@ def convert(
             "expected files of one tool, was some that mmsim wrote and others", source=files[0][0]
         )
     out = Conversion(np.zeros(0, EVENT), (), "L2", counts={"rows_read": sum(len(r) for _, r, _ in files)})
+    out.account().unit = "trade rows with the exchange flag"
+    for _, rows, _ in files:
+        count_kinds(out.messages, rows["ev"] & 0xFF, KINDS)
     if files[0][2] is not None:
         return _restore(files, instrument, out)
     out.level = "L3" if any(_has_orders(rows) for _, rows, _ in files) else "L2"
@@ -182,6 +186,7 @@ def convert(
             source=source, field="exch_ts", counts=out.counts, notes=out.notes,
         )  # fmt: skip
         px, qty = _units(rows, lines, instrument, source)
+        _count_raw(qty[rows["ev"] & 0xFF == TRADE], out)
         last = np.ones(len(rows), dtype=np.bool_)
         last[:-1] = (np.diff(rows["exch_ts"]) != 0) | (np.diff(rows["local_ts"]) != 0)
         if out.level == "L3":
@@ -192,6 +197,12 @@ def convert(
         parts.append((events, recv))
     progress("done", 1.0)
     return joined(parts, out, files[0][0])
+
+
+def _count_raw(lots: Ints, out: Conversion) -> None:
+    tape = out.account()
+    tape.raw_trades += len(lots)
+    tape.raw_lots += int(lots.sum())
 
 
 def _has_orders(rows: npt.NDArray[np.void]) -> bool:
@@ -299,9 +310,7 @@ def _orders_part(
     log = OrderLog(code, owner, owner, px, qty, side, np.zeros(len(px), np.int64), last, lines, n_owners)
     events, at, n_slots, counts = convert_orders(log, ts, source, strict=True)
     out.n_slots = max(out.n_slots, n_slots)
-    crossed = counts.pop("crossed_books")
-    add_counts(out.counts, counts)
-    add_counts(out.checks, {"crossed_books": crossed})
+    account(counts, out)
     return events, at
 
 
@@ -332,7 +341,7 @@ def _levels_part(
         ts=ts[t[:, 0]], kind=t[:, 1], px=t[:, 2], qty=t[:, 3], side=t[:, 5], flags=t[:, 6], source=source
     )  # fmt: skip
     add_counts(out.checks, {"crossed_books": len(crossed_levels(events))})
-    add_counts(out.counts, {"trades": int((kind == TRADE).sum())})
+    out.account().imported_trades += int((t[:, 1] == EventKind.TRADE).sum())
     return events, t[:, 0].copy()
 
 
@@ -393,6 +402,8 @@ def _restore(
             raise DataError("expected a file that this version of mmsim wrote", source=source, field="mmsim")
         out.level, out.view_depth = meta["level"], max(out.view_depth, int(meta["view_depth"]))
         out.n_slots = max(out.n_slots, int(meta["n_slots"]))
+        printed = (rows["ev"] & 0xFF == TRADE) & (rows["ev"] & EXCH > 0)
+        _count_raw(rows["fval"][printed].astype(np.int64), out)
         lines = np.arange(1, len(rows) + 1)
         kind = (rows["ival"] >> KIND_SHIFT) & 0xFF
         # not the further rows of one event, nor the local halves of those whose clocks disagree on the order
@@ -416,6 +427,7 @@ def _restore(
             ts=rows["exch_ts"], kind=kind, side=side, px=px, qty=qty, oid=slot,
             flags=rows["ival"] & ((1 << KIND_SHIFT) - 1), source=source,
         )  # fmt: skip
+        _count_restored(events, out)
         recv = rows["local_ts"].astype(np.int64) if meta["has_recv"] else None
         for a, b in zip(starts, [*starts[1:], len(events)], strict=True):
             parts.append((events[a:b], None if recv is None else recv[a:b]))
@@ -423,3 +435,13 @@ def _restore(
     joined(parts, out, files[0][0])
     out.segments = tuple(replace(s, label=name) for s, name in zip(out.segments, labels, strict=True))
     return out
+
+
+def _count_restored(events: npt.NDArray[np.void], out: Conversion) -> None:
+    # a trade of an auction that executed two orders was written as two trades: hftbacktest knows no auction
+    executed = events["kind"] == EventKind.EXECUTE
+    second = executed & (events["flags"] & EventFlag.AUCTION > 0) & (events["side"] < 0)
+    tape = out.account()
+    tape.imported_trades += int((executed | (events["kind"] == EventKind.TRADE)).sum() - second.sum())
+    lots = int(events["qty"][second].astype(np.int64).sum())
+    tape.explain("second order of an auction's trade", int(second.sum()), lots)

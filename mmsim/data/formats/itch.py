@@ -10,7 +10,8 @@ code; only the messages of the wanted stock stay in memory. Orders:
   side any more. A price between two ticks is then compared with the mid-price: above it a buyer, below it a
   seller, at it whoever traded last, and rounded toward that aggressor (see `mmsim.data.formats.lobster`); on a
   tick the side stays unknown;
-* Q, a cross: a TRADE without side, flag AUCTION; B, a broken trade, is counted: what was printed stays.
+* Q, a cross: a TRADE without side, flag AUCTION; the executions of its orders are told as not printable. B, a broken
+  trade, is counted: what was printed stays.
 """
 
 from __future__ import annotations
@@ -54,12 +55,19 @@ from mmsim.data.formats._itch_kernel import (
     scan,
 )
 from mmsim.data.formats._orders import OrderLog, convert_orders, renumber
-from mmsim.data.formats._streams import add_counts
+from mmsim.data.formats._streams import add_counts, count_kinds
 from mmsim.data.formats._text import instrument_units, source_date, to_steps
 from mmsim.errors import ConfigError, DataError, did_you_mean
 from mmsim.types import EVENT, EventFlag, EventKind, Instrument, Segment
 
 OPTIONS = frozenset({"symbol", "date"})
+MESSAGES = {
+    ord(letter): name
+    for letter, name in {
+        "A": "add", "F": "add_attributed", "E": "execute", "C": "execute_at_price", "X": "cancel", "D": "delete",
+        "U": "replace", "P": "hidden_trade", "Q": "cross", "B": "broken_trade",
+    }.items()
+}  # fmt: skip
 _BLOCK = 1 << 24
 _LONGEST = max(LENGTHS.values()) + 2
 _SIDELESS_SINCE = "20140714"
@@ -261,16 +269,25 @@ def _one_day(
         _guess_sides(kind, guessed, ticks, lots, at_off, index)
         events["side"], events["px"] = guessed, ticks
     out.n_slots = max(out.n_slots, n_slots)
-    add_counts(out.checks, {"crossed_books": counts.pop("crossed_books")})
+    add_counts(out.checks, {"crossed_books": counts["crossed_books"]})
+    count_kinds(out.messages, letter, MESSAGES)
+    traded = is_["E"] | is_["C"] | is_["P"] | is_["Q"]
+    lots = rows[:, SHARES] // lot  # (a multiple: refused above)
+    tape = out.account()
+    tape.raw_trades += int(traded.sum())
+    tape.raw_lots += int(lots[traded].sum())
+    tape.imported_trades += counts["trades"]
+    unprinted = is_["C"] & ~printable
+    tape.explain("executions that are part of a cross", int(unprinted.sum()), int(lots[unprinted].sum()))
+    tape.explain("crosses without shares or price", int(empty.sum()), int(lots[empty].sum()))
+    if is_["B"].any():
+        out.notes.append(
+            f"{day}: {int(is_['B'].sum())} trades were broken later; they were seen when they printed, and stay"
+        )
     found = {
-        **{k: counts[k] for k in ("trades", "traded_qty")},
-        "hidden_executions": int(is_["P"].sum()),
         "prints_off_tick": int((prints & (price % tick != 0)).sum()),
-        "executions_at_another_price": int((is_["C"] & ~same_price).sum()),
-        "executions_not_printed": int((is_["C"] & ~printable).sum()),
-        "crosses": int((is_["Q"] & ~empty).sum()),
         "dropped_empty_crosses": int(empty.sum()),
-        "dropped_broken_trades": int(is_["B"].sum()),
+        "executions_at_another_price": int((is_["C"] & ~same_price).sum()),
     }
     add_counts(out.counts, found)
     return events
@@ -302,6 +319,7 @@ def convert(
     symbol = None if options.get("symbol") is None else str(options["symbol"]).upper()
     counts = dict.fromkeys(("rows_read", "messages_of_the_stock"), 0)
     out = Conversion(np.zeros(0, EVENT), (), "L3", counts=counts, checks={"crossed_books": 0})
+    out.account().unit = "executions, hidden trades and crosses"
     days = sorted((_day(path, options.get("date") if len(paths) == 1 else None), path) for path in paths)
     parts: list[npt.NDArray[np.void]] = []
     segments: list[Segment] = []

@@ -30,6 +30,7 @@ import numpy.typing as npt
 from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
 from mmsim.data.formats._l3 import compare_books
 from mmsim.data.formats._lobster_kernel import COUNTERS, DUPLICATE, FULL, convert_messages
+from mmsim.data.formats._streams import add_counts, count_kinds
 from mmsim.data.formats._text import (
     SourceText,
     instrument_units,
@@ -40,12 +41,21 @@ from mmsim.data.formats._text import (
     to_steps,
 )
 from mmsim.errors import ConfigError, DataError
-from mmsim.types import EVENT, Instrument, Segment
+from mmsim.types import EVENT, EventKind, Instrument, Segment
 
 OPTIONS = frozenset({"date", "depth"})
 TIMEZONE = "America/New_York"  # of LOBSTER's seconds after midnight; the manifest's `timezone` must say so
 
 _FIELDS = ("time", "type", "order_id", "size", "price", "direction")
+MESSAGES = {
+    1: "new",
+    2: "cancel",
+    3: "delete",
+    4: "execute_visible",
+    5: "execute_hidden",
+    6: "cross",
+    7: "halt",
+}
 _EMPTY = 9_999_999_999  # price of a level that does not exist
 _NAME = re.compile(r"^(?P<stem>.*)_(?P<what>message|orderbook)(?P<level>_\d+)?\.csv$")
 
@@ -72,8 +82,8 @@ def _pairs(paths: list[Path]) -> list[tuple[SourceText, SourceText]]:
     return [(found[stem]["message"], found[stem]["orderbook"]) for stem in sorted(found)]
 
 
-def _messages(text: SourceText, tick: int, lot: int, counts: dict[str, int]) -> dict[str, Ints]:
-    # checked columns of the message file: time in ns after midnight, price in ticks, size in lots
+def _messages(text: SourceText, tick: int, lot: int, out: Conversion) -> dict[str, Ints]:
+    # checked columns of the message file (time in ns after midnight, price in ticks, size in lots), and what is in it
     raw, rounded = parse_csv(text, _FIELDS, (9, 0, 0, 0, 0, 0))
     ts, kind, owner, size, price, side = (np.ascontiguousarray(raw[:, c]) for c in range(6))
     src = text.name
@@ -94,20 +104,21 @@ def _messages(text: SourceText, tick: int, lot: int, counts: dict[str, int]) -> 
     qty = size.copy()
     qty[traded] = to_steps(size[traded], lot, "lot", source=src, field="size", rows=traded + 1)
     nothing = (kind == 6) & ((size <= 0) | (price <= 0))
+    count_kinds(out.messages, kind, MESSAGES)
+    prints = (kind >= 4) & (kind <= 6)
+    tape = out.account()
+    tape.raw_trades += int(prints.sum())
+    tape.raw_lots += int(qty[prints].sum())
+    tape.explain("crosses without size or price", int(nothing.sum()), int(qty[nothing].sum()))
     kind = np.where(nothing, 7, kind)
     hidden = kind == 5
     found = {
         "times_rounded_to_ns": rounded,
-        "hidden_executions": int(hidden.sum()),
         "hidden_executions_off_tick": int((off_tick & hidden).sum()),
-        "crosses": int((kind == 6).sum()),
-        "dropped_halt_messages": int((kind == 7).sum() - nothing.sum()),
         "dropped_empty_crosses": int(nothing.sum()),
-        "executions": int((kind == 4).sum()),
-        "executed_qty": int(qty[kind == 4].sum()),
+        "dropped_halt_messages": int((kind == 7).sum() - nothing.sum()),
     }
-    for name, value in found.items():
-        counts[name] = counts.get(name, 0) + value
+    add_counts(out.counts, found)
     return {"ts": ts, "kind": kind, "owner": owner, "qty": qty, "px": px, "side": side}
 
 
@@ -171,7 +182,7 @@ def _one_day(
     out: Conversion,
 ) -> npt.NDArray[np.void]:
     tick, lot = instrument_units(instrument, 4, 0)
-    m = _messages(message, tick, lot, out.counts)
+    m = _messages(message, tick, lot, out)
     book_px, book_qty = _books(orderbook, tick, lot, use)
     n, depth = len(m["ts"]), book_px.shape[2]
     if len(book_px) != n:
@@ -224,11 +235,17 @@ def _one_day(
         "executions_behind_queue_front": tally["executions_behind_queue_front"],
         **{name: int(c) for name, c in zip(COUNTERS, counts, strict=True)},
     }
-    for name, value in found.items():
-        out.checks[name] = out.checks.get(name, 0) + value
-    out.counts["rows_read"] = out.counts.get("rows_read", 0) + n
+    add_counts(out.checks, found)
+    add_counts(out.counts, {"rows_read": n})
+    out.account().imported_trades += _told(events, ends)
     out.view_depth, out.n_slots = depth, max(out.n_slots, n_slots)
     return events
+
+
+def _told(events: npt.NDArray[np.void], ends: Ints) -> int:
+    # messages of which a row tells a trade; an execution that met several seeds is several rows
+    traded = np.flatnonzero(np.isin(events["kind"], (EventKind.EXECUTE, EventKind.TRADE)))
+    return len(np.unique(np.searchsorted(ends, traded, side="right")))
 
 
 def convert(
@@ -267,6 +284,7 @@ def convert(
     progress("reading", 0.0)
     pairs = _pairs(list(paths))
     out = Conversion(events=np.zeros(0, dtype=EVENT), segments=(), level="L3", checks={"crossed_books": 0})
+    out.account().unit = "messages of type 4, 5 and 6"
     parts: list[npt.NDArray[np.void]] = []
     segments: list[Segment] = []
     start = 0

@@ -29,9 +29,10 @@ import numpy.typing as npt
 from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
 from mmsim.data.formats._l3 import Snapshots, match_snapshots
 from mmsim.data.formats._sse_kernel import PROBLEMS, convert_messages
+from mmsim.data.formats._streams import add_counts, count_kinds
 from mmsim.data.formats._text import SourceText, instrument_units, read_texts, refuse, source_date, to_steps
 from mmsim.errors import ConfigError, DataError
-from mmsim.types import EVENT, Instrument, Segment
+from mmsim.types import EVENT, EventFlag, EventKind, Instrument, Segment
 
 OPTIONS = frozenset({"date", "symbol", "opening", "closing"})
 TIMEZONE = "Asia/Shanghai"
@@ -294,9 +295,9 @@ def _one_day(
     seq = _sequence(log, text, tick, lot)
     trades = seq["is_trade"] == 1
     cross = trades & (seq["code"] == _N)
-    events, ends, n_slots = _events(
-        seq, cross | (seq["ts"] < opening) | (seq["ts"] >= closing), cross, midnight, text.name
-    )
+    # a continuous trade is one, whatever the options say; orders outside continuous trading belong to an auction
+    auction = cross | (~trades & ((seq["ts"] < opening) | (seq["ts"] >= closing)))
+    events, ends, n_slots = _events(seq, auction, cross, midnight, text.name)
     progress(f"checking {text.name}", 0.8)
     checks, crossed = _check(events, n_slots, _snapshots(log, text, tick, lot, midnight), text.name)
     if crossed >= 0:
@@ -307,17 +308,22 @@ def _one_day(
         )  # fmt: skip
     counts = {
         "rows_read": log.lines,
-        "orders_added": int((~trades & (seq["code"] == _A)).sum()),
-        "orders_deleted": int((~trades & (seq["code"] == _D)).sum()),
-        "trades": int(trades.sum()),
-        "auction_trades": int(cross.sum()),
-        "snapshots": len(log.snapshots),
         "dropped_other_symbols": log.other_symbols,
         "rows_sorted_by_biz_index": int((np.diff(seq["line"]) < 0).sum()),
     }
-    for total, found in ((out.counts, counts), (out.checks, checks)):
-        for name, number in found.items():
-            total[name] = total.get(name, 0) + number
+    add_counts(out.counts, counts)
+    add_counts(out.checks, checks)
+    count_kinds(out.messages, log.orders[:, 5], {_A: "order_add", _D: "order_delete"})
+    count_kinds(
+        out.messages, log.trades[:, 6], {_B: "trade_by_buyer", _S: "trade_by_seller", _N: "trade_of_auction"}
+    )
+    add_counts(out.messages, {"snapshot": len(log.snapshots)})
+    tape = out.account()
+    tape.raw_trades += len(log.trades)
+    tape.raw_lots += int(seq["qty"][trades].sum())
+    executed = events[events["kind"] == EventKind.EXECUTE]
+    second = (executed["flags"] & EventFlag.AUCTION > 0) & (executed["side"] < 0)
+    tape.imported_trades += int((~second).sum())  # a trade of an auction executes two orders
     out.n_slots = max(out.n_slots, n_slots)
     out.notes.append(
         f"{day}: {checks['states_equal']} of {checks['states_compared']} snapshots equal a state of the replayed book "
@@ -361,6 +367,7 @@ def convert(
     if not texts:
         raise DataError("expected a log file, was none")
     out = Conversion(events=np.zeros(0, dtype=EVENT), segments=(), level="L3")
+    out.account().unit = "trade messages (type 191)"
     parts: list[npt.NDArray[np.void]] = []
     segments: list[Segment] = []
     start = 0

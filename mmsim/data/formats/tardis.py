@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.data.contracts import check_kind
 from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_text
 from mmsim.data.formats._streams import (
-    add_counts,
     backwards_option,
+    count_kinds,
     crossed_levels,
     in_order,
     joined,
@@ -115,6 +116,13 @@ def _read(
                 )  # fmt: skip
             counts["dropped_other_symbols"] += int((~keep).sum())
             if keep.any():
+                if not parts:
+                    check_kind(
+                        str(frame["exchange"].iloc[int(np.argmax(keep))]),
+                        str(only),
+                        instrument,
+                        source=source,
+                    )
                 parts.append(_columns(frame[keep], rows[keep], columns, instrument, source))
     except pd.errors.ParserError as err:
         text = str(err).replace("Error tokenizing data. C error: ", "").strip()
@@ -226,14 +234,14 @@ def convert(
     ------
     DataError
         For a cut file, other columns, an unknown symbol, a price or amount off the grid, book messages out of
-        order, no snapshot, a book that is crossed.
+        order, no snapshot, a book that is crossed, an inverse contract read as a linear one or a quanto.
     """
     check_options(options, OPTIONS, "tardis")
     how, band = backwards_option(options, "tardis"), _band(options)
     symbol = None if options.get("symbol") is None else str(options["symbol"])
     counts = dict.fromkeys(
-        ("rows_read", "rows_book", "rows_trade", "dropped_other_symbols", "dropped_before_snapshot",
-         "dropped_trade_before_snapshot", "dropped_far_levels", "snapshots"),
+        ("rows_read", "dropped_other_symbols", "dropped_before_snapshot", "dropped_trade_before_snapshot",
+         "dropped_far_levels", "snapshots"),
         0,
     )  # fmt: skip
     out = Conversion(np.zeros(0, EVENT), (), "L2", counts=counts, checks={"crossed_books": 0})
@@ -255,7 +263,7 @@ def convert(
     books.sort(key=lambda b: int(b.recv[0]))
     progress("building the book", 0.8)
     events, recv, first = _levels(books, band, how, out)
-    prints_, print_recv = _prints(trades, first, counts)
+    prints_, print_recv = _prints(trades, first, out)
     order = np.lexsort(
         (
             np.concatenate([np.arange(len(prints_)), np.arange(len(events))]),
@@ -292,7 +300,7 @@ def _levels(
         np.concatenate([getattr(b, n) for b in books])
         for n in ("row", "ts", "recv", "snapshot", "side", "px", "qty")
     )
-    out.counts["rows_book"] += len(ts)
+    count_kinds(out.messages, snapshot, {True: "book_snapshot", False: "book_change"})
     if not snapshot.any():
         raise DataError(
             "expected a snapshot (is_snapshot true), was none", source=books[0].source, field="is_snapshot"
@@ -362,15 +370,21 @@ def _levels(
     return events, recv[index], int(time[0])
 
 
-def _prints(trades: list[_Rows], first: int, counts: dict[str, int]) -> tuple[npt.NDArray[np.void], Ints]:
+def _prints(trades: list[_Rows], first: int, out: Conversion) -> tuple[npt.NDArray[np.void], Ints]:
+    tape = out.account()
+    tape.unit = "rows of trades"
+    out.messages["trade"] = sum(len(t.ts) for t in trades)
     if not trades:
+        out.notes.append("no trades of this symbol: own orders are filled by crossing quotes only")
         return np.zeros(0, EVENT), np.zeros(0, np.int64)
     ts, recv, side, px, qty = (
         np.concatenate([getattr(t, n) for t in trades]) for n in ("ts", "recv", "side", "px", "qty")
     )
     order = np.argsort(ts, kind="stable")
     late = order[ts[order] >= first]
-    add_counts(counts, {"rows_trade": len(ts), "dropped_trade_before_snapshot": len(ts) - len(late)})
+    out.counts["dropped_trade_before_snapshot"] += len(ts) - len(late)
+    tape.raw_trades, tape.raw_lots, tape.imported_trades = len(ts), int(qty.sum()), len(late)
+    tape.explain("before the first snapshot", len(ts) - len(late), int(qty.sum() - qty[late].sum()))
     events = build_events(
         ts=ts[late], kind=int(EventKind.TRADE), side=side[late], px=px[late], qty=qty[late],
         flags=int(EventFlag.LAST),

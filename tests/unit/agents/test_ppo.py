@@ -171,61 +171,82 @@ def test_training_writes_a_card_and_repeats_itself(trainer, market, tmp_path, ca
     assert epnl(result) == pytest.approx(card["chosen"]["epnl"], abs=1e-9)
 
 
-def test_an_interrupted_training_goes_on(trainer, market, tmp_path, cache, monkeypatch):
+def test_a_training_interrupted_after_every_update_ends_as_an_uninterrupted_one(
+    trainer, market, tmp_path, cache, monkeypatch
+):
+    import torch
+
     from mmsim_agents.rl import learner
 
-    seen = []
+    config = trainer.TrainConfig(**QUICK, lr=0.02)  # large, so that validation sees a change
+    save = learner.Learner._save
+    states, stop = {}, False
+
+    def watched(self, model):
+        save(self, model)
+        (file,) = self.work.glob("*.safetensors")
+        states.setdefault(model.num_timesteps, []).append(file.read_bytes())
+        if stop:
+            raise KeyboardInterrupt
+
+    def train(out):
+        folder = trainer.train(market, out=out, seed=1, steps=640, progress=False, config=config)
+        return folder / "ppo.safetensors", json.loads((folder / "ppo.json").read_text())
+
+    monkeypatch.setattr(learner.Learner, "_save", watched)
+    straight, card = train(tmp_path / "straight")
+    stop = True
+    for n in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "resumed")
+        assert not (tmp_path / "resumed").exists(), "a checkpoint is written when the training is done"
+        torch.manual_seed(n)  # what another process would find there
+        np.random.seed(n)  # noqa: NPY002
+    resumed, again = train(tmp_path / "resumed")
+    assert list(states) == [128, 256, 384, 512], "each time in the middle of the environments' episodes of 40"
+    for step, (one, other) in states.items():
+        assert one == other, step
+    assert len({row["reward"] for row in card["validation"]}) >= 4, "the policy moved"
+    assert resumed.read_bytes() == straight.read_bytes()
+    for timed in ("seconds", "latency_us", "latency_ns"):
+        del card[timed], again[timed]
+    assert again == card
+
+
+def test_a_damaged_state_is_said_and_fresh_starts_anew(trainer, market, tmp_path, cache, monkeypatch):
+    from mmsim_agents.rl import learner
+
     save = learner.Learner._save
 
     def interrupted(self, model):
         save(self, model)
-        seen.append(model.num_timesteps)
-        if seen == [128, 256]:
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(learner.Learner, "_save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(trainer, market, tmp_path / "out", steps=512)
-    assert not (tmp_path / "out").exists(), "a checkpoint is written when the training is done"
-    assert len(list(cache.rglob("*.safetensors"))) == 1
-    _, card = run(trainer, market, tmp_path / "out", steps=512)
-    assert seen == [128, 256, 384], "the third update is the first after the interruption"
-    assert [row["step"] for row in card["validation"]] == [0, 128, 256, 384, 512]
-
-
-def test_resumed_weights_and_moments_are_the_saved_ones(trainer, market, tmp_path):
-    import torch
-
-    from mmsim_agents.rl.learner import Learner
-
-    config = trainer.TrainConfig(**QUICK, steps=512)
-    quoter = trainer.fit_quoter(market)
-    kept = {}
-
-    class Watched(Learner):
-        def _save(self, model):
-            super()._save(model)
-            kept["weights"] = {k: v.clone() for k, v in model.policy.state_dict().items()}
-            kept["adam"] = {
-                i: {k: v.clone() for k, v in e.items()}
-                for i, e in model.policy.optimizer.state_dict()["state"].items()
-            }
-            raise KeyboardInterrupt  # after the first update
-
-        def _restore(self, model, note, arrays):
-            super()._restore(model, note, arrays)
-            for k, v in model.policy.state_dict().items():
-                assert torch.equal(v, kept["weights"][k])
-            again = model.policy.optimizer.state_dict()["state"]
-            assert again.keys() == kept["adam"].keys()
-            for i, entry in kept["adam"].items():
-                assert all(torch.equal(again[i][k], v) for k, v in entry.items())
-            kept["compared"] = True
-
-    for _ in range(2):
+    with monkeypatch.context() as patch:
+        patch.setattr(learner.Learner, "_save", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            Watched(market, config, quoter, tmp_path, lambda *_: None).learn()
-    assert kept["compared"]
+            run(trainer, market, tmp_path / "out")
+    (arrays,) = cache.rglob("*.safetensors")
+    whole = arrays.read_bytes()
+    arrays.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    with pytest.raises(ConfigError, match=r"expected what was saved.*--fresh"):
+        run(trainer, market, tmp_path / "out")
+    run(trainer, market, tmp_path / "out", fresh=True)
+
+
+def test_a_state_belongs_to_one_market_and_one_set_of_constants(trainer, market):
+    config = trainer.TrainConfig(**QUICK)
+    folder = trainer.work_folder(market, config)
+    assert folder == trainer.work_folder(tiny_market(4), config)
+    (episode,) = market.splits["train"]
+    shorter = {**market.splits, "train": (dataclasses.replace(episode, end_ts=episode.end_ts - 1),)}
+    larger = dataclasses.replace(market.instrument, unit_lots=7)
+    others = [
+        trainer.work_folder(dataclasses.replace(market, splits=shorter), config),
+        trainer.work_folder(dataclasses.replace(market, instrument=larger), config),
+        trainer.work_folder(market, dataclasses.replace(config, seed=1)),
+    ]
+    assert folder not in others
 
 
 def test_exported_network_is_the_policy_of_torch(trainer, market, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmsim.data.conversion import Conversion
 from mmsim.types import EventFlag, EventKind
 
 Message = tuple[int, Any, tuple[tuple[int, int, int], ...]]  # ts, book, trades (aggressor, px, qty)
@@ -54,6 +55,19 @@ def tell(events: np.ndarray) -> list[Message]:
             trades.clear()
     assert not trades
     return out
+
+
+@pytest.fixture(scope="session")
+def balance() -> Callable[[Conversion], tuple[tuple[int, int], tuple[int, int], dict[str, tuple[int, int]]]]:
+    """Return trades and lots of the raw files, of the import, and the difference by reason."""
+
+    def of(done: Conversion) -> Any:
+        assert done.tape is not None
+        report = done.tape.report(done.events)
+        raw, got = ((report[k]["trades"], report[k]["lots"]) for k in ("raw", "imported"))
+        return raw, got, {k: (v["trades"], v["lots"]) for k, v in report["missing"].items()}
+
+    return of
 
 
 @pytest.fixture(scope="session")

@@ -46,9 +46,14 @@ def convert(*paths: Path, instrument: Instrument = STOCK, **options: object) -> 
     return fi2010.convert(list(paths), instrument, options, no_progress).finish()
 
 
-def test_samples_times_and_segments(tmp_path: Path) -> None:
+def test_samples_times_and_segments(tmp_path: Path, balance: Any) -> None:
     samples = [sample(2615), sample(2615, 5), sample(2616), sample(1400), sample(1400, 1), sample(3000)]
-    done = convert(write(tmp_path / "Train_Dst_NoAuction_DecPre_CF_1.txt", table(samples)))
+    path = write(tmp_path / "Train_Dst_NoAuction_DecPre_CF_1.txt", table(samples))
+    done = convert(path)
+    assert done.messages == {"sample": len(path.read_text().splitlines()[0].split())}
+    assert balance(done) == ((0, 0), (0, 0), {})
+    assert done.tape is not None
+    assert done.tape.unit == "trades (the format has none)"
     assert (done.level, done.view_depth) == ("snapshot", 10)
     assert [s.label for s in done.segments] == ["001", "002"]  # another stock, by the jump of its price
     ev = done.events

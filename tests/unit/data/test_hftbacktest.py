@@ -107,23 +107,35 @@ ORDERS = rows(
 )
 
 
-def test_a_trade_its_fills_and_what_they_change_are_executions(tmp_path: Path) -> None:
-    done = convert(write(tmp_path / "a.npz", ORDERS))
+def recount(path: Path, lot: float) -> tuple[int, int]:
+    """Count trade rows with the exchange flag, and their lots, from the raw file."""
+    data = np.load(path)["data"]
+    trade = ((data["ev"] & 0xFF) == 2) & ((data["ev"] >> 31 & 1) == 1)
+    return int(trade.sum()), round(float(data["qty"][trade].sum()) / lot)
+
+
+def test_a_trade_its_fills_and_what_they_change_are_executions(tmp_path: Path, balance: Any) -> None:
+    path = write(tmp_path / "a.npz", ORDERS)
+    done = convert(path)
+    assert balance(done) == ((1, 6), (1, 6), {})
+    assert recount(path, 0.001) == (1, 6)
+    assert {k: n for k, n in done.messages.items() if n} == {
+        "clear": 1, "add order": 3, "trade": 1, "fill": 2, "cancel order": 2, "modify order": 2,
+    }  # fmt: skip
     assert done.level == "L3"
     assert plain(done) == [
         (0, "CLEAR", 0, 0, 0, False),
         (0, "ADD", 1, 1000, 5, True),
         (1, "ADD", -1, 1001, 4, True),
         (2, "ADD", -1, 1001, 3, True),
-        (3, "TRADE", 1, 1001, 1, False),
         (3, "EXECUTE", -1, 1001, 4, False),
-        (3, "EXECUTE", -1, 1001, 1, True),
+        (3, "EXECUTE", -1, 1001, 1, False),
+        (3, "TRADE", 1, 1001, 1, True),  # behind what is displayed, as hidden lots are
         (4, "DELETE", 1, 1000, 5, False),
         (4, "ADD", 1, 999, 5, True),
         (5, "DELETE", 1, 999, 5, True),
     ]
-    assert (done.counts["trades"], done.counts["traded_qty"]) == (1, 6)
-    assert done.counts["prints_beyond_fills"] == 1
+    assert done.counts["prints_beyond_executions"] == 1
     assert done.n_slots == 3
 
 
@@ -279,11 +291,13 @@ def one_segment(data: MarketData) -> MarketData:
 @settings(max_examples=12)
 @given(seed=st.integers(0, 10**6), level=st.sampled_from(["L3", "L2"]), spread=st.integers(1, 4))
 def test_a_market_written_by_another_tool_gives_the_same_book(
-    story: Tell, tmp_path_factory: pytest.TempPathFactory, seed: int, level: Any, spread: int
+    story: Tell, balance: Any, tmp_path_factory: pytest.TempPathFactory, seed: int, level: Any, spread: int
 ) -> None:
     market = one_segment(tiny_market(seed, level=level, seconds=4, spread_ticks=spread))
     path = write(tmp_path_factory.mktemp("hbt") / "a.npz", foreign(market, seed))
     done = convert(path, instrument=market.instrument)
+    printed = recount(path, 1.0)
+    assert balance(done) == (printed, printed, {})
     # messages of one time are one: compare what is known at the end of each time
     assert merged(story(done.events)) == merged(story(market.events))
     assert done.checks["crossed_books"] == 0
@@ -303,7 +317,7 @@ def merged(told: list[Any]) -> list[Any]:
     clocks=st.sampled_from(["none", "jitter", "reordered"]),
 )
 def test_export_and_import_give_the_same_events(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, level: Any, clocks: str
+    balance: Any, tmp_path_factory: pytest.TempPathFactory, seed: int, level: Any, clocks: str
 ) -> None:
     market = tiny_market(seed, level=level, seconds=4)
     if clocks != "none":
@@ -318,12 +332,32 @@ def test_export_and_import_give_the_same_events(
         assert (np.diff(data[name][data["ev"] & flag > 0]) >= 0).all()
     done = convert(path, instrument=market.instrument)
     assert done.events.tobytes() == market.events.tobytes()
+    printed = recount(path, float(market.instrument.lot_size))
+    assert balance(done) == (printed, printed, {})
     assert done.segments == market.segments
     assert (done.level, done.view_depth, done.n_slots) == (market.level, market.view_depth, market.n_slots)
     if market.recv_ts is None:
         assert done.recv_ts is None
     else:
         assert (done.recv_ts == market.recv_ts).all()
+
+
+def test_an_auction_trade_of_two_orders_is_one_trade_again(tmp_path: Path, balance: Any) -> None:
+    auction = int(EventFlag.AUCTION)
+    market = market_from(
+        [
+            (T0, 101, 5, 0, EventKind.ADD, 1, auction | EventFlag.LAST),
+            (T0, 99, 6, 1, EventKind.ADD, -1, auction | EventFlag.LAST),
+            (T0 + 1, 101, 5, 0, EventKind.EXECUTE, 1, auction),
+            (T0 + 1, 99, 5, 1, EventKind.EXECUTE, -1, auction | EventFlag.LAST),
+            (T0 + 2, 99, 1, 1, EventKind.EXECUTE, -1, EventFlag.LAST),
+        ]
+    )
+    export(market, tmp_path / "a.npz")
+    done = convert(tmp_path / "a.npz", instrument=market.instrument)
+    assert done.events.tobytes() == market.events.tobytes()
+    assert recount(tmp_path / "a.npz", 1.0) == (3, 11)
+    assert balance(done) == ((3, 11), (2, 6), {"second order of an auction's trade": (1, 5)})
 
 
 def test_hidden_orders_and_auctions_survive(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from mmsim.data.snapshots import NS
 from mmsim.registry import make_agent
 from mmsim.sim.session import Session
 from mmsim.testing.markets import tiny_market
+from mmsim.types import EventKind
 
 T0 = 1_700_000_000_000_000  # us
 
@@ -37,17 +38,23 @@ def say(capsys: pytest.CaptureFixture[str]) -> Any:
     return run
 
 
-def tardis(folder: Path) -> list[str]:
+Made = tuple[list[str], tuple[int, int]]  # arguments of the import, and the trades and lots of the files
+
+
+def tardis(folder: Path) -> Made:
     rows = ["exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount"]
     for k in range(600):
         us = T0 + k * 100_000
         for side, px in (("bid", "99.9"), ("ask", "100.1")):
             rows.append(f"x,y,{us},{us + 90},{'true' if k == 0 else 'false'},{side},{px},{1 + k % 3}")
     (folder / "book.csv").write_text("\n".join(rows) + "\n")
-    return [str(folder / "book.csv"), "--tick-size", "0.1"]
+    rows = ["exchange,symbol,timestamp,local_timestamp,id,side,price,amount"]
+    rows += [f"x,y,{T0 + k * 10**7},{T0 + k * 10**7 + 90},{k},buy,100.1,{2 + k}" for k in range(-1, 5)]
+    (folder / "trades.csv").write_text("\n".join(rows) + "\n")
+    return [str(folder / "book.csv"), str(folder / "trades.csv"), "--tick-size", "0.1"], (5, 20)
 
 
-def itch(folder: Path) -> list[str]:
+def itch(folder: Path) -> Made:
     def message(letter: bytes, at: int, body: bytes, size: int) -> bytes:
         out = letter + struct.pack(">HH", 1, 0) + at.to_bytes(6, "big") + body
         return struct.pack(">H", size) + out.ljust(size, b" ")
@@ -57,11 +64,13 @@ def itch(folder: Path) -> list[str]:
         side, px = (b"B", 1_000_000) if k % 2 else (b"S", 1_000_100)
         body = struct.pack(">QcI8sI", k + 1, side, 100 + k, b"XYZ     ", px)
         out.append(message(b"A", (34_200 + k) * NS, body, 36))
+        if k % 1000 == 2:
+            out.append(message(b"E", (34_200 + k) * NS, struct.pack(">QIQ", k, 7, k), 31))
     (folder / "01302020.NASDAQ_ITCH50").write_bytes(b"".join(out))
-    return [str(folder / "01302020.NASDAQ_ITCH50")]
+    return [str(folder / "01302020.NASDAQ_ITCH50")], (4, 28)
 
 
-def fi2010(folder: Path) -> list[str]:
+def fi2010(folder: Path) -> Made:
     n = 400
     rows = []
     for k in range(10):
@@ -70,10 +79,10 @@ def fi2010(folder: Path) -> list[str]:
             rows.append(" ".join(f"{(100 + i % 7 + k) / 100_000:.7e}" for i in range(n)))
     rows += [" ".join(["0"] * n)] * 109
     (folder / "Test_Dst_NoAuction_DecPre_CF_7.txt").write_text("\n".join(rows) + "\n")
-    return [str(folder / "Test_Dst_NoAuction_DecPre_CF_7.txt")]
+    return [str(folder / "Test_Dst_NoAuction_DecPre_CF_7.txt")], (0, 0)
 
 
-def databento(folder: Path) -> list[str]:
+def databento(folder: Path) -> Made:
     dbn = pytest.importorskip("databento_dbn")
     head = dbn.Metadata(
         dataset="XNAS.ITCH", start=T0 * 1000, stype_in=dbn.SType.RAW_SYMBOL, stype_out=dbn.SType.INSTRUMENT_ID,
@@ -84,13 +93,22 @@ def databento(folder: Path) -> list[str]:
         side, px = (dbn.Side.BID, 100) if k % 2 else (dbn.Side.ASK, 101)
         ts = T0 * 1000 + k * 10**8
         out.append(bytes(dbn.MBOMsg(1, 1, ts, k + 1, px * 10**9, 5, dbn.Action.ADD, side, ts + 9, flags=128)))
+        if k == 300:  # the first ask
+            bid, ask = dbn.Side.BID, dbn.Side.ASK
+            out.append(bytes(dbn.MBOMsg(1, 1, ts, 0, 101 * 10**9, 2, dbn.Action.TRADE, bid, ts + 9)))
+            out.append(bytes(dbn.MBOMsg(1, 1, ts, 1, 101 * 10**9, 2, dbn.Action.FILL, ask, ts + 9)))
+            out.append(
+                bytes(dbn.MBOMsg(1, 1, ts, 1, 101 * 10**9, 2, dbn.Action.CANCEL, ask, ts + 9, flags=128))
+            )
     (folder / "x.mbo.dbn").write_bytes(b"".join(out))
-    return [str(folder / "x.mbo.dbn"), "--tick-size", "0.01"]
+    return [str(folder / "x.mbo.dbn"), "--tick-size", "0.01"], (1, 2)
 
 
-def hftbacktest(folder: Path) -> list[str]:
-    export(tiny_market(1, level="L2", seconds=30), folder / "x.npz")
-    return [str(folder / "x.npz"), "--tick-size", "0.01", "--lot-size", "1"]
+def hftbacktest(folder: Path) -> Made:
+    market = tiny_market(1, level="L2", seconds=30)
+    export(market, folder / "x.npz")
+    lots = market.events["qty"][market.events["kind"] == EventKind.TRADE]
+    return [str(folder / "x.npz"), "--tick-size", "0.01", "--lot-size", "1"], (len(lots), int(lots.sum()))
 
 
 @pytest.mark.parametrize(
@@ -99,16 +117,28 @@ def hftbacktest(folder: Path) -> list[str]:
     ids=lambda v: getattr(v, "__name__", v),
 )
 def test_import_check_and_export(say: Any, empty_cache: Path, tmp_path: Path, make: Any, level: str) -> None:
-    argv = make(tmp_path)
-    code, out, err = say("import", "mine", *argv, "--format", make.__name__)
+    argv, (trades, lots) = make(tmp_path)
+    code, imported, err = say("import", "mine", *argv, "--format", make.__name__)
     assert (code, err) == (0, "")
-    assert f"level {level}" in out
+    assert f"level {level}" in imported
     assert (manifest("mine").format, manifest("mine").replay.level) == (make.__name__, level)
     code, out, _ = say("check", "mine", "--json", "-")
     report = json.loads(out)
     assert code == 0
     assert (report["level"], report["crossed_books"]) == (level, 0)
     assert report["splits"]["test"]["episodes"] >= 1
+    account = report["tape"]
+    assert (account["imported"]["trades"], account["imported"]["lots"]) == (trades, lots)
+    less = [sum(r[what] for r in account["missing"].values()) for what in ("trades", "lots")]
+    assert [account["raw"]["trades"], account["raw"]["lots"]] == [trades + less[0], lots + less[1]]
+    assert sum(report["messages"].values()) > 0
+    # said by the import, and by the check
+    for text in (imported, say("check", "mine")[1]):
+        assert f"printed, imported: {trades:,} of them, {lots:,} lots" in text
+        for kind, number in report["messages"].items():
+            assert f"messages, {kind.replace('_', ' ')}: {number:,}" in text
+        for reason, found in account["missing"].items():
+            assert f"printed, not imported, {reason}: {found['trades']:,}, {found['lots']:,} lots" in text
     code, out, _ = say("export", "mine", "--format", "hftbacktest", "--out", str(tmp_path / "out.npz"))
     assert code == 0
     assert f"{report['events']:,} events of level {level}" in out

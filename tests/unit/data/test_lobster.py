@@ -179,13 +179,26 @@ def check_replay(out: Conversion, messages, rows):
     return replay
 
 
+def recount(lines):
+    """Count messages by kind, and the trades and lots that they tell, from the raw text of the message file."""
+    names = ["new", "cancel", "delete", "execute_visible", "execute_hidden", "cross", "halt"]
+    found, trades, lots = dict.fromkeys(names, 0), 0, 0
+    for _, kind, _, size, _, _ in csv.reader(lines):
+        found[names[int(kind) - 1]] += 1
+        if kind in {"4", "5", "6"}:
+            trades, lots = trades + 1, lots + int(size)
+    return found, (trades, lots)
+
+
 actions = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 100), st.integers(0, 50)), max_size=150)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(depth=st.integers(1, 4), silent=st.integers(0, 25), script=actions)
 @example(depth=1, silent=0, script=[(0, 0, 3), (0, 1, 2), (5, 0, 9), (5, 1, 9)])
-def test_a_naive_market_seen_through_lobster_comes_back_exactly(tmp_path_factory, depth, silent, script):
+def test_a_naive_market_seen_through_lobster_comes_back_exactly(
+    tmp_path_factory, balance, depth, silent, script
+):
     market = NaiveMarket(depth)
     for i, action in enumerate(script):
         market.act(*action, write=i >= silent)
@@ -208,6 +221,9 @@ def test_a_naive_market_seen_through_lobster_comes_back_exactly(tmp_path_factory
         assert fewer.view_depth == depth_used
         assert fewer.checks["states_equal_without_correction"] == n
         assert fewer.checks["size_beyond_order"] == 0
+    by_kind, printed = recount(paths[0].read_text().splitlines())
+    assert out.messages == by_kind
+    assert balance(out) == (printed, printed, {})
     replay = check_replay(out, messages, market.rows)
     assert replay.behind == 0 == out.checks["executions_behind_queue_front"]
     prints = [m for m in messages if m[0] == 5]
@@ -283,15 +299,28 @@ def test_the_date_option_serves_a_name_without_a_date(tmp_path):
         lobster.convert(paths, STOCK, {"date": "21.6.2012"}, no_progress)
 
 
-def test_a_cross_is_a_print_without_side_and_a_halt_has_no_row(tmp_path):
+def test_a_cross_is_a_print_without_side_and_a_halt_has_no_row(tmp_path, balance):
     message = "34200.1,1,7,10,1000000,1\n34200.2,7,0,0,-1,-1\n34200.3,6,-1,500,1000100,-1\n"
-    paths = write_text(tmp_path, message, "1000200,5,1000000,10\n" * 3)
+    message += "34200.4,6,-1,0,1000100,-1\n34200.5,6,-1,7,-1,-1\n"
+    paths = write_text(tmp_path, message, "1000200,5,1000000,10\n" * 5)
     out = lobster.convert(paths, STOCK, {}, no_progress)
     last = out.events[-1]
     assert (last["kind"], last["px"], last["qty"], last["side"]) == (EventKind.TRADE, 10001, 500, 0)
     assert last["flags"] == EventFlag.AUCTION | EventFlag.LAST
-    assert out.counts["dropped_halt_messages"] == 1 and out.counts["crosses"] == 1
-    assert len(out.events) == 3 and out.checks["states_equal"] == 3  # seeded ask, bid, cross
+    assert out.counts["dropped_halt_messages"] == 1 and out.counts["dropped_empty_crosses"] == 2
+    assert len(out.events) == 3 and out.checks["states_equal"] == 5  # seeded ask, bid, cross
+    by_kind, printed = recount(message.splitlines())
+    assert out.messages == by_kind and printed == (3, 507)
+    assert balance(out) == (printed, (1, 500), {"crosses without size or price": (2, 7)})
+
+
+def test_an_execution_beyond_what_is_known_of_its_order_is_printed_all_the_same(tmp_path, balance):
+    message = "34200.1,1,7,10,1000000,1\n34200.2,4,7,14,1000000,1\n34200.3,4,99,3,999900,1\n"
+    book = "1000200,5,1000000,10\n1000200,5,999900,8\n1000200,5,999900,5\n"
+    out = lobster.convert(write_text(tmp_path, message, book), STOCK, {}, no_progress)
+    assert out.checks["size_beyond_order"] == 1 and out.checks["unknown_order_messages"] == 1
+    assert balance(out) == ((2, 17), (2, 17), {})
+    assert [(e["kind"], e["qty"]) for e in out.events if e["kind"] in {4, 5}] == [(4, 10), (5, 4), (4, 3)]
 
 
 def test_an_unexplained_level_is_corrected_and_counted(tmp_path):
@@ -392,13 +421,18 @@ def test_containers_are_refused(tmp_path):
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="a whole day takes minutes without compiled kernels")
-def test_amzn_all_states_equal(real_data_home):
+def test_amzn_all_states_equal(real_data_home, balance):
     path = Path(real_data_home) / AMZN
     out = lobster.convert([path], STOCK, {}, no_progress)
     assert (out.checks["states_compared"], out.checks["states_equal"]) == (155_935, 155_935)
     assert out.checks["states_equal_without_correction"] == 155_935
-    assert out.counts["executions"] == 8_974 and out.counts["executed_qty"] == 613_248
-    assert out.counts["hidden_executions"] == 2_445 and out.counts["hidden_executions_off_tick"] == 63
+    assert out.counts["hidden_executions_off_tick"] == 63
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (n for n in archive.namelist() if "_message_" in n)
+        by_kind, printed = recount(archive.read(name).decode().splitlines())
+    assert out.messages == by_kind
+    assert (by_kind["execute_visible"], by_kind["execute_hidden"]) == (8_974, 2_445)
+    assert balance(out) == (printed, printed, {})
     ev = out.events
     assert ev["qty"][ev["kind"] == EventKind.EXECUTE].sum() == 613_248
     assert (ev["kind"] == EventKind.TRADE).sum() == 2_445

@@ -1,6 +1,7 @@
 """SSE converter: a naive day written as the exchange's log comes back exactly; every broken line is refused."""
 
 import random
+import re
 import zipfile
 from decimal import Decimal
 from pathlib import Path
@@ -167,9 +168,24 @@ def write(folder, lines, name="day.log"):
     return [path]
 
 
+def recount(lines):
+    """Count messages by kind, and the trades and lots that they tell, from the raw text."""
+    names = {"192": {A: "order_add", D: "order_delete"}}
+    names["191"] = {B: "trade_by_buyer", S: "trade_by_seller", N: "trade_of_auction"}
+    found = dict.fromkeys([*names["192"].values(), *names["191"].values(), "snapshot"], 0)
+    trades = lots = 0
+    for text in lines:
+        kind = re.search(r"MsgType=(\d+)", text)[1]
+        code = re.search(r"(?:OrdType|ExecType)=(\d+)", text)
+        found["snapshot" if kind == "111" else names[kind][int(code[1])]] += 1
+        if kind == "191":
+            trades, lots = trades + 1, lots + int(re.search(r"LastQty=(\d+)", text)[1]) // 1000
+    return found, (trades, lots)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 10**6), steps=st.integers(1, 60))
-def test_a_naive_day_comes_back_exactly(tmp_path_factory, seed, steps):
+def test_a_naive_day_comes_back_exactly(tmp_path_factory, balance, seed, steps):
     day = NaiveDay(random.Random(seed))
     lines = day.run(steps)
     if not day.orders:
@@ -177,6 +193,9 @@ def test_a_naive_day_comes_back_exactly(tmp_path_factory, seed, steps):
     out = sse.convert(write(tmp_path_factory.mktemp("day"), lines), STOCK, DATE, no_progress)
     assert out.checks["states_compared"] == out.checks["states_equal"] == len(day.snapshots)
     assert (out.checks["traded_qty"], out.checks["traded_count"]) == (day.volume, day.count)
+    by_kind, printed = recount(lines)
+    assert out.messages == by_kind
+    assert balance(out) == (printed, (day.count, day.volume), {}) == (printed, printed, {})
     assert out.checks["crossed_books"] == 0 == out.checks["executions_behind_queue_front"]
     ev = out.events
     assert (np.diff(ev["ts"]) >= 0).all() and ev["flags"][-1] & EventFlag.LAST
@@ -252,7 +271,7 @@ def test_one_symbol_of_several_is_an_option(tmp_path):
     assert len(out.events) == 4 and out.counts["dropped_other_symbols"] == 1
 
 
-def test_options_are_checked(tmp_path):
+def test_options_are_checked(tmp_path, balance):
     path = write(tmp_path, first_messages())
     with pytest.raises(DataError, match="date=YYYY-MM-DD"):
         sse.convert(path, STOCK, {}, no_progress)
@@ -261,7 +280,11 @@ def test_options_are_checked(tmp_path):
     with pytest.raises(ConfigError, match="HH:MM"):
         sse.convert(path, STOCK, {**DATE, "closing": "25:00"}, no_progress)
     late = sse.convert(path, STOCK, {**DATE, "opening": "10:00"}, no_progress)
-    assert (late.events["flags"] & EventFlag.AUCTION > 0).all()
+    # a trade says itself whether it was an auction's
+    assert (
+        (late.events["flags"] & EventFlag.AUCTION > 0) == (late.events["kind"] != EventKind.EXECUTE)
+    ).all()
+    assert balance(late) == ((1, 60), (1, 60), {})
     named = sse.convert(write(tmp_path, first_messages(), "log_20230207.log"), STOCK, {}, no_progress)
     assert named.segments[0].label == "20230207"
 
@@ -338,14 +361,19 @@ def test_a_truncated_zip_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="a whole day takes minutes without compiled kernels")
-def test_moutai_equals_every_snapshot(real_data_home):
+def test_moutai_equals_every_snapshot(real_data_home, balance):
     out = sse.convert([Path(real_data_home) / MOUTAI], STOCK, DATE, no_progress)
     assert out.counts["rows_read"] == 69_595
-    assert (out.counts["orders_added"], out.counts["orders_deleted"]) == (31_612, 14_152)
+    with zipfile.ZipFile(Path(real_data_home) / MOUTAI) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(".log"))
+        by_kind, printed = recount(archive.read(name).decode().splitlines())
+    assert out.messages == by_kind
+    assert (by_kind["order_add"], by_kind["order_delete"], by_kind["snapshot"]) == (31_612, 14_152, 5_146)
+    assert balance(out) == (printed, (18_685, 2_432_171), {}) == (printed, printed, {})
     assert (out.checks["traded_count"], out.checks["traded_qty"]) == (18_685, 2_432_171)
     assert out.checks["last_snapshot_qty"] == 2_432_171
     assert (out.checks["states_compared"], out.checks["states_equal"]) == (5_113, 5_113)
     assert out.checks["states_equal_in_own_second"] == 5_103
     assert (out.checks["snapshots_auction"], out.checks["snapshots_auction_equal"]) == (186, 186)
-    assert out.counts["snapshots"] == 5_146 and out.checks["snapshots_empty"] == 33
+    assert out.checks["snapshots_empty"] == 33
     assert out.checks["crossed_books"] == 0 == out.checks["executions_behind_queue_front"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -73,7 +75,23 @@ def files(tmp_path: Path, lines: list[str] = GOOD, trades: list[str] = TRADES) -
     )
 
 
-def test_two_streams_in_one_order(tmp_path: Path) -> None:
+def recount(paths: tuple[Path, ...], symbol: str) -> tuple[Counter[str], tuple[int, Decimal]]:
+    """Count a symbol's rows by kind, and trades and their amount, from the raw files."""
+    found, trades, amount = Counter[str](), 0, Decimal(0)
+    for path in paths:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else open(path) as fh:
+            for row in csv.DictReader(fh):
+                if row["symbol"] != symbol:
+                    continue
+                if "id" in row:
+                    trades, amount = trades + 1, amount + Decimal(row["amount"])
+                    found["trade"] += 1
+                else:
+                    found["book_snapshot" if row["is_snapshot"] == "true" else "book_change"] += 1
+    return found, (trades, amount)
+
+
+def test_two_streams_in_one_order(tmp_path: Path, balance: Any) -> None:
     done = convert(*reversed(files(tmp_path)))
     got = [
         (
@@ -102,13 +120,20 @@ def test_two_streams_in_one_order(tmp_path: Path) -> None:
     assert ((done.recv_ts - done.events["ts"])[is_trade] == 60_000).all()
     assert ((done.recv_ts - done.events["ts"])[~is_trade] == 50_000).all()
     counts = done.counts
-    assert (counts["rows_read"], counts["rows_book"], counts["rows_trade"]) == (15, 11, 4)
+    by_kind, (trades, amount) = recount(files(tmp_path), "BTCUSDT")
+    assert done.messages == by_kind
+    assert sum(by_kind.values()) == counts["rows_read"] == 15
+    raw = trades, int(amount / BTC.lot_size)
+    assert balance(done) == (raw, (raw[0] - 1, raw[1] - 9000), {"before the first snapshot": (1, 9000)})
     assert (counts["dropped_before_snapshot"], counts["dropped_trade_before_snapshot"]) == (1, 1)
     assert (counts["dropped_far_levels"], counts["snapshots"]) == (1, 2)
     assert done.checks["crossed_books"] == 0
     assert [s.label for s in done.segments] == ["2023-11-14"]
     # without trades there is a book all the same
-    assert convert(files(tmp_path)[0]).counts["rows_trade"] == 0
+    alone = convert(files(tmp_path)[0])
+    assert alone.messages["trade"] == 0
+    assert balance(alone) == ((0, 0), (0, 0), {})
+    assert "no trades of this symbol" in alone.notes[-1]
 
 
 def test_a_snapshot_is_not_younger_than_the_change_after_it(tmp_path: Path) -> None:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from mmsim.agent import O_ASK_PX, O_BID_PX, O_INVENTORY, Fill, Observation, Quotes, Strategy
-from mmsim.compiled import CompiledStrategy, set_quotes
+from mmsim.agent import (
+    O_ASK_PX,
+    O_BID_PX,
+    O_INVENTORY,
+    WANT_HEAD,
+    WANT_SIZE,
+    Fill,
+    Observation,
+    Quotes,
+    Strategy,
+)
+from mmsim.compiled import CompiledStrategy, _machine_code, set_quotes
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError
+from mmsim.registry import resolve
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
 from mmsim.testing.contract import check_agent
@@ -198,3 +212,22 @@ def test_a_function_that_numba_cannot_compile_is_a_config_error() -> None:
         pytest.skip("nothing is compiled")
     with pytest.raises(ConfigError, match="numba cannot compile it"):
         Session(data).run(Strange(), data.splits["test"][0])
+
+
+def test_a_file_imported_under_another_name_before(tmp_path):
+    # numba keeps the compiled function beside the file, together with the name of the module it came from
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from mmsim.compiled import CompiledStrategy, set_quotes\n\n\n"
+        "class Mine(CompiledStrategy):\n"
+        "    @staticmethod\n"
+        "    def decide(obs, want, params, memory):\n"
+        "        set_quotes(want, 99, 1, 101, 1)\n"
+    )
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import mine; mine.Mine().reset(None)"
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=120)  # as a notebook does
+    fast, address = _machine_code(resolve(f"{path}:Mine").decide)
+    assert address != 0
+    want = np.zeros(WANT_SIZE, np.int64)
+    fast(np.zeros(8, np.int64), want, np.zeros(1), np.zeros(1))
+    assert want[WANT_HEAD : WANT_HEAD + 4].tolist() == [99, 1, 101, 1]
