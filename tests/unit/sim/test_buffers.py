@@ -196,7 +196,7 @@ def test_missed_decisions_of_several_markets_outgrow_the_steps(monkeypatch: pyte
         ),
     )
     both = MultiSession({"a": quiet(), "b": late}, sim)
-    monkeypatch.setattr("mmsim.sim.session._MOST_STEPS", 2)
+    monkeypatch.setattr("mmsim.sim.engine._MOST_STEPS", 2)
     both.sessions["b"]._steps = both.sessions["b"]._steps[:2]
     out = both.run(Slow(), {"a": 0, "b": 0}, at(0.1), at(3))
     assert out["b"].counters["missed"] > 5

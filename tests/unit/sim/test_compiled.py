@@ -119,7 +119,7 @@ def test_buffers_grow_under_a_compiled_strategy(monkeypatch: pytest.MonkeyPatch)
     data = tiny_market(3, level="L2", seconds=60, events_per_second=40)
     episode = data.splits["test"][0]
     whole = Session(data).run(Lean(), episode)
-    monkeypatch.setattr("mmsim.sim.session._MOST_STEPS", 3)  # otherwise the table is made large enough
+    monkeypatch.setattr("mmsim.sim.engine._MOST_STEPS", 3)  # otherwise the table is made large enough
     small = Session(data)
     small._steps = small._steps[:3]
     small._fills = small._fills[:300]
