@@ -2,7 +2,8 @@
 
 numba does not notice that a kernel in *another* file changed, so the cache folder is named after
 the hash of every source file that holds kernels or their constants: an edit anywhere recompiles,
-unchanged sources hit the cache. ``NUMBA_DISABLE_JIT=1`` runs the same functions as plain Python.
+unchanged sources hit the cache (`mmsim._jit_cache`). ``NUMBA_DISABLE_JIT=1`` runs the same functions as plain
+Python.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from mmsim.paths import cache_home
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ROOT = Path(__file__).resolve().parent
@@ -30,14 +33,9 @@ def _kernel_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _cache_home() -> Path:
-    from mmsim.paths import cache_home
-
-    return cache_home() / "numba" / _kernel_hash()
-
-
+_SOURCES = _kernel_hash()
 if "NUMBA_CACHE_DIR" not in os.environ:
-    os.environ["NUMBA_CACHE_DIR"] = str(_cache_home())
+    os.environ["NUMBA_CACHE_DIR"] = str(cache_home() / "numba" / _SOURCES)
 
 _collects = gc.isenabled()
 gc.disable()  # numba makes a great many objects, and none is garbage: a tenth of the time to a first result
@@ -45,6 +43,8 @@ try:
     from numba import config, njit, typeof  # (the cache folder must be set first)
     from numba.core.cgutils import get_null_value
     from numba.extending import intrinsic
+
+    from mmsim._jit_cache import KernelCache
 finally:
     if _collects:
         gc.enable()
@@ -73,19 +73,31 @@ FUNCTIONS: dict[int, Callable[..., Any]] = {}
 NO_JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 
+def _compiled(fn: _F, **options: Any) -> _F:
+    made: Any = njit(fn, error_model="numpy", **options)
+    if not NO_JIT:
+        made._cache = KernelCache(fn, _SOURCES, own=_ROOT in Path(fn.__code__.co_filename).resolve().parents)
+    return made  # type: ignore[no-any-return]
+
+
 def kernel(fn: _F) -> _F:
     """Compile `fn` with the project's options: cached, GIL released, IEEE floats, C-like division."""
-    return njit(fn, cache=True, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
+    return _compiled(fn, nogil=True)
+
+
+def checked_kernel(fn: _F) -> _F:
+    """Compile `fn` as `kernel` does, but check indices: for a user's function, which must not write beside its arrays."""
+    return _compiled(fn, nogil=True, boundscheck=True)
 
 
 def brief_kernel(fn: _F) -> _F:
     """Compile `fn` as `kernel` does, but keep the GIL: for a call that takes less time than to hand it over."""
-    return njit(fn, cache=True, error_model="numpy")  # type: ignore[no-any-return]
+    return _compiled(fn)
 
 
 def inline_kernel(fn: _F) -> _F:
     """Compile `fn` as `kernel` does and always inline it into its callers."""
-    return njit(fn, cache=True, nogil=True, error_model="numpy", inline="always")  # type: ignore[no-any-return]
+    return _compiled(fn, nogil=True, inline="always")
 
 
 def hot_kernel(fn: _F) -> _F:
@@ -93,7 +105,7 @@ def hot_kernel(fn: _F) -> _F:
 
     For what runs per event: a call hands over seven machine words an array.
     """
-    return njit(fn, cache=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[no-any-return]
+    return _compiled(fn, nogil=True, forceinline=True)
 
 
 def entry_point(fn: Callable[..., Any], *args: Any) -> Callable[..., Any]:

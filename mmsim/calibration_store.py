@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from mmsim import caches
 from mmsim.calibrate import CONSTANTS, Calibration, calibrate, usual_split
 from mmsim.config import read_toml
 from mmsim.errors import ConfigError, DataError
@@ -21,25 +23,47 @@ def user_folder() -> Path:
     return cache_home() / "calibration"
 
 
-def lookup(name: str, source_sha256: str = "") -> dict[str, float]:
+def market_key(data: MarketData) -> str:
+    """Return a hash of all that constants depend on: sources, steps, level and episodes.
+
+    The sources alone do not tell: imported again with another tick size or other splits, the same files have other
+    constants.
+    """
+    instrument = data.instrument
+    what = [
+        *(data.source_sha256, str(instrument.tick_size), str(instrument.lot_size)),
+        *(data.level, data.view_depth, len(data.events), data.px_min, data.px_max),
+        {k: [(e.segment, e.start_ts, e.end_ts) for e in v] for k, v in data.splits.items()},
+    ]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def lookup(name: str, market: str = "") -> dict[str, float]:
     """Return the stored constants of a dataset, or an empty mapping.
 
     Parameters
     ----------
-    source_sha256 : str
-        Hash of the dataset's source files. Where it is given, a user's calibration made from other
-        files is passed over.
+    market : str
+        `market_key` of the dataset. Where it is given, a user's calibration of other data, or of the same
+        data under other settings, is passed over.
 
     Raises
     ------
     ConfigError
-        If a stored file lacks a constant or holds something else than a number.
+        If a shipped file lacks a constant or holds something else than a number. A user's file that does is
+        passed over, and that is said.
     """
     path = user_folder() / f"{name}.toml"
     if path.is_file():
-        stored = read_toml(path)
-        if not source_sha256 or stored.get("source_sha256") == source_sha256:
-            return _constants(stored, path)
+        try:
+            stored = read_toml(path)
+            found = _constants(stored, path)
+            if "crc32" in stored and stored["crc32"] != _checksum(found):
+                raise ConfigError("the constants are not those that were written")
+            if not market or stored.get("market") == market:
+                return found
+        except ConfigError as err:
+            caches.made_again(path, err)
     path = datasets_folder() / "calibration" / f"{name}.toml"
     return _constants(read_toml(path), path) if path.is_file() else {}
 
@@ -50,15 +74,29 @@ def save(
     *,
     split: str,
     source_sha256: str,
+    market: str = "",
     folder: Path | None = None,
     given: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write ``NAME.toml`` into `folder` (default the user's) and return its path; `given` are those set by hand."""
-    folder = user_folder() if folder is None else folder
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write ``NAME.toml`` into `folder` (default the user's) and return its path; `given` are those set by hand.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be written.
+    """
+    path = (user_folder() if folder is None else folder) / f"{name}.toml"
+    if not caches.keep(path, _text(name, found, split, source_sha256, market, given or {})):
+        raise ConfigError(f"the calibration could not be written to {path}")
+    return path
+
+
+def _text(
+    name: str, found: Calibration, split: str, source_sha256: str, market: str, given: Mapping[str, float]
+) -> bytes:
     values = found.constants()
-    by_hand = "".join(f" --set {key}={value!r}" for key, value in (given or {}).items())
-    text = (
+    by_hand = "".join(f" --set {key}={value!r}" for key, value in given.items())
+    return (
         f"# Made by: mmsim calibrate {name} --split {split}{by_hand} --write\n"
         f"sigma = {values['sigma']!r}  # ticks per square-root second\n"
         f"A = {values['A']!r}  # orders at the mid reached per second\n"
@@ -67,12 +105,13 @@ def save(
         f"horizon_s = {found.horizon_s!r}  # seconds a hypothetical order waited\n"
         f'split = "{split}"\n'
         f'source_sha256 = "{source_sha256}"\n'
-    )
-    path = folder / f"{name}.toml"
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-    return path
+        f'market = "{market}"  # hash of data and settings\n'
+        f"crc32 = {_checksum(values)}  # of the four constants; delete this line if you change them\n"
+    ).encode()
+
+
+def _checksum(constants: Mapping[str, float]) -> int:
+    return caches.checksum(repr([float(constants[key]) for key in CONSTANTS]).encode())
 
 
 def constants_for(data: MarketData) -> dict[str, float]:
@@ -85,13 +124,15 @@ def constants_for(data: MarketData) -> dict[str, float]:
     DataError
         If the market has too few trades to calibrate on.
     """
-    stored = lookup(data.name, data.source_sha256)
+    market = market_key(data)
+    stored = lookup(data.name, market)
     if stored:
         return stored
     split = usual_split(data)
     _log.info("calibrating %s on its %s split (kept in %s)", data.name, split, user_folder())
     found = calibrate(data, split)
-    save(data.name, found, split=split, source_sha256=data.source_sha256)
+    text = _text(data.name, found, split, data.source_sha256, market, {})
+    caches.keep(user_folder() / f"{data.name}.toml", text)
     return found.constants()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import FUNCTIONS, NO_JIT, inline_kernel
+from mmsim._jit import FUNCTIONS, NO_JIT, checked_kernel, inline_kernel
 from mmsim.agent import (
     MAX_LEVELS,
     WANT_HEAD,
@@ -141,19 +141,12 @@ def _compiled(decide: Decide) -> tuple[Callable[..., None], int]:
 def _machine_code(decide: Any) -> tuple[Callable[..., None], int]:
     # Compiled for the kernel's arrays, and kept on disk where the function stands in a file. It writes where the
     # engine's own state stands beside: the observation is read-only, and indices are checked.
-    from numba import float64, int64, njit, types
+    from numba import float64, int64, types
 
     arrays = (types.Array(int64, 1, "C", readonly=True), int64[::1], float64[::1], float64[::1])
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": True}
     try:
-        try:
-            fast = njit(decide, cache=True, **options)
-            fast.compile(arrays)
-        except (RuntimeError, ImportError):
-            # typed at a prompt: numba has no file beside which to keep it; or kept there by a process that
-            # imported the file under another name, which is asked for on loading
-            fast = njit(decide, **options)
-            fast.compile(arrays)
+        fast: Any = checked_kernel(decide)
+        fast.compile(arrays)
         fast.disable_compile()  # a writable observation is taken, too
     except Exception as err:  # numba has many error classes
         lines = [

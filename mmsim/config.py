@@ -106,7 +106,9 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as err:
         raise ConfigError(f"config {path}: {err.strerror or err}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+    except RecursionError:
+        raise ConfigError(f"config {path}: not valid TOML: nested too deeply") from None
+    except ValueError as err:  # no TOML, no UTF-8, a number of thousands of digits
         raise ConfigError(f"config {path}: not valid TOML: {err}") from None
 
 

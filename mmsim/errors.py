@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
+LONGEST = 800  # characters of a message about data
+
 
 class MmsimError(Exception):
     """Base of every error that mmsim raises on purpose."""
@@ -56,6 +58,8 @@ class DataError(MmsimError, ValueError):
             for p in (source, f"row {row}" if row is not None else "", f"field {field!r}" if field else "")
             if p
         )
+        if len(message) > LONGEST:  # what stands in a hostile file is no reason to fill a screen
+            message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
         super().__init__(f"{where}: {message}" if where else message)
         self.source, self.row, self.field = source, row, field
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from mmsim import caches
 from mmsim.agent import Agent
 from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
@@ -43,14 +43,18 @@ def profile_for(
     Raises
     ------
     ConfigError
-        If a stored profile is broken.
+        If the profile on a card is broken. One in the cache is recorded again.
     """
     root = session.checkpoints or shipped_checkpoints()
     cached = _cache_path(spec, params, session.data.name)
-    for path in ((root / session.data.name / f"{spec}.json") if root else None, cached):
-        found = _read(path) if path is not None else None
-        if found is not None:
-            return found
+    found = _read(root / session.data.name / f"{spec}.json") if root else None
+    if found is None:
+        try:
+            found = _read(cached)
+        except ConfigError as err:
+            caches.made_again(cached, err)
+    if found is not None:
+        return found
     if not record:
         return None
     split = next(s for s in ("validation", "train", "test") if session.data.splits.get(s))
@@ -64,10 +68,8 @@ def profile_for(
 def keep(spec: str, params: dict[str, object], dataset: str, times: npt.NDArray[np.int64]) -> Path:
     """Write recorded latencies, ``(n,)`` ns, where `profile_for` looks for them, and return the path."""
     path = _cache_path(spec, params, dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps({"agent": spec, "dataset": dataset, "latency_ns": times.tolist()}))
-    part.replace(path)
+    kept = {"agent": spec, "dataset": dataset, "latency_ns": times.tolist(), "crc32": _checksum(times)}
+    caches.keep(path, json.dumps(kept).encode())
     return path
 
 
@@ -98,16 +100,27 @@ def _cache_path(spec: str, params: dict[str, object], dataset: str) -> Path:
     return cache_home() / "profiles" / f"{dataset}-{key}.json"
 
 
+def _checksum(times: npt.NDArray[np.int64]) -> int:
+    return caches.checksum(times.astype("<i8").tobytes())
+
+
 def _read(path: Path) -> npt.NDArray[np.int64] | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8")).get("latency_ns")
-    except FileNotFoundError:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        values = card.get("latency_ns")
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, AttributeError) as err:
+    except (OSError, ValueError, AttributeError, RecursionError) as err:
         raise ConfigError(f"latency profile {path}: cannot be read ({err}); delete it") from None
     if not values:
         return None
-    times = np.array(values)
-    if times.ndim != 1 or times.dtype.kind != "i" or int(times.min()) < 0:
+    try:
+        times = np.array(values)
+        good = times.ndim == 1 and times.dtype.kind == "i" and int(times.min()) >= 0
+    except ValueError:  # lists of several lengths
+        good = False
+    if not good:
         raise ConfigError(f"latency profile {path}: expected a list of non-negative ns; delete it")
+    if "crc32" in card and card["crc32"] != _checksum(times):
+        raise ConfigError(f"latency profile {path}: the latencies are not those that were written; delete it")
     return times.astype(np.int64)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmsim import caches
 from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
 from mmsim_agents.teacher.artifacts import Progress
@@ -40,8 +41,9 @@ def teacher_features(
     """Return the pooled hidden states of `texts`, from the disk cache where they are known.
 
     The cache entry is named after `key` and the sha256 of model, template, pooling, layers and
-    every text, so another model or another prompt never meets stale features. Chunk files are
-    written atomically; an interrupted call goes on where it stopped.
+    every text, so another model or another prompt never meets stale features. Files are written atomically
+    and named after their checksums: a damaged one is made again, and an interrupted call goes on where it
+    stopped. Where the cache cannot be written the features stay in memory.
 
     Parameters
     ----------
@@ -71,27 +73,30 @@ def teacher_features(
     if any(not 0 <= layer < model.n_layers for layer in keep) or not keep:
         raise ConfigError(f"layers: expected numbers in [0, {model.n_layers}), was {keep}")
     folder = _entry(model.model_id, texts, keep, key, pool)
-    final = folder / "features.npy"
-    if not final.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        parts = [(i, list(texts[s : s + chunk])) for i, s in enumerate(range(0, len(texts), chunk))]
-        todo = [
-            (i, part)
-            for i, part in parts
-            if not _valid(_chunk_path(folder, i, chunk), len(part), keep, model)
-        ]
-        done = len(texts) - sum(len(part) for _, part in todo)
-        what = f"teacher {key}"
+    whole = _found(folder, "features", (len(texts), len(keep), model.width))
+    if whole is not None:
+        return whole
+    parts = [list(texts[at : at + chunk]) for at in range(0, len(texts), chunk)]
+    blocks: dict[int, npt.NDArray[np.float16]] = {}
+    for i, part in enumerate(parts):
+        block = _found(folder, _chunk_name(i, chunk), (len(part), len(keep), model.width))
+        if block is not None:
+            blocks[i] = block
+    done = sum(len(block) for block in blocks.values())
+    what = f"teacher {key}"
+    if progress:
+        progress(what, done, len(texts))
+    todo = [(i, part) for i, part in enumerate(parts) if i not in blocks]
+    for i, part, block in _computed(model, todo, keep, pool, batch, workers):
+        blocks[i] = _kept(folder, _chunk_name(i, chunk), [block])
+        done += len(part)
         if progress:
             progress(what, done, len(texts))
-        for i, part, block in _computed(model, todo, keep, pool, batch, workers):
-            _save(_chunk_path(folder, i, chunk), block)
-            done += len(part)
-            if progress:
-                progress(what, done, len(texts))
-        _assemble(folder, final, [_chunk_path(folder, i, chunk) for i, _ in parts])
-    out: npt.NDArray[np.float16] = np.load(final, mmap_mode="r")
-    return out
+    whole = _kept(folder, "features", [blocks[i] for i in range(len(parts))])
+    for i in range(len(parts)):
+        for path in folder.glob(f"{_chunk_name(i, chunk)}-*.npy"):
+            path.unlink(missing_ok=True)
+    return whole
 
 
 def _entry(model_id: str, texts: Sequence[str], keep: list[int], key: str, pool: str) -> Path:
@@ -102,38 +107,62 @@ def _entry(model_id: str, texts: Sequence[str], keep: list[int], key: str, pool:
     return cache_home() / "teacher" / "features" / f"{name}-{digest.hexdigest()[:20]}"
 
 
-def _chunk_path(folder: Path, i: int, chunk: int) -> Path:
-    return folder / f"chunk{chunk}-{i:05d}.npy"
+def _chunk_name(i: int, chunk: int) -> str:
+    return f"chunk{chunk}-{i:05d}"
 
 
-def _valid(path: Path, n: int, keep: list[int], model: TeacherModel) -> bool:
-    try:
-        return bool(np.load(path, mmap_mode="r").shape == (n, len(keep), model.width))
-    except (OSError, ValueError):
-        return False
-
-
-def _save(path: Path, block: npt.NDArray[np.float16]) -> None:
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=".npy", dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        np.save(file, block)
-    os.replace(name, path)
-
-
-def _assemble(folder: Path, final: Path, paths: list[Path]) -> None:
-    blocks = [np.load(path, mmap_mode="r") for path in paths]
-    temporary = folder / f".features-{os.getpid()}.npy"
-    shape = (sum(len(b) for b in blocks), *blocks[0].shape[1:])
-    whole = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-    start = 0
-    for block in blocks:
-        whole[start : start + len(block)] = block
-        start += len(block)
-    whole.flush()
-    del whole
-    os.replace(temporary, final)
-    for path in paths:
+def _found(folder: Path, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float16] | None:
+    # an array of the cache, memory-mapped, whose bytes are those of the checksum in its name
+    for path in sorted(folder.glob(f"{name}-????????.npy")):
+        try:
+            block: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
+            whole = (
+                block.shape == shape and block.dtype == np.float16 and path.stem[-8:] == _checksum([block])
+            )
+        except (OSError, ValueError, SyntaxError):
+            whole = False
+        if whole:
+            return block
+        caches.made_again(path, "another checksum")
         path.unlink(missing_ok=True)
+    return None
+
+
+def _kept(folder: Path, name: str, blocks: list[npt.NDArray[np.float16]]) -> npt.NDArray[np.float16]:
+    # put blocks into the cache as one array; the array as it can be read from there, else as it is
+    path = folder / f"{name}-{_checksum(blocks)}.npy"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(prefix=".part-", suffix=".npy", dir=folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                # (written, not mapped: a full disk is an error then, and the blocks need not be in memory at once)
+                shape = (sum(map(len, blocks)), *blocks[0].shape[1:])
+                head = {"descr": "<f2", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, head)
+                for block in blocks:
+                    file.write(_bytes(block))
+            os.replace(aside, path)
+        finally:
+            Path(aside).unlink(missing_ok=True)
+        out: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
+    except OSError as err:
+        caches.cannot_keep(err, path)
+        whole = np.concatenate(blocks)
+        whole.setflags(write=False)
+        return whole
+    return out
+
+
+def _bytes(block: npt.NDArray[np.float16]) -> memoryview:
+    return np.ascontiguousarray(block, dtype="<f2").reshape(-1).view(np.uint8).data
+
+
+def _checksum(blocks: list[npt.NDArray[np.float16]]) -> str:
+    found = 0
+    for block in blocks:
+        found = caches.checksum(_bytes(block), found)
+    return f"{found:08x}"
 
 
 def _block(

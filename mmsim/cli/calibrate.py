@@ -88,8 +88,9 @@ def register(app: typer.Typer) -> None:
             _draw(name, found, plot)
         if write or folder is not None:
             path = calibration_store.save(
-                name, found, split=split, source_sha256=data.source_sha256, folder=folder, given=given
-            )
+                name, found, split=split, source_sha256=data.source_sha256,
+                market=calibration_store.market_key(data), folder=folder, given=given,
+            )  # fmt: skip
             typer.echo(f"written to {path}", err=True)
 
 

@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
 def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME)) -> None:
     """List every dataset: what it is, and whether it is there."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from mmsim.data.manifest import manifest, names
@@ -49,7 +50,11 @@ def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME))
 
     table = Table("name", "kind", "instrument", "level", "state", "title", box=None, pad_edge=False)
     for name in names():
-        spec = manifest(name)
+        try:
+            spec = manifest(name)
+        except ConfigError as err:  # the others are as good as ever
+            table.add_row(name, "?", "", "", "broken", escape(" ".join(str(err).split())))
+            continue
         if is_cached(spec):
             state = "ready"
         elif spec.simulated:
@@ -61,7 +66,7 @@ def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME))
         else:
             state = "to import"
         kind = "imported" if spec.imported else spec.kind
-        table.add_row(name, kind, spec.instrument.name, spec.replay.level, state, spec.title)
+        table.add_row(name, kind, escape(spec.instrument.name), spec.replay.level, state, escape(spec.title))
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)  # a pipe has no width: keep one line a dataset
@@ -110,9 +115,20 @@ def import_(
         list[str] | None,
         typer.Option("--option", help="KEY=VALUE for the format (columns, date, symbol, ...)."),
     ] = None,
+    locked: str = typer.Option(
+        "keep",
+        metavar="keep|drop",
+        help="States with the best bid at or above the best ask: keep them, or leave them out (level data).",
+    ),
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow", metavar="NAME", help="Import although the check NAME fails; its error says which."
+        ),
+    ] = None,
     force: bool = typer.Option(False, "--force", help="Replace an import of the same name."),
 ) -> None:
-    """Bring in your own files as a dataset; nothing is written unless all of it can be read."""
+    """Bring in your own files as a dataset; nothing is written unless all of it can be read and is plausible."""
     from mmsim.data.check import report as report_of
     from mmsim.data.imports import ImportSettings, import_dataset
     from mmsim.data.progress import bar
@@ -137,6 +153,8 @@ def import_(
         decision_ns=decision_ns,
         options=dict(_pair(text) for text in option or []),
         force=force,
+        locked=locked,
+        allow=allow or (),
     )
     with bar(f"{name}:") as report:
         spec, data = import_dataset(name, files, settings, report)
@@ -204,6 +222,8 @@ def check(
 
 def _report(report: dict[str, Any]) -> list[str]:
     # what was read, dropped and compared, the trades beside the raw files', and what there is to say about it
+    from mmsim.data.plausibility import figures
+
     lines = [
         f"rows read: {report['rows_read']:,}",
         f"span: {report['span']['start']} to {report['span']['end']}",
@@ -217,7 +237,8 @@ def _report(report: dict[str, Any]) -> list[str]:
         lines += [f"{title}{key.replace('_', ' ')}: {value:,}" for key, value in report[group].items()]
     if report["tape"]:
         lines += _tape(report["tape"])
-    return lines + [f"note: {note}" for note in report["notes"]]
+    lines += figures(report["plausibility"])
+    return lines + [f"note: {note}" for note in [*report["notes"], *report["plausibility"]["notes"]]]
 
 
 def _tape(tape: dict[str, Any]) -> list[str]:

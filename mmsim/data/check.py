@@ -79,6 +79,7 @@ def report(spec: Manifest, data: store.Stored) -> dict[str, Any]:
         "states_equal": checks.get("states_equal", 0),
         "checks": checks,
         "tape": data.meta["tape"],
+        "plausibility": data.meta["plausibility"],
         "px_min": data.meta["px_min"],
         "px_max": data.meta["px_max"],
         "splits": {

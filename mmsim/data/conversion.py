@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.data.steps import MAX_UNITS, advice, whole_units
 from mmsim.errors import ConfigError, DataError, did_you_mean
 from mmsim.types import EVENT, EventFlag, EventKind, Segment
 
@@ -256,21 +257,37 @@ def build_events(
         ("oid", oid, 0, 2 * INT32_MAX + 1),
     ):
         wide = np.broadcast_to(np.asarray(values, dtype=np.int64), ts_.shape)
+        if name == "qty" and len(wide) and int(wide.max()) > high:
+            raise _too_many_lots(wide, source)
         _first_bad((wide < low) | (wide > high), f"a value in {low}..{high}", wide, source, name)
         out[name] = wide
     out["kind"], out["side"], out["flags"] = kind, side, flags
     return out
 
 
-def split_decimal(text: str) -> Decimal:
-    """Parse decimal text exactly; NaN and infinities are refused (ValueError)."""
-    try:
-        value = Decimal(text.strip())
-    except InvalidOperation:
-        raise ValueError(text) from None
-    if not value.is_finite():
-        raise ValueError(text)
-    return value
+class TooManyLotsError(DataError):
+    """A quantity that is no 32-bit number of lots; `factor` times the lot size would do (0: no lot size would)."""
+
+    factor = 0
+
+
+def _too_many_lots(qty: Ints, source: str) -> TooManyLotsError:
+    row, largest = int(np.argmax(qty > INT32_MAX)), int(qty.max())
+    shared = int(np.gcd.reduce(qty))  # what divides all of them divides each lot size that would do
+    enough = largest <= INT32_MAX * shared
+    say = (
+        f"a lot size {shared} times as large would do"
+        if enough
+        else "no larger lot size divides all of them: such sizes do not fit"
+    )
+    err = TooManyLotsError(
+        f"expected at most {INT32_MAX} lots, was {qty[row]} (largest {largest}): {say}",
+        source=source,
+        row=row + 1,
+        field="qty",
+    )
+    err.factor = shared if enough else 0
+    return err
 
 
 def units_from_text(
@@ -281,6 +298,7 @@ def units_from_text(
     field: str = "",
     first_row: int = 1,
     rows: Sequence[int] | npt.NDArray[Any] | None = None,
+    option: str = "--tick-size or --lot-size",
 ) -> Ints:
     """Turn decimal text into whole multiples of `step` without a float in between.
 
@@ -292,6 +310,8 @@ def units_from_text(
         Tick size or lot size.
     first_row, rows
         One-based row number of the first text, or of each, for the message.
+    option : str
+        What sets `step`: the message names the largest step that would divide all the texts.
 
     Raises
     ------
@@ -307,21 +327,19 @@ def units_from_text(
 
     codes, uniques = pd.factorize(np.asarray(texts, dtype=object), use_na_sentinel=False)
     table = np.zeros(len(uniques), dtype=np.int64)
-    for i, text in enumerate(uniques):
-        problem = ""
-        text = text.decode("ascii", "replace") if isinstance(text, bytes) else str(text)
+    texts = [t.decode("ascii", "replace") if isinstance(t, bytes) else str(t) for t in uniques]
+    for i, text in enumerate(texts):
         try:
-            quotient = split_decimal(text) / step
-            if quotient == quotient.to_integral_value():
-                table[i] = int(quotient)
-            else:
-                problem = f"a multiple of {step}"
-        except ValueError:
-            problem = "a finite decimal number"
-        if problem:
+            table[i] = whole_units(text, step)
+        except ValueError as err:
             at = int(np.argmax(codes == i))
             row = int(rows[at]) if rows is not None else first_row + at
-            raise DataError(f"expected {problem}, was {text!r}", source=source, row=row, field=field)
+            raise DataError(
+                f"expected {err}, was {text[:60]!r}{advice(texts, step, option)}",
+                source=source,
+                row=row,
+                field=field,
+            ) from None
     return table[codes]
 
 
@@ -334,6 +352,7 @@ def units_from_float(
     first_row: int = 1,
     rows: npt.NDArray[Any] | None = None,
     tolerance: float = 1e-6,
+    option: str = "--tick-size or --lot-size",
 ) -> Ints:
     """Round float64 prices of a binary source to whole steps, refusing what is not one.
 
@@ -349,7 +368,7 @@ def units_from_float(
     [26356, 1]
     """
     values = np.asarray(values, dtype=np.float64)
-    finite = np.abs(values) < 2.0**53  # false for NaN
+    finite = np.abs(values) < float(step) * MAX_UNITS  # false for NaN
     scaled = np.where(finite, values, 0.0) / float(step)
     ticks = np.rint(scaled)
     slack = np.maximum(tolerance, 8.0 * np.finfo(np.float64).eps * np.abs(scaled))
@@ -357,8 +376,12 @@ def units_from_float(
     if bad.any():
         at = int(np.argmax(bad))
         row = int(rows[at]) if rows is not None else first_row + at
+        said = [repr(v) for v in np.unique(values[np.isfinite(values)]).tolist()] if finite[at] else []
         raise DataError(
-            f"expected a multiple of {step}, was {float(values[at])!r}", source=source, row=row, field=field
+            f"expected a multiple of {step}, was {float(values[at])!r}{advice(said, step, option)}",
+            source=source,
+            row=row,
+            field=field,
         )
     return ticks.astype(np.int64)
 
@@ -389,3 +412,20 @@ def check_options(options: Mapping[str, Any], known: Iterable[str], where: str) 
             raise ConfigError(
                 f"{where}: unknown option {key!r}{did_you_mean(key, known)}; known: {', '.join(known) or 'none'}"
             )
+
+
+def whole_option(options: Mapping[str, Any], name: str, default: int, where: str, low: int, high: int) -> int:
+    """Return a whole number among the options of a format (text from the command line, or a number).
+
+    Raises
+    ------
+    ConfigError
+        If it is none, or not in ``low..high``.
+    """
+    said = options.get(name)
+    if said is None:
+        return default
+    text = str(said).strip()
+    if not text.isdecimal() or len(text) > 18 or not low <= int(text) <= high:
+        raise ConfigError(f"{where}: option {name}: expected a whole number in {low}..{high}, was {said!r}")
+    return int(text)

@@ -40,6 +40,9 @@ def fetch(
             f"dataset {spec.name} has no public origin: mmsim data import {spec.name} FILES... --format {spec.format}"
         )
     folder = data_home(home)
+    for file in spec.files:  # (a manifest with such a path is refused when it is read, too)
+        if not file.inside:
+            raise ConfigError(f"dataset {spec.name}: expected a path inside {folder}, was {file.path!r}")
     out = []
     for i, file in enumerate(spec.files):
         target = folder / file.path

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmsim import caches
 from mmsim.data import store
 from mmsim.data.contracts import check_settings
 from mmsim.data.conversion import NS, Progress, no_progress
@@ -82,7 +83,7 @@ class ImportSettings:
     """What the user said; None or empty where the format's default holds.
 
     ``instrument`` holds keys of the manifest's table of that name (decimal numbers as text), ``options`` the
-    converter's own.
+    converter's own; ``locked`` and ``allow`` are the manifest's.
     """
 
     format: str
@@ -92,6 +93,8 @@ class ImportSettings:
     decision_ns: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
+    locked: str = "keep"
+    allow: Sequence[str] = ()
 
 
 def import_dataset(
@@ -109,8 +112,9 @@ def import_dataset(
     ConfigError
         For a name that is taken, an unknown format or setting, a missing tick size.
     DataError
-        For files that are not as the format says.
+        For files that are not as the format says, or that hold no plausible market (`mmsim.data.plausibility`).
     """
+    caches.check_room(imports_folder())
     _check_name(name, settings.force)
     if settings.format not in FORMATS:
         raise ConfigError(
@@ -223,6 +227,8 @@ def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str,
         "licence": "the user's own files",
         "source": "mmsim data import",
         "imported": True,
+        "locked": settings.locked,
+        "allow": list(settings.allow),
         "fees": shipped.get("fees", _FEES[settings.format]),
         "files": [{"path": str(p), "sha256": store.sha256_of(p), "bytes": p.stat().st_size} for p in paths],
         "instrument": instrument,
@@ -255,7 +261,7 @@ def _toml_value(value: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temp = path.with_suffix(f".{os.getpid()}.part")
-    temp.write_text(text, encoding="utf-8")
-    os.replace(temp, path)
+    if not caches.keep(path, text.encode()):
+        raise ConfigError(
+            f"an import lives in the cache, and {path} could not be written: nothing was imported"
+        )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -18,6 +19,14 @@ from mmsim.paths import cache_home, datasets_folder
 from mmsim.types import FeeSchedule, Instrument
 
 SPLITS = ("train", "validation", "test")
+# file names in the folder of manifests that are no datasets, and what some systems cannot store
+RESERVED = ("fees", "calibration", "con", "prn", "aux", "nul")
+# bounds of what a manifest may say: far beyond any market, far below what 64 bits hold
+MAX_UNIT_LOTS = 10**9
+MAX_DECISION_NS = 86_400 * 10**9
+MAX_EPISODE_S = 31 * 86_400
+MAX_INVENTORY_UNITS = 10**6
+_SMALLEST, _LARGEST = Decimal("1e-18"), Decimal("1e12")  # of tick size, lot size and multiplier
 # what `mmsim data import` reads, and what to say of it in one line
 FORMATS = {
     "lobster": "LOBSTER message and orderbook csv, NASDAQ order by order (L3)",
@@ -59,11 +68,20 @@ class SourceFile(_Model):
     that content is accepted then, since compressors differ.
     """
 
-    path: str
-    url: str = ""
+    path: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+$")
+    url: str = Field("", pattern=r"^(https?://[^\s]+)?$")  # no file:, no ftp:
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     content_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     bytes: int = Field(ge=0)
+
+    @property
+    def inside(self) -> bool:
+        """Whether `path` stays below the folder that it is relative to, on every system."""
+        return not (
+            PureWindowsPath(self.path).anchor
+            or PurePosixPath(self.path).anchor
+            or ".." in PureWindowsPath(self.path).parts  # which splits at both kinds of slash
+        )
 
 
 class InstrumentSpec(_Model):
@@ -74,7 +92,7 @@ class InstrumentSpec(_Model):
     lot_size: Decimal = Decimal(1)
     multiplier: Decimal = Decimal(1)
     currency: str = "CNY"
-    unit_lots: int = Field(1, ge=1)
+    unit_lots: int = Field(1, ge=1, le=MAX_UNIT_LOTS)
     timezone: str = "Asia/Shanghai"
     sessions: tuple[tuple[str, str], ...] = ()
     contract: Literal["linear", "inverse"] = "linear"
@@ -87,6 +105,10 @@ class InstrumentSpec(_Model):
 
         if min(self.tick_size, self.lot_size, self.multiplier) <= 0:
             raise ValueError("expected tick_size, lot_size and multiplier > 0")
+        for name in ("tick_size", "lot_size", "multiplier"):
+            value = getattr(self, name)
+            if not _SMALLEST <= value <= _LARGEST:
+                raise ValueError(f"expected {name} in {_SMALLEST}..{_LARGEST}, was {value}")
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -122,10 +144,10 @@ class ReplaySpec(_Model):
     """The ``[replay]`` table: how the market is replayed unless a run says otherwise."""
 
     level: Literal["L3", "L2", "snapshot"]
-    decision_ns: int = Field(ge=0)
-    view_depth: int = Field(0, ge=0)
-    episode_s: int = Field(ge=1)
-    max_inventory_units: int = Field(10, ge=1)
+    decision_ns: int = Field(ge=0, le=MAX_DECISION_NS)
+    view_depth: int = Field(0, ge=0, le=10_000)
+    episode_s: int = Field(ge=1, le=MAX_EPISODE_S)
+    max_inventory_units: int = Field(10, ge=1, le=MAX_INVENTORY_UNITS)
 
 
 class SplitSpec(_Model):
@@ -138,7 +160,7 @@ class SplitSpec(_Model):
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     fractions: tuple[float, float, float] | None = None
-    gap_s: int = Field(60, ge=0)
+    gap_s: int = Field(60, ge=0, le=MAX_EPISODE_S)
 
     @model_validator(mode="after")
     def _check(self) -> SplitSpec:
@@ -156,9 +178,13 @@ class SplitSpec(_Model):
 
 
 class Manifest(_Model):
-    """One dataset: where it comes from, what it is, and how it is replayed."""
+    """One dataset: where it comes from, what it is, and how it is replayed.
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    ``locked`` says what becomes of states in which the best bid is at or above the best ask (level data only);
+    ``allow`` names the checks of `mmsim.data.plausibility` that may fail: the user has looked.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)  # part of file names: no path
     title: str
     kind: Literal["public", "simulated", "licensed"]
     format: str = ""
@@ -173,9 +199,31 @@ class Manifest(_Model):
     events_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")  # of a simulated market's event array
     fees: tuple[str, ...] = ("zero",)
     imported: bool = False
+    locked: Literal["keep", "drop"] = "keep"
+    allow: tuple[Literal["times", "twice", "crossed", "locked", "one-sided", "trades", "tick-size"], ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Manifest:
+        for file in self.files:
+            if not (self.imported or file.inside):
+                raise ValueError(
+                    f"files: expected a path inside the data home, was {file.path!r}: only imported datasets name "
+                    "files by absolute paths"
+                )
+        if self.name in RESERVED:
+            raise ValueError(f"expected another name than {', '.join(RESERVED)}, which mean something else")
+        seen: dict[str, str] = {}
+        for file in self.files if self.imported else ():
+            if file.sha256 in seen:
+                raise ValueError(
+                    f"expected every file once, was the same content in {seen[file.sha256]} and {file.path}"
+                )
+            seen[file.sha256] = file.path
+        if self.instrument.unit_lots * self.replay.max_inventory_units > 2**31 - 1:
+            raise ValueError(
+                f"expected unit_lots times max_inventory_units below 2**31, was {self.instrument.unit_lots} times "
+                f"{self.replay.max_inventory_units}"
+            )
         if self.kind == "simulated":
             if self.files or not self.generator:
                 raise ValueError("expected a [generator] table and no files for a simulated market")
@@ -233,7 +281,7 @@ def manifest_paths() -> dict[str, Path]:
     """Return ``{name: manifest file}``, imported ones in front of shipped ones of the same name."""
     out: dict[str, Path] = {}
     for folder in (datasets_folder(), imports_folder()):
-        if folder.is_dir():
+        if os.path.isdir(folder):  # (false, not an error, for a folder that may not be looked into)
             for path in sorted(folder.glob("*.toml")):
                 if path.stem != "fees":
                     out[path.stem] = path
@@ -325,5 +373,7 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
         raise ConfigError(f"manifest {path}: {err.strerror or err}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+    except RecursionError:
+        raise ConfigError(f"manifest {path}: not valid TOML: nested too deeply") from None
+    except ValueError as err:  # no TOML, no UTF-8, a number of thousands of digits
         raise ConfigError(f"manifest {path}: not valid TOML: {err}") from None

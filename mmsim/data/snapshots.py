@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import NS, Conversion, Ints, Progress, midnight_ns
+from mmsim.data.conversion import NS, Conversion, Ints, Progress, Tape, midnight_ns
 from mmsim.data.snapshot_encode import encode
 from mmsim.data.splits import session_spans
+from mmsim.data.steps import MAX_UNITS
 from mmsim.data.times import NIGHT_NS
 from mmsim.errors import ConfigError, DataError
 from mmsim.types import BUY, EVENT, SELL, Instrument, Segment
@@ -19,6 +21,10 @@ CLOSE_GRACE_NS = 1 * NS  # the last snapshot of a session is published just afte
 AUCTION_NS = 3600 * NS  # a session's opening auction lies within this time before it,
 AUCTION_BREAK_NS = 2 * 3600 * NS  # if the market was closed for longer than this before
 RESET_GAP_NS = 1800 * NS  # cumulative volume may start again only after a break of this length
+OUTSIDE = (
+    0.02  # a mean price farther outside the quotes of its interval than this part of the price is counted,
+)
+OUTSIDE_SHARE = 0.1  # and an error in more than this part of a day's intervals with trades
 
 
 @dataclass
@@ -63,7 +69,7 @@ def turnover_ticks(
     Raises
     ------
     DataError
-        For NaN, infinity or a negative value.
+        For NaN, infinity, a negative value, or one beyond what can be counted exactly.
     ConfigError
         For an inverse contract, whose turnover does not tell the prices of its trades in this way.
     """
@@ -72,17 +78,25 @@ def turnover_ticks(
             f"inverse contracts: trades implied by the turnover of {instrument.name} are not supported: "
             "expected --contract linear"
         )
-    bad = ~np.isfinite(turnover) | (turnover < 0)
+    value = float(instrument.tick_size * instrument.multiplier * instrument.lot_size)
+    bad = ~(turnover >= 0) | ~(turnover < value * MAX_UNITS)
     if bad.any():
         at = int(np.argmax(bad))
         raise DataError(
-            f"expected a turnover >= 0, was {float(turnover[at])!r}",
+            f"expected a turnover >= 0 and below {value * MAX_UNITS:.4g}, was {float(turnover[at])!r}",
             source=source,
             row=int(rows[at]),
             field=field,
         )
-    value = float(instrument.tick_size * instrument.multiplier * instrument.lot_size)
     return np.rint(turnover / value).astype(np.int64)
+
+
+def turnover_option(options: Mapping[str, Any], where: str) -> bool:
+    """Return whether the turnover column is used: option ``turnover``, ``use`` (default) or ``ignore``."""
+    value = options.get("turnover", "use")
+    if value not in ("use", "ignore"):
+        raise ConfigError(f"{where}: option turnover: expected use or ignore, was {value!r}")
+    return bool(value == "use")
 
 
 def convert_days(
@@ -91,14 +105,15 @@ def convert_days(
     """Convert trading days of snapshots into events, one segment a day.
 
     Per snapshot: first the trades implied by the change of cumulative volume and turnover, priced at the
-    *previous* snapshot's best quotes by the two-price method (see `two_price`), then the changed levels, at
+    *previous* snapshot's best quotes by the two-price method (see `implied_trades`), then the changed levels, at
     least one row. Counted and left out: call auctions, rows outside the sessions, repeats after the close, and
     the volume of the first snapshot of a day (it has no quotes before it).
 
     Raises
     ------
     DataError
-        For a crossed book, levels out of order, time or cumulative volume that runs backwards.
+        For levels out of order, time or cumulative volume that runs backwards, or a turnover that another
+        multiplier explains (see `_check_value`).
     """
     counts = dict.fromkeys(
         (
@@ -106,15 +121,18 @@ def convert_days(
             *("dropped_after_close_repeat", "lots_traded", "lots_implied", "lots_not_replayed"),
             "lots_before_first_row",
             *("volume_resets", "snapshots_one_sided", "volume_without_turnover"),
+            "implied_outside_quotes",
         ),
         0,
     )
+    checks = dict.fromkeys(("crossed_books", "locked_books"), 0)
+    tape = Tape("changes of cumulative volume")
     parts: list[npt.NDArray[np.void]] = []
     segments: list[Segment] = []
     at = 0
     for i, day in enumerate(days):
         progress(day.label, i / len(days))
-        events = _convert_day(day, instrument, depth, counts)
+        events = _convert_day(day, instrument, depth, counts, checks, tape)
         if len(events) == 0:
             continue
         parts.append(events)
@@ -122,11 +140,16 @@ def convert_days(
         at += len(events)
     progress("done", 1.0)
     events = np.concatenate(parts) if parts else np.zeros(0, EVENT)
-    return Conversion(events, tuple(segments), "snapshot", depth, counts=counts, checks={"crossed_books": 0})
+    return Conversion(events, tuple(segments), "snapshot", depth, counts=counts, checks=checks, tape=tape)
 
 
 def _convert_day(
-    day: Snapshots, instrument: Instrument, depth: int, counts: dict[str, int]
+    day: Snapshots,
+    instrument: Instrument,
+    depth: int,
+    counts: dict[str, int],
+    checks: dict[str, int],
+    tape: Tape,
 ) -> npt.NDArray[np.void]:
     counts["rows_read"] += len(day.ts)
     rank = classify_rows(day, instrument)
@@ -134,9 +157,10 @@ def _convert_day(
     counts["dropped_outside_session"] += int(np.sum(rank == 2))
     counts["dropped_after_close_repeat"] += int(np.sum(rank == 3))
     keep = rank == 0
+    lots, value = _changes(day, rank, counts)
+    _tell_tape(tape, int(day.volume[0]), lots, rank)
     if not keep.any():
         return np.zeros(0, EVENT)
-    lots, value = _changes(day, rank, counts)
     # the volume of left-out rows counts for the next used one, an auction's for none
     lots[rank == 1], value[rank == 1] = 0, 0
     lots = np.diff(np.cumsum(lots)[keep], prepend=0)
@@ -145,7 +169,11 @@ def _convert_day(
     quotes = day.take(keep)
     _check_quotes(quotes)
     counts["rows_used"] += len(quotes.ts)
-    counts["snapshots_one_sided"] += int(np.sum((quotes.bid_qty[:, 0] == 0) | (quotes.ask_qty[:, 0] == 0)))
+    shown = (quotes.bid_qty[:, 0] > 0) & (quotes.ask_qty[:, 0] > 0)
+    counts["snapshots_one_sided"] += int(np.sum(~shown))
+    checks["crossed_books"] += int(np.sum(shown & (quotes.bid_px[:, 0] > quotes.ask_px[:, 0])))
+    checks["locked_books"] += int(np.sum(shown & (quotes.bid_px[:, 0] == quotes.ask_px[:, 0])))
+    counts["implied_outside_quotes"] += _check_value(quotes, lots, value, instrument)
     trades = implied_trades(quotes, lots, value)
     counts["lots_implied"] += int(trades[:, [1, 4]].sum())
     counts["lots_not_replayed"] = counts["lots_traded"] - counts["lots_implied"]
@@ -157,6 +185,78 @@ def _convert_day(
         depth,
         quotes.source,
     )
+
+
+def _tell_tape(tape: Tape, before: int, lots: Ints, rank: npt.NDArray[np.int8]) -> None:
+    # where the changes of cumulative volume of one day go; `before`: volume of its first row
+    used = np.flatnonzero(rank == 0)
+    changed = lots > 0
+    tape.raw_trades += int(before > 0) + int(changed.sum())
+    tape.raw_lots += before + int(lots.sum())
+    tape.explain("before the first row", int(before > 0), before)
+    auction = changed & (rank == 1)
+    tape.explain("call auction", auction.sum(), lots[auction].sum())
+    changed &= ~auction
+    if len(used) == 0:
+        tape.explain("outside the sessions", changed.sum(), lots[changed].sum())
+        return
+    first, last = int(used[0]), int(used[-1])
+    early, late = changed.copy(), changed.copy()
+    early[first + 1 :] = False
+    late[: last + 1] = False
+    tape.explain("no quotes before it", early.sum(), lots[early].sum())
+    tape.explain("after the last row used", late.sum(), lots[late].sum())
+    # what is left belongs to the used row at or after it: one change, however many rows it took
+    owner = np.searchsorted(used, np.flatnonzero(changed & ~early & ~late))
+    told = len(np.unique(owner))
+    tape.imported_trades += told
+    tape.explain("in one with those of the next row used", len(owner) - told, 0)
+
+
+def _check_value(q: Snapshots, lots: Ints, value: Ints, instrument: Instrument) -> int:
+    """Return how many intervals have a mean price more than `OUTSIDE` outside all their quotes.
+
+    An honest mean lies between the quotes before and after it, or a few ticks outside (what was traded through
+    comes back). A wrong multiplier puts nearly all of them far outside: the ratio of mean price to mid-price is
+    then the true multiplier over the one that was set.
+
+    Raises
+    ------
+    DataError
+        For more than `OUTSIDE_SHARE` of them, with the multiplier that would explain it.
+    """
+    big = np.iinfo(np.int64).max // 4
+    bid = np.where(q.bid_qty[:, 0] > 0, q.bid_px[:, 0], big)
+    ask = np.where(q.ask_qty[:, 0] > 0, q.ask_px[:, 0], -big)
+    low = np.minimum(bid, np.concatenate([bid[:1], bid[:-1]]))
+    high = np.maximum(ask, np.concatenate([ask[:1], ask[:-1]]))
+    known = (lots > 0) & (low < big) & (high > -big)
+    low, high, mean = low[known], high[known], value[known] / lots[known]
+    slack = np.maximum(1.0, OUTSIDE * np.abs(low + high) / 2)
+    outside = (mean < np.minimum(low, high) - slack) | (mean > np.maximum(low, high) + slack)
+    found = int(outside.sum())
+    if found <= OUTSIDE_SHARE * len(mean):
+        return found
+    ratio = mean / np.where(low + high == 0, 1, low + high) * 2
+    middle = float(np.median(ratio))
+    spread = float(np.subtract(*np.percentile(ratio, [75, 25])))
+    if middle > 0 and spread <= 0.1 * middle:
+        multiplier = _plain(float(instrument.multiplier) * middle)
+        advice = f"the data imply a multiplier of about {multiplier}: --multiplier {multiplier}, or"
+    else:
+        advice = "no one multiplier explains it: check the columns of volume and turnover, or"
+    raise DataError(
+        f"expected mean prices (turnover / volume) near the quotes, was {found} of {len(mean)} intervals more than "
+        f"{OUTSIDE:.0%} outside with multiplier {instrument.multiplier} (median {middle:.4g} times the mid-price): "
+        f"{advice} --option turnover=ignore to price trades at the last price",
+        source=f"{q.source} ({q.label})",
+    )
+
+
+def _plain(number: float) -> str:
+    # a contract's multiplier is a round number; the estimate is off by about the spread
+    whole = round(number)
+    return str(whole) if whole and abs(number - whole) <= 0.02 * number else f"{number:.3g}"
 
 
 def classify_rows(day: Snapshots, instrument: Instrument) -> npt.NDArray[np.int8]:
@@ -230,15 +330,6 @@ def _check_quotes(q: Snapshots) -> None:
             row=int(q.row[i]),
             field="time",
         )
-    crossed = (q.bid_qty[:, 0] > 0) & (q.ask_qty[:, 0] > 0) & (q.bid_px[:, 0] >= q.ask_px[:, 0])
-    if crossed.any():
-        i = int(np.argmax(crossed))
-        raise DataError(
-            f"expected best bid below best ask, was a crossed book: bid {q.bid_px[i, 0]} ask {q.ask_px[i, 0]} ticks",
-            source=q.source,
-            row=int(q.row[i]),
-            field=q.fields[1],
-        )
     for px, qty, sign, name in (
         (q.bid_px, q.bid_qty, -1, q.fields[0]),
         (q.ask_px, q.ask_qty, 1, q.fields[1]),
@@ -263,7 +354,7 @@ def implied_trades(quotes: Snapshots, lots: Ints, value: Ints) -> Ints:
     Two-price method with the previous snapshot's best quotes: the mean price of the interval splits the lots
     into buys at the ask and sells at the bid; a mean outside the quotes is one trade at the rounded mean, on the
     side it lies. Lots are conserved exactly. Without both quotes the side is unknown (0) unless the mean lies at
-    or beyond the one quote there is.
+    or beyond the one quote there is, and if the quotes are locked or crossed and the mean lies at both.
 
     Source: Spooner et al. 2018's two-price method, as in mmsim's design notes.
     """
@@ -284,7 +375,7 @@ def implied_trades(quotes: Snapshots, lots: Ints, value: Ints) -> Ints:
     out[:, 0], out[:, 1], out[:, 2] = ask, np.where(inside, buys, 0), BUY
     out[:, 3], out[:, 4], out[:, 5] = bid, np.where(inside, lots - buys, 0), SELL
     single = active & ~inside
-    side = np.where(above, BUY, np.where(below, SELL, 0))
+    side = np.where(above & ~below, BUY, np.where(below & ~above, SELL, 0))
     out[single, 0], out[single, 1], out[single, 2] = vwap[single], lots[single], side[single]
     out[single, 4] = 0
     return out

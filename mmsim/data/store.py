@@ -1,9 +1,10 @@
 """The cache of converted datasets, and `load`, which fills it on first use.
 
 A converted dataset is a folder ``datasets/NAME-<key>/`` of the cache with ``events.npy``, ``recv.npy`` and
-``meta.json``. The key hashes the sources' sha256s, the converter's version and every setting that
-changes events, so a changed manifest never meets an old array. Folders are written aside and renamed:
-two processes may convert at once, and a failed conversion leaves nothing.
+``meta.json``. The key hashes the sources' sha256s, the converter's version and every setting of the
+manifest, so a changed manifest never meets an old array, nor what was found of one. Folders are written aside and
+renamed: two processes may convert at once, and a failed conversion leaves nothing. A folder is used only if its
+checksums are right, else it is made again; where the cache cannot be written the dataset stays in memory.
 """
 
 from __future__ import annotations
@@ -12,49 +13,30 @@ import hashlib
 import importlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import Conversion, Progress, no_progress
+from mmsim import caches
+from mmsim.data import plausibility
+from mmsim.data.conversion import Conversion, Progress, TooManyLotsError, no_progress
+from mmsim.data.kept import META, DamagedError, Stored, meta_text, open_folder, write_folder
+from mmsim.data.locked import drop_locked
 from mmsim.data.manifest import Manifest, SourceFile, manifest
 from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
 from mmsim.paths import cache_home, data_home
-from mmsim.types import EVENT, MarketData, Segment
+from mmsim.types import MarketData
 
-LAYOUT_VERSION = 3  # of the cache folder; raise it when the meaning of events changes in all formats
-META = "meta.json"
-SHARED = (
-    "contracts",
-    "conversion",
-    "files",
-    "ladder",
-    "snapshots",
-    "snapshot_encode",
-    "times",
-)  # code of several formats
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A converted dataset in the cache: what `Conversion` held, and where."""
-
-    folder: Path
-    events: npt.NDArray[np.void]
-    recv_ts: npt.NDArray[np.int64] | None
-    meta: dict[str, Any]
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        """Segments of the event array."""
-        return tuple(Segment(**s) for s in self.meta["segments"])
+LAYOUT_VERSION = 5  # of the cache folder; raise it when meta.json or what events mean changes in all formats
+# what of a manifest no conversion looks at; all else is part of the key (files by their sha256s)
+_WORDS = {"title", "licence", "source", "fees", "files", "imported"}
+# code of several formats
+SHARED = ("contracts", "conversion", "files", "ladder", "snapshots", "snapshot_encode", "steps", "times")
 
 
 def load(name: str, *, data_home: str | os.PathLike[str] | None = None, progress: bool = True) -> MarketData:
@@ -115,23 +97,41 @@ def build(spec: Manifest, data: Stored) -> MarketData:
 def stored(
     spec: Manifest, home: str | os.PathLike[str] | None = None, progress: Progress = no_progress
 ) -> Stored:
-    """Return the dataset from the cache, after converting it if it is not there."""
+    """Return the dataset from the cache, after converting it if it is not there, or not as it was written.
+
+    Raises
+    ------
+    DataError
+        If it must be converted and its files are missing, changed or broken.
+    """
     folder = cache_folder(spec)
-    if (folder / META).is_file():
-        data = _open(folder)
+    damage = ""
+    try:
+        data = open_folder(folder)
+    except DamagedError as err:
+        data, damage = None, str(err)
+    if data is not None:
         if not _sources_touched(spec, home, data.meta):
             return data
         paths = find_sources(spec, home)
         verify_sources(spec, paths)
-        _write_meta(folder, {**data.meta, "stamps": _stamps(paths)})
+        caches.keep(folder / META, meta_text({**data.meta, "stamps": _stamps(paths)}))
         return data
+    if damage:
+        caches.made_again(folder, damage)
     if spec.simulated:
-        done, paths = _generate(spec), []
-    else:
+        return save(spec, _generate(spec), [])
+    try:
         paths = find_sources(spec, home)
         verify_sources(spec, paths)
-        done = convert(spec, paths, progress)
-    return save(spec, done, paths)
+    except DataError as err:
+        if damage:
+            raise DataError(
+                f"the cached dataset is damaged ({damage}) and cannot be made again: {err}",
+                source=str(folder),
+            ) from None
+        raise
+    return save(spec, convert(spec, paths, progress), paths)
 
 
 def convert(spec: Manifest, paths: list[Path], progress: Progress = no_progress) -> Conversion:
@@ -146,10 +146,16 @@ def convert(spec: Manifest, paths: list[Path], progress: Progress = no_progress)
     options = dict(spec.options)
     if "depth" not in options and spec.replay.view_depth and "depth" in module.OPTIONS:
         options["depth"] = spec.replay.view_depth
-    done: Conversion = module.convert(paths, spec.instrument.build(), options, progress)
+    try:
+        done: Conversion = module.convert(paths, spec.instrument.build(), options, progress)
+    except TooManyLotsError as err:
+        if not err.factor:
+            raise
+        raise DataError(f"{err}: --lot-size {spec.instrument.lot_size * err.factor:f}") from None
     if done.level != spec.replay.level:
         raise DataError(f"expected level {spec.replay.level!r}, was {done.level!r}", source=spec.name)
-    return done.finish(spec.name)
+    done = done.finish(spec.name)
+    return drop_locked(done, spec.name) if spec.locked == "drop" else done
 
 
 def find_sources(spec: Manifest, home: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -247,12 +253,9 @@ def cache_folder(spec: Manifest) -> Path:
     key = json.dumps(
         {
             "layout": LAYOUT_VERSION,
-            "format": [spec.format, version],
+            "version": version,
             "sources": spec.source_sha256,
-            "instrument": spec.instrument.identity("currency", "unit_lots"),
-            "options": spec.options,
-            "replay": [spec.replay.level, spec.replay.view_depth],
-            "events": spec.events_sha256,
+            "manifest": spec.model_dump(mode="json", exclude=_WORDS),
         },
         sort_keys=True,
     )
@@ -325,66 +328,50 @@ def _sources_touched(spec: Manifest, home: str | os.PathLike[str] | None, meta: 
     return False
 
 
-def _open(folder: Path) -> Stored:
-    try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        # read-only: a private writable mapping of more than the memory is refused by the system
-        events = np.asarray(np.load(folder / "events.npy", mmap_mode="r"))
-        recv = None
-        if meta["has_recv"]:
-            recv = np.asarray(np.load(folder / "recv.npy", mmap_mode="r"))
-        if events.dtype != EVENT or len(events) != meta["n_events"]:
-            raise ValueError("another layout")
-    except (OSError, ValueError, KeyError) as err:
-        raise DataError(
-            f"the cached dataset is damaged ({err}): delete this folder", source=str(folder)
-        ) from None
-    return Stored(folder, events.view(EVENT), recv, meta)
-
-
 def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
-    """Write a finished conversion of `paths` to the cache, all of it or nothing, and return it memory-mapped."""
+    """Write a finished conversion of `paths` to the cache, all of it or nothing, and return it memory-mapped.
+
+    Where the cache cannot be written that is said, and the dataset returned as it is in memory.
+
+    Raises
+    ------
+    DataError
+        If it is not plausible (see `mmsim.data.plausibility`); nothing is written then.
+    """
+    report = plausibility.check(spec, done)
     folder = cache_folder(spec)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temp = Path(tempfile.mkdtemp(prefix=f".{spec.name}-", dir=folder.parent))
+    meta = {
+        "name": spec.name,
+        "level": done.level,
+        "view_depth": done.view_depth,
+        "n_slots": done.n_slots,
+        "px_min": done.px_min,
+        "px_max": done.px_max,
+        "n_events": len(done.events),
+        "has_recv": done.recv_ts is not None,
+        "segments": [asdict(s) for s in done.segments],
+        "messages": {k: int(v) for k, v in done.messages.items()},
+        "counts": {k: int(v) for k, v in done.counts.items()},
+        "checks": {k: int(v) for k, v in done.checks.items()},
+        "notes": done.notes,
+        "plausibility": report,
+        "tape": done.tape.report(done.events) if done.tape else None,
+        "stamps": _stamps(paths),
+        "events_sha256": events_sha256(done.events),
+    }
+    arrays = {"events.npy": done.events, "recv.npy": done.recv_ts}
     try:
-        np.save(temp / "events.npy", done.events)
-        if done.recv_ts is not None:
-            np.save(temp / "recv.npy", done.recv_ts)
-        _write_meta(
-            temp,
-            {
-                "name": spec.name,
-                "level": done.level,
-                "view_depth": done.view_depth,
-                "n_slots": done.n_slots,
-                "px_min": done.px_min,
-                "px_max": done.px_max,
-                "n_events": len(done.events),
-                "has_recv": done.recv_ts is not None,
-                "segments": [asdict(s) for s in done.segments],
-                "messages": {k: int(v) for k, v in done.messages.items()},
-                "counts": {k: int(v) for k, v in done.counts.items()},
-                "checks": {k: int(v) for k, v in done.checks.items()},
-                "notes": done.notes,
-                "tape": done.tape.report(done.events) if done.tape else None,
-                "stamps": _stamps(paths),
-                "events_sha256": events_sha256(done.events),
-            },
-        )
-        try:
-            os.replace(temp, folder)
-        except OSError:
-            if not (folder / META).is_file():
-                raise
-            shutil.rmtree(temp)  # another process was first, with the same content
-    except BaseException:
-        shutil.rmtree(temp, ignore_errors=True)
-        raise
-    return _open(folder)
-
-
-def _write_meta(folder: Path, meta: dict[str, Any]) -> None:
-    temp = folder / f"{META}.{os.getpid()}"
-    temp.write_text(json.dumps(meta, indent=1), encoding="utf-8")
-    os.replace(temp, folder / META)
+        write_folder(folder, {k: v for k, v in arrays.items() if v is not None}, meta)
+        kept = open_folder(folder)
+    except OSError as err:
+        caches.cannot_keep(err, folder)
+        kept = None
+    except DamagedError as err:
+        caches.cannot_keep(OSError(f"what was written reads back wrong: {err}"), folder)
+        kept = None
+    if kept is not None:
+        return kept
+    for array in arrays.values():
+        if array is not None:
+            array.setflags(write=False)
+    return Stored(folder, done.events, done.recv_ts, meta)

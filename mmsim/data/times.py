@@ -10,6 +10,8 @@ from mmsim.errors import DataError
 from mmsim.types import Instrument
 
 NIGHT_NS = 18 * 3600 * NS  # a session that starts later belongs to the next trading day
+YEARS = (1980, 2100)  # the first and the last that market data can be from
+EPOCH_UNITS = {10: NS, 13: 1_000_000, 16: 1_000, 19: 1}  # digits of a time since 1970 (after 2001) -> ns
 
 
 def snapshot_times(
@@ -55,12 +57,15 @@ def snapshot_times(
 def _day(date: int, source: str, row: int, field: str) -> np.datetime64:
     text = str(date)
     try:
-        if len(text) != 8:
+        if len(text) != 8 or not YEARS[0] <= int(text[:4]) <= YEARS[1]:
             raise ValueError
         return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}", "D")
     except ValueError:
         raise DataError(
-            f"expected a date YYYYMMDD, was {date}", source=source, row=row, field=field
+            f"expected a date YYYYMMDD from {YEARS[0]} to {YEARS[1]}, was {date}",
+            source=source,
+            row=row,
+            field=field,
         ) from None
 
 

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = {"errors", "types", "paths", "_jit", "config", "agent"}
+BASE = {"errors", "types", "paths", "caches", "_jit", "config", "agent"}
 ENGINE = BASE | {"book", "compiled", "sim"}
 
 # Module or package under mmsim/ -> what of mmsim it may import besides itself.
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "paths": {"errors"},
-    "_jit": {"paths"},
+    "caches": {"errors", "paths"},
+    "_jit_cache": {"caches"},
+    "_jit": {"paths", "_jit_cache"},
     "types": {"errors"},
     "config": {"errors", "types"},
     "agent": {"errors", "types"},
@@ -25,12 +27,12 @@ LAYERS: dict[str, set[str]] = {
     "sim": BASE | {"book", "metrics", "compiled", "registry", "calibration_store"},
     "flow": ENGINE | {"data"},  # a generated market is one more conversion; data finds it by string
     "features": {"errors", "types", "_jit", "agent"},
-    "data": {"errors", "types", "config", "paths", "_jit", "book"},
+    "data": {"errors", "types", "config", "paths", "caches", "_jit", "book"},
     "metrics": {"errors", "types"},
     "report": {"errors", "types", "config", "paths", "metrics", "scoring"},
     "scoring": ENGINE | {"data", "metrics"},  # the same engine on a day and on what poorer feeds show of it
     "calibrate": ENGINE | {"data"},
-    "calibration_store": {"errors", "types", "config", "paths", "calibrate"},
+    "calibration_store": {"errors", "types", "config", "paths", "caches", "calibrate"},
     "profiles": ENGINE | {"registry"},
     "runner": ENGINE
     | {"registry", "data", "metrics", "report", "calibrate", "calibration_store", "profiles"},

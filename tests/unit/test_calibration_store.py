@@ -19,7 +19,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_what_is_saved_is_found(own_cache):
-    path = store.save("mine", FOUND, split="train", source_sha256="abc")
+    path = store.save("mine", FOUND, split="train", source_sha256="s", market="abc")
     assert path == own_cache / "calibration" / "mine.toml"
     assert store.lookup("mine") == VALUES
     assert store.lookup("mine", "abc") == VALUES
@@ -27,7 +27,7 @@ def test_what_is_saved_is_found(own_cache):
 
 
 def test_other_data_under_the_same_name_is_not_served_old_constants():
-    store.save("mine", FOUND, split="train", source_sha256="abc")
+    store.save("mine", FOUND, split="train", source_sha256="s", market="abc")
     assert store.lookup("mine", "other") == {}
 
 
@@ -35,13 +35,61 @@ def test_an_unknown_dataset_has_none():
     assert store.lookup("no-such-dataset") == {}
 
 
-@pytest.mark.parametrize("line", ["", 'k = "fast"\n', "k = true\n"])
-def test_a_damaged_file_says_which_constant(own_cache, line):
+@pytest.mark.parametrize("line", ["", 'k = "fast"\n', "k = true\n", "k = [\n", "k = " + "[" * 100_000, "\0"])
+def test_a_damaged_file_says_why_and_is_passed_over(own_cache, line, caplog):
     folder = own_cache / "calibration"
     folder.mkdir()
     (folder / "mine.toml").write_text("sigma = 1\nA = 1\nmean_spread = 1\n" + line, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"mine\.toml: expected a number for 'k'"):
+    assert store.lookup("mine") == {}
+    [said] = caplog.messages
+    assert "mine.toml is damaged (" in said
+    assert "[" in line or "\0" in line or "expected a number for 'k'" in said
+
+
+def test_a_flipped_digit_is_noticed_and_calibrated_again(own_cache, caplog):
+    data = tiny_market(4, seconds=120, name="mine")
+    first = store.constants_for(data)
+    path = own_cache / "calibration" / "mine.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(f"k = {first['k']!r}", f"k = {first['k'] + 1!r}"), encoding="utf-8")
+    assert store.constants_for(data) == first
+    assert ["not those that were written" in said for said in caplog.messages] == [True]
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_a_shipped_file_that_is_damaged_is_an_error(own_cache, tmp_path, monkeypatch):
+    (tmp_path / "shipped" / "calibration").mkdir(parents=True)
+    (tmp_path / "shipped" / "calibration" / "mine.toml").write_text("sigma = 1\n", encoding="utf-8")
+    monkeypatch.setattr(store, "datasets_folder", lambda: tmp_path / "shipped")
+    with pytest.raises(ConfigError, match=r"mine\.toml: expected a number for 'A'"):
         store.lookup("mine")
+
+
+def test_the_same_sources_under_other_settings_have_other_constants(own_cache):
+    data = tiny_market(4, seconds=120, name="mine")
+    first = store.market_key(data)
+    coarse = dataclasses.replace(data.instrument, tick_size=data.instrument.tick_size * 2)
+    for change in (
+        {"instrument": coarse},
+        {"splits": {**data.splits, "train": ()}},
+        {"source_sha256": "other"},
+    ):
+        assert store.market_key(dataclasses.replace(data, **change)) != first
+    assert store.market_key(dataclasses.replace(data, fees={})) == first
+    store.save(data.name, FOUND, split="train", source_sha256=data.source_sha256, market=first)
+    assert store.constants_for(data) == VALUES
+    other = dataclasses.replace(data, splits={**data.splits, "train": ()})
+    assert store.constants_for(other) != VALUES
+
+
+def test_without_a_cache_constants_are_calibrated_each_time(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MMSIM_CACHE_HOME", str(tmp_path / "file"))
+    data = tiny_market(4, seconds=120, name="mine")
+    assert store.constants_for(data) == store.constants_for(data)
+    assert ["cannot be written" in said for said in caplog.messages] == [True]
+    with pytest.raises(ConfigError, match="could not be written to"):
+        store.save("mine", FOUND, split="train", source_sha256="")
 
 
 def test_a_market_without_constants_is_calibrated_once(own_cache, monkeypatch):

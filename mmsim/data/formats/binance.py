@@ -2,12 +2,14 @@
 
 The book is the REST snapshot plus the depth differences after it; trades are a second stream. Both are put in
 one order by exchange time, trades first at equal times (a difference up to that time already lacks what they
-took). ``bookTicker`` messages are not replayed: they check the book after every difference.
+took). ``bookTicker`` messages are not replayed: they check the book after every difference. USD-M futures and spot are
+read, by the rules that Binance gives for each to keep a local book.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,19 @@ from mmsim.data.conversion import (
     Conversion,
     Ints,
     Progress,
+    Tape,
     build_events,
     check_options,
     units_from_text,
 )
 from mmsim.data.formats._binance_read import Depth, Stretch, in_order, read
 from mmsim.data.ladder import top_of_book
+from mmsim.data.steps import split_decimal
 from mmsim.errors import ConfigError, DataError
 from mmsim.types import BUY, EVENT, SELL, EventFlag, EventKind, Instrument, Segment
 
 OPTIONS = frozenset({"symbol", "band"})
+_OPTION = {"price": "--tick-size", "p": "--tick-size", "quantity": "--lot-size", "q": "--lot-size"}
 BAND = 0.25  # levels farther from the first mid than this part of it are left out
 
 
@@ -48,7 +53,7 @@ def convert(
     ------
     DataError
         For a cut file, a line that is no message, an unknown event, a price or quantity off the grid, exchange
-        time running backwards along the chain, a crossed book, a COIN-M (inverse) contract read as a linear one.
+        time running backwards along the chain, an empty side, a COIN-M (inverse) contract read as a linear one.
     """
     check_options(options, OPTIONS, "binance")
     band = _band(options)
@@ -57,11 +62,12 @@ def convert(
             *("rows_read", "rows_depth", "rows_trade", "rows_book_ticker", "rows_snapshot"),
             *("dropped_not_used_event", "dropped_other_symbol", "dropped_before_snapshot"),
             *("dropped_trade_before_snapshot", "dropped_off_book_trade", "dropped_after_gap", "gaps"),
-            "dropped_far_levels",
+            *("dropped_far_levels", "dropped_repeated", "dropped_partial_book"),
         ),
         0,
     )
-    checks = dict.fromkeys(("states_compared", "states_equal", "crossed_books"), 0)
+    checks = dict.fromkeys(("states_compared", "states_equal", "crossed_books", "locked_books"), 0)
+    tape = Tape("trade messages")
     notes: list[str] = []
     stretches, read_symbol = read(in_order(paths), paths, options.get("symbol"), counts, progress)
     check_kind("binance", read_symbol, instrument, source=", ".join(map(str, paths)), field="s")
@@ -71,7 +77,7 @@ def convert(
     at = 0
     for i, stretch in enumerate(stretches):
         progress("building the book", 0.7 + 0.3 * i / len(stretches))
-        built = _segment(stretch, paths, instrument, band, counts, checks, notes)
+        built = _segment(stretch, paths, instrument, band, counts, checks, notes, tape)
         if built is None:
             continue
         events, recv = built
@@ -83,8 +89,15 @@ def convert(
         at += len(events)
     progress("done", 1.0)
     if not parts:
+        partial = counts["dropped_partial_book"]
+        seen = f"{counts['rows_snapshot']} snapshots, {counts['rows_depth']} differences" + (
+            f", {partial} partial books (depth5, depth10, depth20), from which no book follows"
+            if partial
+            else ""
+        )
         raise DataError(
-            "expected a depth snapshot (a line with lastUpdateId) and differences that follow it, was none",
+            "expected a depth snapshot (a line with lastUpdateId) and differences that follow it (the stream "
+            f"SYMBOL@depth@100ms), was none that fit: {seen}",
             source=", ".join(str(p) for p in paths),
         )
     return Conversion(
@@ -93,30 +106,42 @@ def convert(
         "L2",
         recv_ts=np.concatenate(received),
         counts=counts,
+        messages={k: counts[f"rows_{k}"] for k in ("depth", "trade", "book_ticker", "snapshot")}
+        | {"partial_book": counts["dropped_partial_book"], "not_used": counts["dropped_not_used_event"]},
         checks=checks,
         notes=notes,
+        tape=tape,
     )
 
 
-def _chain(stretch: Stretch, paths: list[Path], counts: dict[str, int], notes: list[str]) -> list[Depth]:
-    # the differences that follow the snapshot without a gap
+def _chain(
+    stretch: Stretch, paths: list[Path], counts: dict[str, int], notes: list[str]
+) -> tuple[list[Depth], bool]:
+    # the differences that follow the snapshot without a gap, and whether one ended them
     snap = stretch.snapshot
     if snap is None:
         counts["dropped_before_snapshot"] += len(stretch.depth)
-        return []
+        return [], False
     out: list[Depth] = []
+    gap = False
     for n, d in enumerate(stretch.depth):
-        if not out and d.last < snap.last:
+        at = out[-1].last if out else snap.last
+        spot = d.prev < 0
+        if not out and (d.last < at or (spot and d.last == at)):
             counts["dropped_before_snapshot"] += 1
             continue
-        joined = d.prev == out[-1].last if out else d.prev <= snap.last
+        if spot and d.last <= at:  # two connections of one recorder may both tell it
+            counts["dropped_repeated"] += 1
+            continue
+        joined = d.first <= at + 1 if spot else (d.prev == at if out else d.prev <= at)
         if not joined:
-            expected = out[-1].last if out else snap.last
+            gap = True
             counts["gaps"] += 1
             counts["dropped_after_gap"] += len(stretch.depth) - n
+            expected, was = (f"U {at + 1}", d.first) if spot else (f"pu {at}", d.prev)
             notes.append(
-                f"gap in the chain of updates at {paths[d.where].name} row {d.row}: expected pu {expected}, was "
-                f"{d.prev}; {len(stretch.depth) - n} messages dropped"
+                f"gap in the chain of updates at {paths[d.where].name} row {d.row}: expected {expected}, was "
+                f"{was}; {len(stretch.depth) - n} messages dropped"
             )
             break
         if out and d.ts < out[-1].ts:
@@ -124,10 +149,10 @@ def _chain(stretch: Stretch, paths: list[Path], counts: dict[str, int], notes: l
                 f"expected exchange time not before {out[-1].ts} ns, was {d.ts}",
                 source=str(paths[d.where]),
                 row=d.row,
-                field="T",
+                field="E" if spot else "T",
             )
         out.append(d)
-    return out
+    return out, gap
 
 
 def _segment(
@@ -138,22 +163,32 @@ def _segment(
     counts: dict[str, int],
     checks: dict[str, int],
     notes: list[str],
+    tape: Tape,
 ) -> tuple[npt.NDArray[np.void], Ints] | None:
-    chain = _chain(stretch, paths, counts, notes)
+    chain, gap = _chain(stretch, paths, counts, notes)
     snap = stretch.snapshot
+    printed = sorted(stretch.trades)
+    prints, print_recv = _prints(printed, paths, instrument)
+    _tell_tape(tape, prints, stretch.off_book, instrument)
     if snap is None or not chain:
-        counts["dropped_trade_before_snapshot"] += len(stretch.trades)
+        counts["dropped_trade_before_snapshot"] += len(printed)
+        tape.explain("no book", len(prints), prints["qty"].sum(dtype=np.int64))
+        tape.imported_trades -= len(prints)
         return None
     snap.ts = min(snap.ts, chain[0].ts) if snap.ts else chain[0].ts
     messages = [snap, *chain]
     events, recv, full = _levels(messages, paths, instrument, band, counts)
-    trades = [t for t in sorted(stretch.trades) if t[0] >= snap.ts]
-    counts["dropped_trade_before_snapshot"] += len(stretch.trades) - len(trades)
-    if counts["gaps"] and stretch.depth and chain[-1] is not stretch.depth[-1]:
-        late = [t for t in trades if t[0] > chain[-1].ts]
-        counts["dropped_after_gap"] += len(late)
-        trades = trades[: len(trades) - len(late)]
-    prints, print_recv = _prints(trades, paths, instrument)
+    end = chain[-1].ts if gap else np.iinfo(np.int64).max
+    for reason, count, first, last in (
+        ("before the book", "dropped_trade_before_snapshot", snap.ts, np.iinfo(np.int64).max),
+        ("after a gap", "dropped_after_gap", snap.ts, end),
+    ):
+        out = (prints["ts"] < first) | (prints["ts"] > last)
+        lost = int(out.sum())
+        counts[count] += lost
+        tape.explain(reason, lost, prints["qty"][out].sum(dtype=np.int64))
+        tape.imported_trades -= lost
+        prints, print_recv = prints[~out], print_recv[~out]
     _check_book(events, full, stretch, paths, instrument, band, checks)
     order = np.lexsort(
         (
@@ -243,7 +278,7 @@ def _units(
     texts: list[str], step: Any, name: str, messages: list[Depth], owner: Ints, line: Ints, paths: list[Path]
 ) -> Ints:
     try:
-        return units_from_text(texts, step, field=name)
+        return units_from_text(texts, step, field=name, option=_OPTION[name])
     except DataError as err:
         at = (err.row or 1) - 1
         raise DataError(
@@ -263,7 +298,7 @@ def _prints(
     units: list[Ints] = []
     for texts, step, name in ((px, instrument.tick_size, "p"), (qty, instrument.lot_size, "q")):
         try:
-            units.append(units_from_text(texts, step, field=name))
+            units.append(units_from_text(texts, step, field=name, option=_OPTION[name]))
         except DataError as err:
             at = (err.row or 1) - 1
             raise DataError(
@@ -278,6 +313,19 @@ def _prints(
         flags=int(EventFlag.LAST),
     )
     return events, np.asarray(recv, dtype=np.int64)
+
+
+def _tell_tape(tape: Tape, prints: npt.NDArray[np.void], off_book: list[str], instrument: Instrument) -> None:
+    # trades outside the book (an insurance fund's) need not lie on the lot grid: their sum, in whole lots
+    try:
+        off = int(sum((split_decimal(q) for q in off_book), Decimal(0)) // instrument.lot_size)
+    except ValueError as err:
+        raise DataError(f"expected a finite decimal number, was {str(err)!r}", field="q") from None
+    lots = int(prints["qty"].sum(dtype=np.int64))
+    tape.raw_trades += len(prints) + len(off_book)
+    tape.raw_lots += lots + off
+    tape.imported_trades += len(prints)
+    tape.explain("not of the book (X is not MARKET)", len(off_book), off)
 
 
 def _check_book(
@@ -295,8 +343,9 @@ def _check_book(
     top = top_of_book(events, low, np.zeros((2, width), dtype=np.int64))
     shown = (top[:, 1] > 0) & (top[:, 3] > 0)
     mid2 = top[:, 0] + top[:, 2]
+    checks["crossed_books"] += int(np.sum(shown & (top[:, 0] > top[:, 2])))
+    checks["locked_books"] += int(np.sum(shown & (top[:, 0] == top[:, 2])))
     for bad, what in (
-        (shown & (top[:, 0] >= top[:, 2]), "best bid below best ask, was a crossed book"),
         (~shown, "bids and asks, was an empty side"),
         (
             np.abs(mid2 - mid2[0]) > 0.8 * band * mid2[0],

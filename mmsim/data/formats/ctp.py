@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +19,20 @@ from mmsim.data.conversion import (
     check_options,
     units_from_float,
     units_from_text,
+    whole_option,
 )
-from mmsim.data.files import read_members
+from mmsim.data.files import Bound, read_members
 from mmsim.data.formats._ctp_columns import PRESETS, Columns, pick
-from mmsim.data.snapshots import Snapshots, convert_days, turnover_ticks
-from mmsim.data.times import NIGHT_NS, snapshot_times
+from mmsim.data.snapshots import Snapshots, convert_days, turnover_option, turnover_ticks
+from mmsim.data.times import EPOCH_UNITS, NIGHT_NS, YEARS, snapshot_times
 from mmsim.errors import DataError
 from mmsim.types import Instrument
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OPTIONS = frozenset({"columns", "depth", "contract", "encoding"})
-NO_QUOTE = 1e15  # CTP writes the largest double (1.797e308) where there is no price
+OPTIONS = frozenset({"columns", "depth", "contract", "encoding", "turnover"})
+NO_QUOTE = 1.7e308  # CTP writes the largest double (1.797e308) where there is no price
 _DAY_NS = 86_400 * NS
 
 
@@ -41,23 +43,26 @@ def convert(
 
     Options: ``columns``, a preset (ctp, chinese, tqsdk, wondertrader; default: recognised by the header) or a
     table ``{meaning: column}``; ``depth``; ``contract``, to pick one where files hold several; ``encoding``
-    (default: utf-8, else gbk).
+    (default: utf-8, else gbk); ``turnover``: ``ignore`` prices the implied trades at the last price.
 
     Raises
     ------
     DataError
-        For a cut file, a missing column, what is no number, a price off the tick grid, a NaN, a crossed book,
-        time or volume running backwards.
+        For a cut file, a missing column, what is no number, a price off the tick grid, a NaN, time or volume
+        running backwards, a turnover that another multiplier explains.
     """
     check_options(options, OPTIONS, "ctp")
     days: list[Snapshots] = []
     skipped = 0
-    depth = int(options.get("depth") or 10)
+    depth = whole_option(options, "depth", 10, "ctp", 1, 10)
+    with_turnover = turnover_option(options, "ctp")
     quoted = 1
     for i, path in enumerate(paths):
         progress(path.name, 0.6 * i / len(paths))
         for source, frame in _frames(path, options):
             columns = pick(list(frame.columns), options.get("columns"), depth, source)
+            if not with_turnover:
+                columns = replace(columns, turnover="")
             wanted = options.get("contract")
             if wanted and columns.contract:
                 mine = frame[columns.contract].astype(str).to_numpy() == str(wanted)
@@ -78,17 +83,19 @@ def convert(
     done = convert_days(
         days, instrument, min(depth, quoted), lambda stage, part: progress(stage, 0.6 + 0.4 * part)
     )
+    done.messages["tick"] = done.counts["rows_read"]
     if skipped:
         done.counts["dropped_other_contract"] = skipped
     return done
 
 
 def _frames(path: Path, options: Mapping[str, Any]) -> list[tuple[str, pd.DataFrame]]:
-    import pandas as pd
 
     if path.suffix == ".parquet":
         try:
-            frame = pd.read_parquet(path)
+            frame = _parquet(path)
+        except DataError:
+            raise
         except Exception as err:  # noqa: BLE001  (pyarrow raises many kinds for a broken file)
             raise DataError(f"expected a complete parquet file: {err}", source=str(path)) from None
         return [(str(path), frame.reset_index(drop=True))]
@@ -97,6 +104,21 @@ def _frames(path: Path, options: Mapping[str, Any]) -> list[tuple[str, pd.DataFr
         source = f"{path}!{name}" if path.suffix == ".zip" else str(path)
         out.append((source, _csv(content, source, options.get("encoding"))))
     return out
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    # batch by batch: a few kilobytes may stand for a billion equal rows
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    bound, parts = Bound(path.stat().st_size, str(path)), []
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1 << 16):
+            bound.add(batch.nbytes)
+            parts.append(batch)
+        table = pa.Table.from_batches(parts, file.schema_arrow)
+    table.validate(full=True)  # text that is none, lengths that do not add up
+    return table.to_pandas()
 
 
 def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
@@ -115,6 +137,8 @@ def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
         frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, on_bad_lines="error")
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as err:
         raise DataError(f"expected a csv table: {str(err).strip()}", source=source) from None
+    if not isinstance(frame.index, pd.RangeIndex):  # the first column became an index: all are one off
+        raise DataError(f"expected {len(frame.columns)} fields a row, was more", source=source, row=2)
     return frame
 
 
@@ -175,27 +199,9 @@ def _contracts(frame: pd.DataFrame, c: Columns) -> npt.NDArray[np.str_]:
 def _times(
     frame: pd.DataFrame, c: Columns, instrument: Instrument, source: str, rows: Ints
 ) -> tuple[Ints, Ints]:
-    import pandas as pd
 
     if c.datetime:
-        raw = frame[c.datetime]
-        try:
-            if pd.api.types.is_numeric_dtype(raw.dtype) or raw.astype(str).str.fullmatch(r"\d{16,19}").all():
-                local = pd.to_datetime(raw.astype("int64"), utc=True).dt.tz_convert(instrument.timezone)
-                local = local.dt.tz_localize(None)
-            else:
-                local = pd.to_datetime(raw, format="ISO8601")
-            stamp = local.to_numpy().astype("datetime64[ns]").astype(np.int64)
-        except (ValueError, TypeError, OverflowError) as err:
-            parsed = pd.to_datetime(raw, errors="coerce", format="ISO8601")
-            at = int(np.argmax(parsed.isna().to_numpy()))
-            raise DataError(
-                f"expected a date and time, was {raw.iloc[at]!r} ({str(err).splitlines()[0]})",
-                source=source,
-                row=int(rows[at]),
-                field=c.datetime,
-            ) from None
-        _no_nat(raw, stamp, source, rows, c.datetime)
+        stamp = _stamps(frame[c.datetime], instrument, source, rows, c.datetime)
         offset = _utc_offsets(stamp, instrument)
         return stamp - offset, _trading_days(stamp)
     action = _dates(frame, c.action_day or c.trading_day, source, rows)
@@ -208,13 +214,48 @@ def _times(
     )
 
 
-def _no_nat(raw: pd.Series, stamp: Ints, source: str, rows: Ints, field: str) -> None:
-    bad = stamp < 0
+def _stamps(raw: pd.Series, instrument: Instrument, source: str, rows: Ints, field: str) -> Ints:
+    # local wall clock in ns: from a time since 1970 by its digits, or from ISO text
+    import pandas as pd
+
+    text = raw.astype(str)
+    try:
+        if text.str.fullmatch(r"\d{10,19}").all():
+            units = text.str.len().map(EPOCH_UNITS)
+            if units.isna().any():
+                at = int(np.argmax(units.isna().to_numpy()))
+                raise DataError(
+                    f"expected a time since 1970 in s, ms, us or ns (10, 13, 16 or 19 digits), was {raw.iloc[at]!r}",
+                    source=source,
+                    row=int(rows[at]),
+                    field=field,
+                )
+            utc = pd.to_datetime(text.astype("int64") * units.astype("int64"), utc=True)
+            local = utc.dt.tz_convert(instrument.timezone).dt.tz_localize(None)
+        else:
+            local = pd.to_datetime(raw, format="ISO8601")
+    except DataError:
+        raise
+    except (ValueError, TypeError, OverflowError) as err:
+        parsed = pd.to_datetime(raw, errors="coerce", format="ISO8601")
+        at = int(np.argmax(parsed.isna().to_numpy()))
+        raise DataError(
+            f"expected a date and time, was {raw.iloc[at]!r} ({str(err).splitlines()[0]})",
+            source=source,
+            row=int(rows[at]),
+            field=field,
+        ) from None
+    years = local.dt.year.to_numpy(dtype=np.float64)
+    bad = ~((years >= YEARS[0]) & (years <= YEARS[1]))  # no date among them: NaN
     if bad.any():
         at = int(np.argmax(bad))
         raise DataError(
-            f"expected a date and time, was {raw.iloc[at]!r}", source=source, row=int(rows[at]), field=field
+            f"expected a date and time from {YEARS[0]} to {YEARS[1]}, was {raw.iloc[at]!r}",
+            source=source,
+            row=int(rows[at]),
+            field=field,
         )
+    return np.asarray(local.to_numpy().astype("datetime64[ns]").astype(np.int64))
 
 
 def _utc_offsets(stamp: Ints, instrument: Instrument) -> Ints:
@@ -339,12 +380,14 @@ def _quotes(
     kept = raw.to_numpy()[quoted]
     if pd.api.types.is_numeric_dtype(raw.dtype):
         ticks[quoted] = units_from_float(
-            values[quoted], instrument.tick_size, source=source, field=px_name, rows=rows[quoted]
-        )
+            *(values[quoted], instrument.tick_size),
+            source=source, field=px_name, rows=rows[quoted], option="--tick-size",
+        )  # fmt: skip
     else:
         ticks[quoted] = units_from_text(
-            kept, instrument.tick_size, source=source, field=px_name, rows=rows[quoted]
-        )
+            *(kept, instrument.tick_size),
+            source=source, field=px_name, rows=rows[quoted], option="--tick-size",
+        )  # fmt: skip
     return ticks, np.where(quoted, qty, 0)
 
 

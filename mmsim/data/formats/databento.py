@@ -8,7 +8,7 @@ be looked at. MBP (L2 with 10 or 1 levels): each record holds the book after it,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from mmsim._jit import kernel
 from mmsim.data.conversion import Conversion, Ints, Progress, check_options
+from mmsim.data.files import read_blocks
 from mmsim.data.formats import _orders
 from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
 from mmsim.data.formats._streams import (
@@ -94,34 +95,9 @@ def levels(paths: list[Path]) -> str:
     return "L3" if found == {"mbo"} else "L2"
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    # the content of a plain or zstd file; a cut one is an error at its end
-    import zstandard
-
-    source = str(path)
-    try:
-        with open(path, "rb") as fh:
-            block = fh.read(1 << 22)
-            packed = block[:4] == b"\x28\xb5\x2f\xfd"
-            unpack = zstandard.ZstdDecompressor().decompressobj()
-            while block:
-                while packed and block:
-                    yield unpack.decompress(block)
-                    block = unpack.unused_data
-                    if block:
-                        unpack = zstandard.ZstdDecompressor().decompressobj()
-                if not packed:
-                    yield block
-                block = fh.read(1 << 22)
-    except (OSError, zstandard.ZstdError) as err:
-        raise DataError(f"expected a whole file: {err}; fetch it again", source=source) from None
-    if packed and not unpack.eof:
-        raise DataError("expected whole zstd frames, was a cut file; fetch it again", source=source)
-
-
 def _content(path: Path, *, head_only: bool = False) -> bytes:
     source, content = str(path), bytearray()
-    for block in _blocks(path):
+    for block in read_blocks(path):
         content += block
         if len(content) >= 8:
             if content[:3] != b"DBN":

@@ -27,12 +27,12 @@ from mmsim.data.conversion import (
     Progress,
     Tape,
     check_options,
-    split_decimal,
     units_from_text,
 )
 from mmsim.data.files import read_members
 from mmsim.data.formats._text import refuse
 from mmsim.data.snapshots import Snapshots, convert_days
+from mmsim.data.steps import split_decimal
 from mmsim.errors import ConfigError, DataError
 from mmsim.types import Instrument
 
@@ -156,7 +156,7 @@ def _file(
             )
         ):
             try:
-                table[:, k] = units_from_text(cells[4 * k + j], unit)
+                table[:, k] = units_from_text(cells[4 * k + j], unit, option="")
             except DataError as err:
                 step = f"; {instrument.tick_size} times 1/{scales[0]} is one tick here" if j % 2 == 0 else ""
                 raise DataError(

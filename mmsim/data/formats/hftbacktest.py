@@ -12,9 +12,6 @@ wrote hold more (a member ``mmsim``) and come back exactly.
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +22,7 @@ import numpy.typing as npt
 
 from mmsim._jit import kernel
 from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_float
+from mmsim.data.files import read_array, read_json, read_members
 from mmsim.data.formats import _orders
 from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
 from mmsim.data.formats._streams import (
@@ -95,27 +93,16 @@ def read(path: Path) -> tuple[npt.NDArray[np.void], dict[str, Any] | None]:
     """
     source = str(path)
     meta = None
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            rows = loaded
-        else:
-            with loaded:
-                if "data" not in loaded.files:
-                    raise DataError(
-                        f"expected an array 'data', was {', '.join(loaded.files) or 'none'}",
-                        source=source,
-                        field="data",
-                    )
-                rows = loaded["data"]
-                if "mmsim" in loaded.files:
-                    meta = json.loads(loaded["mmsim"].tobytes())
-    except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as err:
-        if isinstance(err, DataError):
-            raise
-        raise DataError(
-            f"expected a whole .npz file of hftbacktest: {err}; fetch or convert it again", source=source
-        ) from None
+    members = dict(read_members(path))
+    if path.suffix.lower() == ".npz":
+        if "data.npy" not in members:
+            names = ", ".join(name.removesuffix(".npy") for name in members)[:200]
+            raise DataError(f"expected an array 'data', was {names or 'none'}", source=source, field="data")
+        rows = read_array(members["data.npy"], source, "data")
+        if "mmsim.npy" in members:
+            meta = read_json(read_array(members["mmsim.npy"], source, "mmsim").tobytes(), source)
+    else:
+        rows = read_array(members[path.name], source, "data")
     if rows.dtype.names != ROW.names or rows.ndim != 1:
         raise DataError(
             f"expected rows of {', '.join(ROW.names or ())}, was {rows.dtype}: files of hftbacktest 1 have other "

@@ -16,10 +16,8 @@ code; only the messages of the wanted stock stay in memory. Orders:
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ import numpy.typing as npt
 
 from mmsim._jit import kernel
 from mmsim.data.conversion import Conversion, Ints, Progress, check_options, midnight_ns
+from mmsim.data.files import read_blocks
 from mmsim.data.formats import _orders
 from mmsim.data.formats._itch_kernel import (
     BACKWARDS,
@@ -74,15 +73,6 @@ _SIDELESS_SINCE = "20140714"
 _US_DATE = re.compile(r"(?<!\d)(0[1-9]|1[0-2])([0-2]\d|3[01])((?:19|20)?\d{2})(?!\d)")
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as fh:
-            while block := fh.read(_BLOCK):
-                yield block
-    except (OSError, EOFError, zlib.error) as err:
-        raise DataError(f"expected a whole file: {err}; fetch it again", source=str(path)) from None
-
-
 def _messages(
     path: Path, symbol: str | None, counts: dict[str, int], progress: Progress
 ) -> npt.NDArray[np.int64]:
@@ -96,7 +86,7 @@ def _messages(
     parts: list[npt.NDArray[np.int64]] = []
     rest = b""
     status, read, size = MORE, 0, max(path.stat().st_size, 1)
-    for block in _blocks(path):
+    for block in read_blocks(path, _BLOCK):
         if status == END:
             _refuse_more(state, source)
         content = rest + block

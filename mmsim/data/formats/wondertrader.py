@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import Conversion, Ints, Progress, check_options, units_from_float
-from mmsim.data.snapshots import Snapshots, convert_days, turnover_ticks
+from mmsim.data.conversion import Conversion, Ints, Progress, check_options, units_from_float, whole_option
+from mmsim.data.files import unpack_zstd
+from mmsim.data.snapshots import Snapshots, convert_days, turnover_option, turnover_ticks
 from mmsim.data.times import snapshot_times
 from mmsim.errors import DataError
 from mmsim.types import Instrument
 
-OPTIONS = frozenset({"depth"})
+OPTIONS = frozenset({"depth", "turnover"})
 HEAD = np.dtype([("flag", "S8"), ("type", "<u2"), ("version", "<u2"), ("size", "<u8")])
 HISTORIC_TICKS, ZSTD_OLD_STRUCT = 24, 2
 MAX_LEVELS = 10
@@ -58,8 +59,6 @@ def read(path: Path) -> npt.NDArray[np.void]:
     DataError
         If the head is not a known one or the frame is cut or broken.
     """
-    import zstandard
-
     source = str(path)
     try:
         raw = path.read_bytes()
@@ -84,15 +83,7 @@ def read(path: Path) -> npt.NDArray[np.void]:
             source=source,
             field="size",
         )
-    unpack = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
-    try:
-        data = unpack.decompress(payload)
-    except zstandard.ZstdError as err:
-        raise DataError(f"expected one whole zstd frame: {err}", source=source, field="payload") from None
-    if not unpack.eof or unpack.unused_data:
-        raise DataError(
-            "expected one whole zstd frame, was a cut or padded one", source=source, field="payload"
-        )
+    data = unpack_zstd(payload, source)
     if len(data) % TICK.itemsize or not data:
         raise DataError(
             f"expected records of {TICK.itemsize} bytes, was {len(data)} bytes in all",
@@ -107,25 +98,29 @@ def convert(
 ) -> Conversion:
     """Convert ``.dsb`` files, one contract and trading day each, to snapshot events, one segment a day.
 
-    Options: ``depth``, the number of levels to use (default: as many as are ever quoted).
+    Options: ``depth``, the number of levels to use (default: as many as are ever quoted); ``turnover``: ``ignore``
+    prices the implied trades at the last price.
 
     Raises
     ------
     DataError
-        For a broken file, a price off the tick grid, a NaN, a crossed book, time or volume running backwards.
+        For a broken file, a price off the tick grid, a NaN, time or volume running backwards, a turnover that
+        another multiplier explains.
     """
     check_options(options, OPTIONS, "wondertrader")
     days: list[Snapshots] = []
+    with_turnover = turnover_option(options, "wondertrader")
     depth = 1
     for i, path in enumerate(paths):
         progress(path.name, 0.5 * i / len(paths))
         ticks = read(path)
         depth = max(depth, _quoted_depth(ticks))
-        days += _days(path, ticks, instrument)
-    if options.get("depth"):
-        depth = min(depth, int(options["depth"]))
+        days += _days(path, ticks, instrument, with_turnover)
+    depth = min(depth, whole_option(options, "depth", MAX_LEVELS, "wondertrader", 1, MAX_LEVELS))
     days.sort(key=lambda d: (d.label, int(d.ts[0])))
-    return convert_days(days, instrument, depth, lambda stage, done: progress(stage, 0.5 + 0.5 * done))
+    done = convert_days(days, instrument, depth, lambda stage, part: progress(stage, 0.5 + 0.5 * part))
+    done.messages["tick"] = done.counts["rows_read"]
+    return done
 
 
 def _quoted_depth(ticks: npt.NDArray[np.void]) -> int:
@@ -133,7 +128,9 @@ def _quoted_depth(ticks: npt.NDArray[np.void]) -> int:
     return int(np.max(np.flatnonzero(used), initial=0)) + 1
 
 
-def _days(path: Path, ticks: npt.NDArray[np.void], instrument: Instrument) -> list[Snapshots]:
+def _days(
+    path: Path, ticks: npt.NDArray[np.void], instrument: Instrument, with_turnover: bool
+) -> list[Snapshots]:
     source = str(path)
     rows = np.arange(1, len(ticks) + 1)
     contracts = np.unique(ticks["code"])
@@ -155,10 +152,14 @@ def _days(path: Path, ticks: npt.NDArray[np.void], instrument: Instrument) -> li
         fields=("trading_date", "action_date", "action_time"),
     )
     px = {name: _prices(ticks, name, instrument, source, rows) for name in ("bid_prices", "ask_prices")}
-    last = units_from_float(ticks["price"], instrument.tick_size, source=source, field="price", rows=rows)
-    turnover = turnover_ticks(
-        ticks["total_turnover"], instrument, source=source, field="total_turnover", rows=rows
+    last = units_from_float(
+        *(ticks["price"], instrument.tick_size), source=source, field="price", rows=rows, option="--tick-size"
     )
+    turnover = np.full(len(ticks), -1, dtype=np.int64)
+    if with_turnover:
+        turnover = turnover_ticks(
+            ticks["total_turnover"], instrument, source=source, field="total_turnover", rows=rows
+        )
     out = []
     for date in np.unique(ticks["trading_date"]).tolist():
         at = ticks["trading_date"] == date
@@ -203,6 +204,7 @@ def _prices(
                 field=field,
             )
         out[quoted, level] = units_from_float(
-            column, instrument.tick_size, source=source, field=field, rows=rows[quoted]
-        )
+            *(column, instrument.tick_size),
+            source=source, field=field, rows=rows[quoted], option="--tick-size",
+        )  # fmt: skip
     return out

@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from mmsim.data.conversion import Conversion, no_progress
@@ -42,6 +41,14 @@ def trade(ms: int, number: int, px: str, qty: str, maker: bool, **more: Any) -> 
 def ticker(ms: int, update: int, bid: str, bid_qty: str, ask: str, ask_qty: str) -> str:
     data = {"e": "bookTicker", "u": update, "s": "BTCUSDT", "b": bid, "B": bid_qty, "a": ask, "A": ask_qty}
     return line(ms, data | {"T": ms, "E": ms})
+
+
+def _told(done: Conversion) -> dict[str, Any]:
+    assert done.tape is not None
+    told = done.tape.report(done.events)
+    prints = told["imported"].pop("rows")["prints"]
+    assert prints == told["imported"]["trades"]
+    return told
 
 
 GOOD = [
@@ -147,6 +154,106 @@ def test_a_gap_ends_the_segment_and_is_reported(tmp_path: Path) -> None:
     assert "a.gz row 12: expected pu 110, was 119" in done.notes[0]
 
 
+def spot_diff(us: int, first: int, last: int, bids: list, asks: list, unit: int = 1) -> str:
+    data = {"e": "depthUpdate", "E": us // unit, "s": "BTCUSDT", "U": first, "u": last, "b": bids, "a": asks}
+    return line(
+        T0, {"stream": "btcusdt@depth@100ms", "data": data}, wrap=False, lag_us=us - T0 * 1000 + 9_000
+    )
+
+
+def spot(unit: int) -> list[str]:
+    """Return a stretch of spot messages: times in us (unit 1) or ms (unit 1000), both kinds of wrapping."""
+    t0 = T0 * 1000
+
+    def trade_at(us: int, number: int, px: str, qty: str, maker: bool) -> str:
+        data = {"e": "trade", "E": us // unit, "s": "BTCUSDT", "t": number, "p": px, "q": qty}
+        return line(T0, data | {"T": us // unit, "m": maker, "M": True}, wrap=False, lag_us=us - t0 + 9_000)
+
+    def ticker_at(us: int, *values: Any) -> str:
+        data = dict(zip("usbBaA", values, strict=True))
+        return line(T0, data, wrap=False, lag_us=us - t0 + 9_000)
+
+    return [
+        line(T0, {"result": None, "id": 1}, wrap=False),
+        spot_diff(t0, 90, 100, [["99.0", "9"]], [], unit),  # u is the snapshot's: it holds this already
+        spot_diff(t0 + 100_000, 101, 104, [["100.0", "2.000"]], [], unit),
+        line(T0, {"lastUpdateId": 100, "bids": [["100.0", "1"], ["99.5", "3"]], "asks": [["100.1", "4"]]},
+             wrap=False, lag_us=109_500),
+        ticker_at(t0 + 150_000, 104, "BTCUSDT", "100.0", "2", "100.1", "4"),
+        trade_at(t0 + 170_000, 7, "100.1", "0.75", False),
+        spot_diff(t0 + 200_000, 105, 110, [], [["100.1", "3.25"], ["100.2", "5"]], unit),
+        spot_diff(t0 + 200_000, 105, 110, [], [["100.1", "3.25"], ["100.2", "5"]], unit),  # of a second connection
+        spot_diff(t0 + 300_000, 108, 115, [["99.9", "1"]], [], unit),  # overlaps with what is known
+        line(T0, {"stream": "btcusdt@depth20@100ms", "data": {"lastUpdateId": 115, "bids": [], "asks": []}},
+             wrap=False, lag_us=310_000),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", [1, 1000], ids=["microseconds", "milliseconds"])
+def test_spot_messages_are_read_by_spots_rules(tmp_path: Path, unit: int) -> None:
+    done = convert(write(tmp_path / "a.gz", spot(unit)))
+    rows = [tuple(int(e[k]) for k in ("ts", "kind", "side", "px", "qty")) for e in done.events]
+    t0, level, print_ = T0 * 10**6, int(EventKind.LEVEL), int(EventKind.TRADE)
+    assert rows == [
+        (t0 + 100_000_000, level, 1, 1000, 1000),
+        (t0 + 100_000_000, level, 1, 995, 3000),
+        (t0 + 100_000_000, level, -1, 1001, 4000),
+        (t0 + 100_000_000, level, 1, 1000, 2000),
+        (t0 + 170_000_000, print_, 1, 1001, 750),
+        (t0 + 200_000_000, level, -1, 1001, 3250),
+        (t0 + 200_000_000, level, -1, 1002, 5000),
+        (t0 + 300_000_000, level, 1, 999, 1000),
+    ]
+    counts = done.counts
+    assert (counts["dropped_before_snapshot"], counts["dropped_repeated"], counts["gaps"]) == (1, 1, 0)
+    assert (counts["rows_book_ticker"], counts["dropped_partial_book"]) == (1, 1)
+    assert (done.checks["states_compared"], done.checks["states_equal"]) == (3, 1)
+
+
+def test_a_gap_of_spot_names_the_update_that_is_missing(tmp_path: Path) -> None:
+    lines = [*spot(1), spot_diff(T0 * 1000 + 400_000, 117, 118, [["99.9", "2"]], [])]
+    done = convert(write(tmp_path / "a.gz", lines))
+    assert (done.counts["gaps"], done.counts["dropped_after_gap"]) == (1, 1)
+    assert "a.gz row 11: expected U 116, was 117" in done.notes[0]
+    # a first difference that does not reach back to the snapshot is a gap as well
+    late = [x for x in spot(1) if '"U": 101' not in x and '"U": 105' not in x]
+    with pytest.raises(DataError, match="was none that fit: 1 snapshots, 2 differences, 1 partial books"):
+        convert(write(tmp_path / "b.gz", late))
+
+
+def test_the_tape_explains_every_trade_message(tmp_path: Path) -> None:
+    gap = [diff(T0 + 30, 120, 125, 119, [["99.9", "1"]], []), trade(T0 + 31, 9, "99.9", "1", True)]
+    done = convert(
+        write(tmp_path / "a.gz", [*GOOD, trade(T0 + 26, 4, "0", "0.0125", True, X="INSURANCE_FUND"), *gap])
+    )
+    assert done.tape is not None
+    assert _told(done) == {
+        "unit": "trade messages",
+        "raw": {"trades": 6, "lots": 500 + 1 + 750 + 12 + 1000},
+        "imported": {
+            "trades": 2,
+            "lots": 751,
+            "rows": {"executions": 0, "prints": 2, "auction": 0},
+        },
+        "missing": {
+            "not of the book (X is not MARKET)": {"trades": 2, "lots": 12},
+            "before the book": {"trades": 1, "lots": 500},
+            "after a gap": {"trades": 1, "lots": 1000},
+        },
+    }
+
+
+def test_brief_crossings_are_counted(tmp_path: Path) -> None:
+    lines = [
+        *GOOD,
+        diff(T0 + 30, 111, 112, 110, [["100.1", "1"]], []),
+        diff(T0 + 40, 113, 114, 112, [["100.2", "1"]], []),
+        diff(T0 + 50, 115, 116, 114, [["100.1", "0"], ["100.2", "0"]], []),
+    ]
+    done = convert(write(tmp_path / "a.gz", lines))
+    assert (done.checks["crossed_books"], done.checks["locked_books"]) == (1, 1)
+
+
 def test_symbols(tmp_path: Path) -> None:
     lines = [
         *GOOD,
@@ -171,13 +278,20 @@ def test_symbols(tmp_path: Path) -> None:
         ),
         (
             diff(T0 + 30, 111, 112, 110, [["99.9", "0.0001"]], []),
-            "row 12, field 'quantity': expected a multiple",
+            "row 12, field 'quantity': expected a multiple of 0.001, .*: --lot-size 0.0001",
         ),
         (
             diff(T0 + 30, 111, 112, 110, [["99.9", "-1"]], []),
             "row 12, field 'quantity': expected a quantity >= 0",
         ),
-        (diff(T0 + 30, 111, 112, 110, [["100.1", "1"]], []), "row 12, field 'b, a': .*crossed book"),
+        (
+            diff(T0 + 30, 111, 112, 110, [["1e300", "1"]], []),
+            "row 12, field 'price': expected a number below",
+        ),
+        (
+            trade(T0 + 30, 5, "100.0", "1", True, T=17),
+            "row 12: expected a JSON message: expected a time in ms",
+        ),
         (diff(T0 + 30, 111, 112, 110, [], [["100.1", "0"], ["100.5", "0"]]), "row 12, .*empty side"),
         (
             diff(T0 + 15, 111, 112, 110, [["99.9", "1"]], []),
@@ -237,6 +351,20 @@ def test_real_stretch_equals_every_best_quote_that_was_published(real_data_home:
     assert [s.label for s in done.segments] == ["2023-04-04"]
     assert done.recv_ts is not None
     assert int((done.recv_ts - done.events["ts"]).min()) == 0
-    assert np.count_nonzero(done.events["kind"] == EventKind.TRADE) == 12_935 - sum(
-        counts[k] for k in ("dropped_off_book_trade", "dropped_trade_before_snapshot")
-    )
+    # trades and lots, recounted without our reader
+    raw = []
+    for name in ("btcusdt_20230404.dat.gz", "btcusdt_20230405.dat.gz"):
+        with gzip.open(folder / name, "rt") as fh:
+            raw += [json.loads(x.split(" ", 1)[1])["data"] for x in fh if '"e":"trade"' in x]
+    assert done.tape is not None
+    prints = done.events[done.events["kind"] == EventKind.TRADE]
+    told = _told(done)
+    on_book = [t for t in raw if t["X"] == "MARKET"]
+    assert told["raw"]["trades"] == len(raw) == 12_935
+    assert told["raw"]["lots"] == sum(int(Decimal(t["q"]) * 1000) for t in raw)
+    assert told["missing"]["not of the book (X is not MARKET)"]["trades"] == len(raw) - len(on_book)
+    first = int(done.events["ts"][0]) // 10**6
+    late = [t for t in on_book if t["T"] >= first]
+    assert told["imported"]["trades"] == len(late)
+    assert told["imported"]["lots"] == sum(int(Decimal(t["q"]) * 1000) for t in late)
+    assert len(prints) == len(late)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mmsim.data.conversion import (
     Conversion,
+    TooManyLotsError,
     build_events,
     check_options,
     midnight_ns,
@@ -42,6 +43,41 @@ def test_text_that_is_no_multiple_names_row_and_field(text: str) -> None:
 def test_float_off_the_grid_is_refused(value: float) -> None:
     with pytest.raises(DataError, match="row 12, field 'price'"):
         units_from_float(np.array([0.2, value]), Decimal("0.2"), field="price", first_row=11)
+
+
+def test_a_step_that_dust_does_not_divide_names_the_largest_that_would() -> None:
+    with pytest.raises(
+        DataError, match=r"row 2, field 'q': .*was '0\.00012'.*0\.00006 divides every"
+    ) as caught:
+        units_from_text(["1.5", "0.00012", "0.00018", "0"], Decimal("0.001"), field="q", option="--lot-size")
+    assert str(caught.value).endswith("--lot-size 0.00006")
+    with pytest.raises(DataError, match=r"was 0\.3: 0\.1 divides every value here: --tick-size 0\.1$"):
+        units_from_float(np.array([0.2, 0.3, 7.0]), Decimal("0.2"), option="--tick-size")
+    # without one that fits: no advice
+    with pytest.raises(DataError, match=r"was 0\.3333333333333333$"):
+        units_from_float(np.array([0.3333333333333333, 0.2]), Decimal("0.2"), option="--tick-size")
+
+
+@pytest.mark.parametrize(
+    "text", ["1e300", "1E999999999", "-1e30", "0.2000000000000000000000000000000000001", "9" * 40]
+)
+def test_absurd_text_is_refused_not_wrapped(text: str) -> None:
+    with pytest.raises(DataError, match="row 2"):
+        units_from_text(["0.2", text], Decimal("0.2"))
+
+
+def test_a_float_that_overflows_in_steps_is_refused() -> None:
+    with pytest.raises(DataError, match="row 2: expected"):
+        units_from_float(np.array([1.0, 2.0**52]), Decimal("0.00000001"))
+
+
+def test_lots_beyond_32_bits_name_the_lot_size_that_would_do() -> None:
+    columns = {"ts": [1, 2], "kind": 6, "side": 1, "px": 5}
+    with pytest.raises(TooManyLotsError, match="lot size 5000 times as large") as caught:
+        build_events(**columns, qty=[15_000, 5 * 10**9])
+    assert caught.value.factor == 5000
+    with pytest.raises(DataError, match="no larger lot size divides all of them"):
+        build_events(**columns, qty=[15_001, 5 * 10**9])
 
 
 def test_repeated_text_reports_its_first_row() -> None:

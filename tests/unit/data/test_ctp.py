@@ -186,6 +186,53 @@ def test_two_days_two_segments_and_two_contracts(tmp_path: Path) -> None:
     assert len(one.segments) == 1
 
 
+def test_a_wrong_multiplier_is_an_error_that_names_the_right_one(tmp_path: Path) -> None:
+    path = written(tmp_path, ctp_rows())
+    for set_to, implied in ((Decimal(1), "10"), (Decimal(1000), "10"), (Decimal("0.5"), "10")):
+        other = Instrument("rb", Decimal(1), multiplier=set_to, sessions=SESSIONS)
+        with pytest.raises(
+            DataError, match=f"imply a multiplier of about {implied}: --multiplier {implied}, or"
+        ):
+            ctp.convert([path], other, {}, no_progress)
+    other = Instrument("rb", Decimal(1), sessions=SESSIONS)
+    done = ctp.convert([path], other, {"turnover": "ignore"}, no_progress).finish()
+    right = convert(path)
+    assert done.events.tobytes() == right.events.tobytes()  # all at the last price here
+    assert right.counts["implied_outside_quotes"] == 0
+
+
+def test_a_turnover_that_no_multiplier_explains_says_so(tmp_path: Path) -> None:
+    frame = ctp_rows()
+    frame["Turnover"] = ["0", "7", "99", "9000000", "9000007", "9000007"]
+    with pytest.raises(DataError, match="no one multiplier explains it: check the columns"):
+        convert(written(tmp_path, frame))
+
+
+def test_one_odd_interval_is_counted(tmp_path: Path) -> None:
+    many = pd.concat([ctp_rows().iloc[[3]]] * 40, ignore_index=True)
+    many["UpdateTime"] = [f"09:00:{i:02d}" for i in range(40)]
+    many["Volume"] = [str(30 + i) for i in range(40)]
+    value = [39000 * (30 + i) + (39000 if i >= 20 else 0) for i in range(40)]  # one lot at twice the price
+    many["Turnover"] = [str(v) for v in value]
+    done = convert(written(tmp_path, many))
+    assert done.counts["implied_outside_quotes"] == 1
+    assert done.events["px"].max() == 7800
+
+
+def test_the_tape_says_where_every_change_of_volume_went(tmp_path: Path) -> None:
+    done = convert(written(tmp_path, ctp_rows()))
+    assert done.tape is not None
+    assert done.tape.report(done.events) == {
+        "unit": "changes of cumulative volume",
+        "raw": {"trades": 5, "lots": 34},
+        "imported": {"trades": 3, "lots": 25, "rows": {"executions": 0, "prints": 3, "auction": 0}},
+        "missing": {
+            "before the first row": {"trades": 1, "lots": 5},
+            "no quotes before it": {"trades": 1, "lots": 4},
+        },
+    }
+
+
 def edit(row: int, column: str, value: str) -> pd.DataFrame:
     frame = ctp_rows()
     frame.loc[row, column] = value
@@ -197,8 +244,13 @@ def edit(row: int, column: str, value: str) -> pd.DataFrame:
     [
         (edit(3, "BidPrice1", "nan"), "row 5, field 'BidPrice1': expected a price, was 'nan'"),
         (edit(3, "BidPrice1", ""), "row 5, field 'BidPrice1': expected a price, was ''"),
-        (edit(3, "BidPrice1", "3900.5"), "row 5, field 'BidPrice1': expected a multiple of 1, was '3900.5'"),
-        (edit(3, "BidPrice1", "3901"), "row 5, field 'AskPrice1': .*crossed book"),
+        (
+            edit(3, "BidPrice1", "3900.5"),
+            "row 5, field 'BidPrice1': expected a multiple of 1, was '3900.5': 0.5 divides every value here: --tick",
+        ),
+        (edit(3, "BidPrice1", "1e300"), "row 5, field 'BidPrice1': expected a number below"),
+        (edit(3, "Turnover", "1e300"), "row 5, field 'Turnover': expected a turnover >= 0 and below"),
+        (edit(3, "ActionDay", "00010101"), "row 5, field 'ActionDay': expected a date YYYYMMDD from 1980"),
         (edit(3, "AskVolume2", "-1"), "row 5, field 'AskVolume2': expected a whole number >= 0"),
         (edit(3, "Volume", "x"), "row 5, field 'Volume': expected a number, was 'x'"),
         (edit(4, "Volume", "29"), "row 6, field 'Volume': expected cumulative volume"),
@@ -224,6 +276,27 @@ def test_bad_rows_name_file_row_and_field(tmp_path: Path, frame: pd.DataFrame, s
     assert "bad.csv" in str(caught.value)
 
 
+def test_epoch_times_in_microseconds_are_not_read_as_nanoseconds(tmp_path: Path) -> None:
+    frame = tqsdk_rows()
+    stamps = pd.to_datetime(frame["datetime"], format="ISO8601").dt.tz_localize("Asia/Shanghai")
+    want = convert(written(tmp_path, frame)).events["ts"] // 1000
+    for digits, divisor in ((19, 1), (16, 1_000)):
+        frame["datetime"] = [str(int(s) // divisor) for s in stamps.astype("int64")]
+        assert {len(v) for v in frame["datetime"]} == {digits}
+        got = convert(written(tmp_path, frame, f"{digits}.csv")).events["ts"]
+        assert (got // 1000).tolist() == want.tolist()
+    frame["datetime"] = "12345678901234567"
+    with pytest.raises(
+        DataError, match="row 2, field 'datetime': expected a time since 1970 in s, ms, us or ns"
+    ):
+        convert(written(tmp_path, frame, "17.csv"))
+    frame["datetime"] = "3001-01-01 10:00:00"
+    with pytest.raises(
+        DataError, match="row 2, field 'datetime': expected a date and time from 1980 to 2100"
+    ):
+        convert(written(tmp_path, frame, "late.csv"))
+
+
 def test_broken_files_and_options(tmp_path: Path) -> None:
     good = gzip.compress(text(ctp_rows()))
     (tmp_path / "cut.csv.gz").write_bytes(good[: len(good) // 2])
@@ -246,6 +319,8 @@ def test_broken_files_and_options(tmp_path: Path) -> None:
         convert(path, columns="tqsk")
     with pytest.raises(ConfigError, match="unknown meaning 'lst'"):
         convert(path, columns={"lst": "LastPrice"})
+    with pytest.raises(ConfigError, match=r"option depth: expected a whole number in 1\.\.10, was '-3'"):
+        convert(path, depth="-3")
     with pytest.raises(ConfigError, match="unknown option 'colums'"):
         convert(path, colums="ctp")
 

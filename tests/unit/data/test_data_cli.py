@@ -80,14 +80,40 @@ def test_import_check_and_list(say: Any, empty_cache: Path, csv_file: Path, tmp_
 
 
 def test_wrong_bytes_in_the_cache_are_found(say: Any, empty_cache: Path, csv_file: Path) -> None:
-    say("import", "mine", str(csv_file), "--format", "ctp", "--tick-size", "0.5")
+    say("import", "mine", str(csv_file), "--format", "ctp", "--tick-size", "0.5", "--multiplier", "10")
     [events] = empty_cache.glob("datasets/mine-*/events.npy")
     content = bytearray(events.read_bytes())
     content[-1] ^= 1
     events.write_bytes(content)
-    code, _, err = say("check", "mine")
-    assert code == 2
-    assert "the cached events are damaged" in err
+    code, out, _ = say("check", "mine")
+    assert code == 0  # made again
+    assert "rows read: 3,600" in out
+    assert events.read_bytes() != content
+
+
+def test_a_broken_manifest_breaks_nothing_else(say: Any, empty_cache: Path, csv_file: Path) -> None:
+    say("import", "mine", str(csv_file), "--format", "ctp", "--tick-size", "0.5", "--multiplier", "10")
+    good = (empty_cache / "imports" / "mine.toml").read_text()
+    for name, text in {
+        "broken": "name = [",
+        "deep": "a = " + "[" * 100_000,
+        "long": "a = " + "9" * 5000,
+        "odd": good.replace('name = "mine"', 'name = "odd"').replace("gap_s", "gaps"),
+        "markup": good.replace('name = "mine"', 'name = "markup"').replace('title = "', 'title = "[/x] '),
+    }.items():
+        (empty_cache / "imports" / f"{name}.toml").write_text(text)
+    (empty_cache / "imports" / "folder.toml").mkdir()
+    code, out, _ = say("list")
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines()[1:] if line and line[0] != " "}
+    assert set(lines) == set(mmsim.data.names())
+    for name in ("broken", "deep", "long", "odd", "folder"):
+        assert " broken " in lines[name], name
+        assert say("check", name)[0] == 2
+    assert "unknown key 'splits.gaps'" in " ".join(out.split())
+    assert "[/x]" in lines["markup"]
+    assert " ready " in lines["mine"]
+    assert say("check", "mine")[0] == 0
 
 
 @pytest.mark.parametrize(

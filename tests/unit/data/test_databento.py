@@ -301,7 +301,7 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         convert(write(path, GOOD, dbn.Schema.TRADES))
     whole = write(path, GOOD).read_bytes()
     path.write_bytes(whole[:-9])
-    with pytest.raises(DataError, match="expected whole zstd frames, was a cut file"):
+    with pytest.raises(DataError, match="expected a complete file: the last zstd frame is cut"):
         convert(path)
     path.write_bytes(b"PK\3\4no such thing")
     with pytest.raises(DataError, match=r"expected a file that starts with 'DBN' .*was b'PK"):

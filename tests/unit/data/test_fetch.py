@@ -137,7 +137,8 @@ def test_no_server_at_all(tmp_path: Path) -> None:
 
 
 def test_a_failure_keeps_what_was_good_before(server: str, tmp_path: Path) -> None:
-    good, bad = file(f"{server}/good", path="d/a.bin"), file(f"{server}/none", path="d/b.bin")
+    good = file(f"{server}/good", path="d/a.bin")
+    bad = file(f"{server}/none", CSV, path="d/b.bin")
     with pytest.raises(DataError, match="404"):
         fetch(spec(good, bad), tmp_path)
     assert [p.name for p in everything(tmp_path)] == ["d", "a.bin"]
@@ -149,3 +150,18 @@ def test_what_has_no_origin(tmp_path: Path) -> None:
     simulated = spec(kind="simulated", format="", generator={"a": 1})
     with pytest.raises(ConfigError, match="generated on first use, nothing to fetch"):
         fetch(simulated, tmp_path)
+
+
+@pytest.mark.parametrize("path", ["../x", "/{tmp}/x", "a/../../x"])
+def test_nothing_is_written_outside_the_data_home(server: str, tmp_path: Path, path: str) -> None:
+    path = path.replace("/{tmp}", str(tmp_path))
+    file = {"path": path, "url": server + "/good", "sha256": hashlib.sha256(CONTENT).hexdigest(), "bytes": 1}
+    with pytest.raises(ConfigError, match="expected a path inside the data home, was"):
+        spec(file)
+    # however the manifest came to be
+    good = spec({**file, "path": "x"})
+    evil = good.model_copy(update={"files": (good.files[0].model_copy(update={"path": path}),)})
+    with pytest.raises(ConfigError, match=r"expected a path inside .*home, was"):
+        fetch(evil, tmp_path / "home")
+    assert [p.name for p in tmp_path.iterdir()] == []
+    assert Handler.asked == []

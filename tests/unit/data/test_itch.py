@@ -271,7 +271,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, messages: list[bytes], tail: byte
 def test_a_cut_gzip(tmp_path: Path) -> None:
     path = write(tmp_path / "20200130.gz", GOOD)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(DataError, match="expected a whole file"):
+    with pytest.raises(DataError, match="expected a complete file"):
         convert(path, symbol="AAPL")
 
 

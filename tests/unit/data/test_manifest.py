@@ -28,6 +28,21 @@ def good() -> dict[str, Any]:
     }
 
 
+OUTSIDE = ("../x", "a/../../x", "a/..", "/x", "a\\..\\..\\x", "C:x", "C:\\x", "\\\\host\\share\\x", "\\x")
+
+
+def source(path: str, url: str = "") -> dict[str, Any]:
+    return {"path": path, "url": url, "sha256": "0" * 64, "bytes": 1}
+
+
+def test_paths_inside_the_data_home_are_taken() -> None:
+    for path in ("x", "a/b/x", "a..b/..x", "./x"):
+        spec = parse_manifest(good() | {"files": [source(path, "https://host/x")]}, "x")
+        assert spec.files[0].inside
+    spec = parse_manifest(good() | {"imported": True, "files": [source("/a/x")]}, "x")
+    assert not spec.files[0].inside
+
+
 def test_every_shipped_manifest_is_valid() -> None:
     shipped = {n for n, p in manifest_paths().items() if p.parent == datasets_folder()}
     assert shipped >= PUBLIC | LICENSED
@@ -101,6 +116,15 @@ def test_unknown_dataset_names_the_nearest() -> None:
         ({"splits": {"test": ["a"], "train": ["a"]}}, "every segment in one split"),
         ({"files": [{"path": "a", "sha256": "12", "bytes": 1}]}, "files.0.sha256"),
         ({"kind": "simulated"}, "generator"),
+        ({"name": "x/y"}, "name: "),
+        ({"name": "x" * 101}, "name: .*at most 100"),
+        *(({"files": [source(path)]}, "a path inside the data home, was") for path in OUTSIDE),
+        *(
+            ({"files": [source("a", url)]}, "files.0.url")
+            for url in ("file:///x", "ftp://h/x", "/x", "h/x", "x:y")
+        ),
+        ({"files": [source("")]}, "files.0.path"),
+        ({"files": [source("a\0b")]}, "files.0.path"),
     ],
 )
 def test_a_wrong_manifest_is_one_line_with_the_key(change: dict[str, Any], said: str) -> None:

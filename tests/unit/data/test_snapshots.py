@@ -195,12 +195,6 @@ def test_volume_may_start_again_only_after_a_break() -> None:
 @pytest.mark.parametrize(
     ("bids", "asks", "clock", "said"),
     [
-        (
-            [[(100, 5)], [(101, 5)]],
-            [[(101, 5)]] * 2,
-            [10.0, 10.1],
-            "row 3, field 'ask_price_1'.*crossed book",
-        ),
         ([[(100, 5)]] * 2, [[(101, 5)]] * 2, [10.1, 10.0], "row 3, field 'time'.*non-decreasing"),
         ([[(100, 5), (100, 1)]] * 2, [[(101, 5)]] * 2, [10.0, 10.1], "row 2, field 'bid_price_1'.*level 2"),
         ([[(100, 0), (99, 1)]] * 2, [[(101, 5)]] * 2, [10.0, 10.1], "row 2, field 'bid_price_1'.*level 2"),
@@ -209,6 +203,45 @@ def test_volume_may_start_again_only_after_a_break() -> None:
 def test_broken_snapshots_name_row_and_field(bids: list, asks: list, clock: list, said: str) -> None:
     with pytest.raises(DataError, match=said):
         convert_days([snapshots(clock, bids, asks, [0, 0], [0, 0])], AG, 2, no_progress)
+
+
+def test_locked_and_crossed_snapshots_are_counted_and_kept() -> None:
+    bids = [[(100, 5)], [(101, 4)], [(103, 6)], [(100, 5)]]
+    day = snapshots([10.0, 10.1, 10.2, 10.21], bids, [[(101, 5)]] * 4, [0, 2, 4, 6], [0, 202, 404, 606])
+    done = convert_days([day], AG, 1, no_progress).finish()
+    assert done.checks == {"crossed_books": 1, "locked_books": 1}
+    assert [list(b) for b, _, _ in replay(done.events)] == [[100], [101], [103], [100]]
+    trades = done.events[done.events["kind"] == EventKind.TRADE]
+    # at the ask of a normal book: bought; at both quotes of a locked one: not known; at the ask of a crossed
+    # one, below its bid: not known either, since it is beyond both
+    assert list(zip(trades["px"].tolist(), trades["side"].tolist(), strict=True)) == [
+        (101, 1),
+        (101, 0),
+        (101, 0),
+    ]
+
+
+def test_volume_that_is_not_told_is_explained() -> None:
+    bids, asks = [[(100, 5)]], [[(101, 5)]]
+    # in the break at 10:20 twice; after the close twice
+    clock = [10.0, 10.1, 10.3, 10.4, 10.6, 15.5, 15.6]
+    volume = [3, 5, 8, 9, 11, 12, 15]
+    done = convert_days(
+        [snapshots(clock, bids * 7, asks * 7, volume, [v * 100 for v in volume])], AG, 1, no_progress
+    ).finish()
+    assert done.tape is not None
+    assert done.tape.reasons == {
+        "before the first row": (1, 3),
+        "after the last row used": (2, 4),
+        "in one with those of the next row used": (2, 0),
+    }
+    assert (done.tape.raw_trades, done.tape.raw_lots, done.tape.imported_trades) == (7, 15, 2)
+    closed = snapshots([16.0, 16.1], bids * 2, asks * 2, [3, 5], [300, 500])
+    both = convert_days(
+        [snapshots(clock, bids * 7, asks * 7, volume, [v * 100 for v in volume]), closed], AG, 1, no_progress
+    ).finish()
+    assert both.tape is not None
+    assert both.tape.reasons["outside the sessions"] == (1, 2)
 
 
 def test_two_rows_of_one_time_keep_their_order() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 import mmsim.data
-from mmsim.data import store
+from mmsim import caches
+from mmsim.data import kept, store
 from mmsim.data.conversion import Conversion, build_events
 from mmsim.data.imports import ImportSettings, import_dataset
 from mmsim.data.manifest import Manifest, manifest, parse_manifest
@@ -27,12 +29,12 @@ FUTURE = {"tick_size": "1", "multiplier": "10"}
 
 
 def csv_text(n: int = 2400, *, day: int = 20240110, broken: int = -1) -> str:
-    """`n` half-second rows from 09:00 on; in row `broken` bid and ask cross."""
+    """`n` half-second rows from 09:00 on; in row `broken` the bid is off the tick grid."""
     out = [CSV_HEAD]
     for i in range(n):
         s = i // 2
         clock = f"{9 + s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d},{500 * (i % 2)}"
-        bid = 3902 if i == broken else 3900 - i % 3
+        bid = 3900.5 if i == broken else 3900 - i % 3
         out.append(f"{day},{day},{clock},rb2405,{bid},{i},{i * 39000},{bid},5,3901,7\n")
     return "".join(out)
 
@@ -127,22 +129,83 @@ def test_a_file_with_another_hash_is_refused(
 def test_a_broken_file_leaves_nothing(empty_cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(csv_text(broken=77))
-    with pytest.raises(DataError, match=r"bad\.csv, row 79, field 'AskPrice1': .*crossed book"):
+    with pytest.raises(DataError, match=r"bad\.csv, row 79, field 'LastPrice': expected a multiple"):
         import_dataset("mine", [path], ImportSettings("ctp", FUTURE))
     assert contents(empty_cache) == []
     assert "mine" not in mmsim.data.names()
 
 
-def test_a_failed_write_leaves_nothing(
-    empty_cache: Path, csv_file: Path, monkeypatch: pytest.MonkeyPatch
+def without_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process say again what it says once."""
+    monkeypatch.setattr(caches, "_said", set())
+
+
+def test_a_full_disk_costs_the_cache_and_nothing_else(
+    mine: Manifest, empty_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    whole = store.stored(mine)
+    shutil.rmtree(empty_cache / "datasets")
+    without_cache(monkeypatch)
+
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.np, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        import_dataset("mine", [csv_file], ImportSettings("ctp", FUTURE))
-    assert [p for p in contents(empty_cache) if p != "datasets"] == []
+    monkeypatch.setattr(kept.np, "save", full)
+    found = store.stored(mine)
+    store.stored(mine)
+    assert found.events.tobytes() == whole.events.tobytes()
+    assert {k: v for k, v in whole.meta.items() if k != "crc32"} == found.meta
+    with pytest.raises(ValueError, match="read-only"):
+        found.events["px"][0] = 1
+    assert contents(empty_cache / "datasets") == []
+    [said] = caplog.messages  # once
+    assert "cannot be written (No space left on device): going on without it" in said
+
+
+@pytest.mark.parametrize("what", ["a file", "a file above", "a file for datasets", "may not be written"])
+def test_a_cache_that_cannot_be_written_is_said_once(
+    mine: Manifest,
+    tmp_path: Path,
+    what: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    whole = store.stored(mine)
+    without_cache(monkeypatch)
+    home = tmp_path / "other"
+    if what == "a file":
+        home.write_text("")
+    elif what == "a file above":
+        home.write_text("")
+        home /= "below"
+    elif what == "a file for datasets":
+        home.mkdir()
+        (home / "datasets").write_text("")
+    else:
+        monkeypatch.setattr(kept.tempfile, "mkdtemp", denied)
+    monkeypatch.setenv("MMSIM_CACHE_HOME", str(home))
+    for _ in range(2):
+        assert store.stored(mine).events.tobytes() == whole.events.tobytes()
+    assert not store.is_cached(mine)
+    [said] = caplog.messages
+    assert f"the cache {home} cannot be written (" in said
+    assert "set MMSIM_CACHE_HOME to a folder" in said
+
+
+def denied(*args: object, **kwargs: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_an_import_needs_the_cache_and_says_so_first(
+    tmp_path: Path, csv_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MMSIM_CACHE_HOME", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(store, "convert", None)  # is not reached
+    with pytest.raises(
+        ConfigError, match=r"cannot write to .*imports \(Not a directory\): set MMSIM_CACHE_HOME"
+    ):
+        import_dataset("new", [csv_file], ImportSettings("ctp", FUTURE))
 
 
 def test_two_processes_may_race(mine: Manifest) -> None:
@@ -156,8 +219,6 @@ def test_two_processes_may_race(mine: Manifest) -> None:
 
 
 def test_concurrent_first_loads(mine: Manifest, empty_cache: Path) -> None:
-    import shutil
-
     shutil.rmtree(empty_cache / "datasets")
     code = "import mmsim.data, hashlib; print(hashlib.sha256(mmsim.data.load('mine').events.tobytes()).hexdigest())"
     jobs = [
@@ -183,17 +244,73 @@ def test_the_key_follows_what_changes_events(mine: Manifest) -> None:
     assert folder("instrument", "tick_size", "2") != base
     assert folder("instrument", "sessions", [["09:00", "10:00"]]) != base
     assert folder("options", "depth", 1) != base
-    # what only changes the use of events does not convert again
-    assert folder("replay", "episode_s", 30) == base
-    assert folder("instrument", "unit_lots", 7) == base
+    # what was found of splits and units is kept beside the events
+    assert folder("splits", "gap_s", 1) != base
+    assert folder("splits", "fractions", [0.5, 0.25, 0.25]) != base
+    assert folder("replay", "episode_s", 30) != base
+    assert folder("instrument", "unit_lots", 7) != base
+    # words do not convert again
+    assert store.cache_folder(parse_manifest({**values, "title": "y", "fees": ["zero"]}, "x")) == base
 
 
-def test_a_damaged_cache_is_named(mine: Manifest) -> None:
-    folder = store.cache_folder(mine)
-    content = (folder / "events.npy").read_bytes()
-    (folder / "events.npy").write_bytes(content[:-100])
-    with pytest.raises(DataError, match=r"the cached dataset is damaged .*delete this folder"):
-        mmsim.data.load("mine", progress=False)
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 4
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "events cut": lambda f: (f / "events.npy").write_bytes((f / "events.npy").read_bytes()[:-100]),
+    "events empty": lambda f: (f / "events.npy").write_bytes(b""),
+    "events flipped": lambda f: flip(f / "events.npy", -7),
+    "header flipped": lambda f: flip(f / "events.npy", 0),
+    "events gone": lambda f: (f / "events.npy").unlink(),
+    "meta null": lambda f: (f / "meta.json").write_text("null"),
+    "meta list": lambda f: (f / "meta.json").write_text("[1]"),
+    "meta nested": lambda f: (f / "meta.json").write_text("[" * 100_000),
+    "meta cut": lambda f: (f / "meta.json").write_bytes((f / "meta.json").read_bytes()[:-9]),
+    "meta digit": lambda f: (f / "meta.json").write_text(
+        (f / "meta.json").read_text().replace('"n_slots": 0', '"n_slots": 1')
+    ),
+    "meta a folder": lambda f: ((f / "meta.json").unlink(), (f / "meta.json").mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_cache_is_made_again(mine: Manifest, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    whole = store.stored(mine)
+    before, meta = whole.events.copy(), whole.meta
+    DAMAGE[damage](whole.folder)
+    again = store.stored(mine)
+    assert again.events.tobytes() == before.tobytes()
+    assert again.meta == meta
+    [said] = caplog.messages
+    assert f"the cache's {whole.folder} is damaged" in said
+    assert store.stored(mine).meta == meta
+    assert len(caplog.messages) == 1
+    assert [p.name for p in whole.folder.parent.iterdir()] == [whole.folder.name]
+
+
+def test_a_damaged_cache_without_its_sources_is_an_error(mine: Manifest, csv_file: Path) -> None:
+    flip(store.stored(mine).folder / "events.npy", -1)
+    csv_file.unlink()
+    with pytest.raises(
+        DataError,
+        match=r"damaged \(events.npy has another checksum\) and cannot be made again: .*rb.csv is gone",
+    ):
+        store.stored(mine)
+
+
+def test_a_checksum_costs_little(mine: Manifest, tmp_path: Path) -> None:
+    path = tmp_path / "big.npy"
+    np.save(path, np.zeros(1_000_000, EVENT))  # 24 to 32 MB
+    expected = kept._file_checksum(path)
+    start = time.perf_counter()
+    kept._check_file(path, expected)
+    assert time.perf_counter() - start < 0.3
+    start = time.perf_counter()
+    kept._check_file(path, expected)  # known by now
+    assert time.perf_counter() - start < 0.005
 
 
 def test_import_refuses_taken_names_and_missing_settings(mine: Manifest, csv_file: Path) -> None:
@@ -236,11 +353,11 @@ def test_simulated_markets_come_from_the_generator(
 ) -> None:
     import types
 
-    calls = []
+    calls, start = [], 1_700_000_000 * 10**9
 
     def generate(spec: Manifest) -> Conversion:
         calls.append(spec.name)
-        ts = np.arange(0, 4000, dtype=np.int64) * 10**9
+        ts = start + np.arange(0, 4000, dtype=np.int64) * 10**9
         side = np.where(np.arange(4000) % 2, 1, -1)
         rows = build_events(ts=ts, kind=6, side=side, px=10 - side, qty=spec.generator["qty"], flags=1)
         return Conversion(rows, (Segment(0, 4000, "day"),), "L2")
@@ -258,7 +375,7 @@ def test_simulated_markets_come_from_the_generator(
     spec = parse_manifest(values, "sim")
     data = store.build(spec, store.stored(spec))
     assert data.simulated
-    assert data.splits["train"][0].end_ts == 100 * 10**9
+    assert data.splits["train"][0].end_ts == start + 100 * 10**9
     store.stored(spec)
     assert calls == ["sim"]
     digest = store.events_sha256(data.events)

@@ -1,5 +1,6 @@
 import json
 import math
+import sqlite3
 
 import numpy as np
 import pytest
@@ -150,6 +151,34 @@ def test_answers_keep_the_first_and_survive_reopening(tmp_path):
     cache.put("k", one._replace(latency_ns=1))
     cache.close()
     assert AnswerCache(tmp_path / "a" / "x.sqlite3").get("k") == one
-    (tmp_path / "torn").write_bytes(b"not a database, not at all" * 50)
-    with pytest.raises(ConfigError, match="only a cache"):
-        AnswerCache(tmp_path / "torn")
+
+
+def test_damaged_answers_are_asked_for_again(tmp_path, caplog):
+    path = tmp_path / "x.sqlite3"
+    path.write_bytes(b"not a database, not at all" * 500)
+    one = Answer(0.1, 1 / 3, math.pi, 5, True)
+    cache = AnswerCache(path)
+    assert cache.get("k") is None
+    cache.put("k", one)
+    cache.put("l", one)
+    cache.close()
+    assert ["damaged" in said for said in caplog.messages] == [True]
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE checked_answers SET s = 0.25 WHERE key = 'k'")
+    db.close()
+    cache = AnswerCache(path)
+    assert cache.get("k") is None and cache.get("l") == one
+    assert "an answer has another checksum" in caplog.messages[1]
+    cache.put("k", one)
+    assert cache.get("k") == one
+    cache.close()
+
+
+def test_answers_without_a_cache_last_as_long_as_the_process(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    cache = AnswerCache(tmp_path / "file" / "x.sqlite3")
+    one = Answer(0.1, 1 / 3, math.pi, 5, False)
+    cache.put("k", one)
+    assert cache.get("k") == one
+    assert ["cannot be written" in said for said in caplog.messages] == [True]
+    cache.close()

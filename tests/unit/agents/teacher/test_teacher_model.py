@@ -1,4 +1,5 @@
 import importlib.util
+import json
 
 import numpy as np
 import pytest
@@ -109,6 +110,18 @@ def test_features_equal_hidden_and_come_from_disk_the_second_time(tiny, own_cach
     assert np.array_equal(ft.teacher_features(tiny, TEXTS, key="toy/train"), got)
 
 
+def test_a_converted_model_is_as_it_was_written(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert not tm._as_written(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(bytes(100))
+    (tmp_path / tm._SUMS).write_text(json.dumps(tm._sums(tmp_path)))
+    assert tm._as_written(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(bytes(99) + b"1")
+    assert not tm._as_written(tmp_path)
+    (tmp_path / tm._SUMS).write_text("[" * 100_000)
+    assert not tm._as_written(tmp_path)
+
+
 def test_features_resume_after_an_interruption(tiny, own_cache, monkeypatch):
     whole = np.array(ft.teacher_features(tiny, TEXTS, key="whole", chunk=4))
     real, calls = tm.TeacherModel.hidden, []
@@ -123,7 +136,7 @@ def test_features_resume_after_an_interruption(tiny, own_cache, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         ft.teacher_features(tiny, TEXTS, key="broken", chunk=4)
     calls.clear()
-    next(own_cache.rglob("broken*/chunk4-00001.npy")).write_bytes(b"torn")  # not a chunk: made again
+    next(own_cache.rglob("broken*/chunk4-00001-*.npy")).write_bytes(b"torn")  # not a chunk: made again
     assert np.array_equal(ft.teacher_features(tiny, TEXTS, key="broken", chunk=4), whole)
     assert calls == [4, 4]
 
