@@ -245,6 +245,23 @@ def test_drawn_latencies_stay_in_the_range() -> None:
             WireTable(SimConfig(order_latency_ns=median, wire_sigma=3)).fill(0, 0)
 
 
+def test_an_episode_that_cannot_be_opened_leaves_the_session_as_it_was() -> None:
+    data = tiny_market(3, level="L2", seconds=40, events_per_second=30)
+    whole = data.splits["test"][0]
+    middle = (whole.start_ts + whole.end_ts) // 2
+    first, second = replace(whole, end_ts=middle), replace(whole, start_ts=middle)
+    year = replace(second, end_ts=middle + 10**18)
+    session = Session(data, SimConfig(decision_interval_ns=MS))
+    session.run(Touch(), first)
+    with pytest.raises(ConfigError, match="decisions of 1000000 ns"):
+        session.run(Touch(), year, 1)
+    again = session.run(Touch(), second, 1)  # goes on from the book of the first
+    fresh = Session(data, SimConfig(decision_interval_ns=MS))
+    fresh.run(Touch(), first)
+    assert again.fills.tobytes() == fresh.run(Touch(), second, 1).fills.tobytes()
+    assert len(again.fills) > 0
+
+
 # ---- lots, prices and money ------------------------------------------------------------------------
 @pytest.mark.parametrize("option", ["max_inventory_units", "max_order_units"])
 def test_lots(option: str) -> None:
