@@ -85,6 +85,11 @@ def kernel(fn: _F) -> _F:
     return _compiled(fn, nogil=True)
 
 
+def checked_kernel(fn: _F) -> _F:
+    """Compile `fn` as `kernel` does, but check indices: for a user's function, which must not write beside its arrays."""
+    return _compiled(fn, nogil=True, boundscheck=True)
+
+
 def brief_kernel(fn: _F) -> _F:
     """Compile `fn` as `kernel` does, but keep the GIL: for a call that takes less time than to hand it over."""
     return _compiled(fn)

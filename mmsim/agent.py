@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.errors import ConfigError, UncalibratedError, did_you_mean
+from mmsim.errors import ConfigError, UncalibratedError, did_you_mean, shown, told
 from mmsim.types import MAX_DEPTH, Instrument
 
 Level = tuple[int, int]  # (price in ticks, quantity in lots)
@@ -177,7 +177,7 @@ class Observation:
     """What the agent knows at one decision. Valid until the next; `copy` keeps it.
 
     ``raw`` is the ``(OBS_SIZE,)`` int64 vector behind it, laid out by the ``O_*`` and ``B_PX ...``
-    constants of this module, for kernels.
+    constants of this module, for kernels. A session hands it out read-only; `copy` may be written to.
     """
 
     __slots__ = ("_head", "_orders", "_top", "raw")
@@ -327,12 +327,16 @@ class Fill(NamedTuple):
 
 
 class Agent(ABC):
-    """Supplies quotes. Store parameters in ``__init__``, implement `quote`."""
+    """Supplies quotes. Store parameters in ``__init__``, implement `quote`.
+
+    A session turns whatever goes wrong in a hook into an `AgentError`, ``sys.exit()`` included. An agent that
+    measures a decision itself may have an attribute ``last_latency_ns``: ns, or None for the session's clock.
+    """
 
     name: ClassVar[str] = ""
 
     def reset(self, ctx: SessionContext) -> None:
-        """Prepare for an episode. Randomness only from ``ctx.rng``."""
+        """Prepare for an episode. Randomness only from ``ctx.rng``; ``ctx`` is the agent's own copy."""
 
     @abstractmethod
     def quote(self, obs: Observation) -> Quotes:
@@ -379,10 +383,16 @@ class Strategy(Agent):
 
     @classmethod
     def parameters(cls) -> dict[str, tuple[Any, Any]]:
-        """Return ``{name: (type, default)}`` of the class's parameters, bases first."""
+        """Return ``{name: (type, default)}`` of the class's parameters, bases first.
+
+        Raises
+        ------
+        ConfigError
+            If an annotation names a type that is not there.
+        """
         out: dict[str, tuple[Any, Any]] = {}
         for klass in reversed(cls.__mro__):
-            hints = get_type_hints(klass) if issubclass(klass, Strategy) else {}
+            hints = _hints(klass) if issubclass(klass, Strategy) else {}
             for key in inspect.get_annotations(klass):
                 hint = hints.get(key)
                 if key.startswith("_") or key == "name" or hint is None or not hasattr(cls, key):
@@ -392,6 +402,21 @@ class Strategy(Agent):
                 out[key] = (hint, getattr(cls, key))
         return out
 
+    def at_least(self, **least: float) -> None:
+        """Check that parameters are not below what makes sense; one that is None is not looked at.
+
+        Raises
+        ------
+        ConfigError
+            For the first that is.
+        """
+        for key, bound in least.items():
+            value = getattr(self, key)
+            if value is not None and not value >= bound:
+                raise ConfigError(
+                    f"{type(self).__name__}.{key}: expected at least {bound}, was {shown(value)}"
+                )
+
     def __repr__(self) -> str:
         changed = [
             f"{k}={getattr(self, k)!r}"
@@ -399,6 +424,16 @@ class Strategy(Agent):
             if getattr(self, k) != default
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def _hints(klass: type[Strategy]) -> dict[str, Any]:
+    try:
+        return get_type_hints(klass)
+    except Exception as err:
+        raise ConfigError(
+            f"{klass.__name__}: an annotation cannot be resolved ({told(err)}); parameters are int, float, bool, "
+            "str, or one of them | None, and a type that is imported must be so when the program runs"
+        ) from err
 
 
 def coerce(value: Any, kind: Any, where: str) -> Any:
@@ -411,7 +446,7 @@ def coerce(value: Any, kind: Any, where: str) -> Any:
     """
     kinds = getattr(kind, "__args__", (kind,))
     if type(None) in kinds:
-        if value is None or value in ("none", "None", ""):
+        if value is None or (isinstance(value, str) and value in ("none", "None", "")):
             return None
         kinds = tuple(k for k in kinds if k is not type(None))
     target = kinds[0]
@@ -425,9 +460,12 @@ def coerce(value: Any, kind: Any, where: str) -> Any:
                 raise ValueError
             return int(value)
         if target is float:
+            if isinstance(value, bool) or not math.isfinite(float(value)):
+                raise ValueError
             return float(value)
         if target is str:
             return str(value)
-    except (KeyError, ValueError, TypeError):
-        raise ConfigError(f"{where}: expected {target.__name__}, was {value!r}") from None
+    except (KeyError, ValueError, TypeError, OverflowError):
+        expected = "float (a finite number)" if target is float else target.__name__
+        raise ConfigError(f"{where}: expected {expected}, was {shown(value)}") from None
     return value

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import FUNCTIONS, NO_JIT, inline_kernel, kernel
+from mmsim._jit import FUNCTIONS, NO_JIT, checked_kernel, inline_kernel
 from mmsim.agent import (
     MAX_LEVELS,
     WANT_HEAD,
@@ -50,13 +50,21 @@ def set_quotes(want: Any, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int) 
 
 
 def quotes_in(want: npt.NDArray[np.int64]) -> Quotes:
-    """Return what a compiled strategy wrote as `Quotes`."""
-    n, m = int(want[0]), int(want[1])
+    """Return what a compiled strategy wrote as `Quotes`.
+
+    Raises
+    ------
+    ValueError
+        If it wrote a number of levels that there is no room for.
+    """
+    n, m, post_only, take = want[:4].tolist()
     if not (0 <= n <= MAX_LEVELS and 0 <= m <= MAX_LEVELS):
-        raise ConfigError(f"expected 0 to {MAX_LEVELS} levels a side, was {n} bids and {m} asks")
+        raise ValueError(f"expected 0 to {MAX_LEVELS} levels a side, was {n} bids and {m} asks")
     flat = want[WANT_HEAD : WANT_HEAD + 2 * (n + m)].tolist()
     levels = list(zip(flat[::2], flat[1::2], strict=True))
-    return Quotes(tuple(levels[:n]), tuple(levels[n:]), bool(want[2]), int(want[3]))
+    return Quotes(
+        tuple(levels[:n]), tuple(levels[n:]), post_only == 1 if post_only in (0, 1) else post_only, take
+    )
 
 
 class CompiledStrategy(Strategy):
@@ -65,11 +73,13 @@ class CompiledStrategy(Strategy):
     Subclasses define ``decide(obs, want, params, memory)`` as a static method:
 
     * ``obs``: the ``(OBS_SIZE,)`` int64 observation vector, ``obs[O_BID_PX]``, ``obs[O_INVENTORY]`` ...
-      (`mmsim.agent`);
+      (`mmsim.agent`), read-only;
     * ``want``: to be written, with `set_quotes`, or by hand: ``[n_bids, n_asks, post_only, take, 0, 0]``, then
       (px, qty) of the bids and of the asks. It comes as "no quotes, post-only";
     * ``params``: the class's annotated parameters as float64, in their order (numbers and booleans only);
     * ``memory``: ``(MEMORY,)`` float64, zero at the start of an episode.
+
+    An index outside an array raises, as in Python (compiled helpers that it calls have their own rules).
 
     Examples
     --------
@@ -129,15 +139,22 @@ def _compiled(decide: Decide) -> tuple[Callable[..., None], int]:
 
 
 def _machine_code(decide: Any) -> tuple[Callable[..., None], int]:
-    # Compiled for the kernel's arrays, and kept on disk where the function stands in a file.
-    from numba import float64, int64
+    # Compiled for the kernel's arrays, and kept on disk where the function stands in a file. It writes where the
+    # engine's own state stands beside: the observation is read-only, and indices are checked.
+    from numba import float64, int64, types
 
-    arrays = (int64[::1], int64[::1], float64[::1], float64[::1])
+    arrays = (types.Array(int64, 1, "C", readonly=True), int64[::1], float64[::1], float64[::1])
     try:
-        fast = kernel(decide)
+        fast: Any = checked_kernel(decide)
         fast.compile(arrays)
+        fast.disable_compile()  # a writable observation is taken, too
     except Exception as err:  # numba has many error classes
-        first = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+        lines = [
+            line for line in str(err).splitlines() if line.strip() and "nopython mode pipeline" not in line
+        ]
+        first = lines[0] if lines else type(err).__name__
+        if "setitem(readonly array" in str(err):
+            first = "it writes to the observation, which is read-only"
         raise ConfigError(f"{decide.__qualname__}: numba cannot compile it: {first}") from err
     made = fast.overloads[arrays]
     return fast, int(made.library.get_pointer_to_function(made.fndesc.llvm_func_name))

@@ -5,48 +5,58 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mmsim.errors import ConfigError, did_you_mean
+from mmsim.errors import ConfigError, did_you_mean, shown
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+MAX_LATENCY_NS = 3_600_000_000_000  # an hour
+MAX_INTERVAL_NS = 86_400_000_000_000  # a day between decisions
+MAX_UNITS = 10**9  # (lots are bounded as well, see `sim.limits`)
+MAX_SEED = 2**63 - 1
+Latency = Annotated[int, Field(ge=0, le=MAX_LATENCY_NS)]
 QUEUE_MODELS = ("auto", "proportional", "risk_averse", "power", "log", "fitted")
 
 
 class SimConfig(_Frozen):
     """The physics of one run. Times in ns, quantities in units of ``Instrument.unit_lots``.
 
+    Latencies are from 0 to an hour, decisions from a microsecond to a day apart; what the engine cannot hold
+    together (a latency of thousands of intervals, say) a session refuses when it is made (`sim.limits`).
+
     ``queue_model`` matters on level feeds only; on L3 positions are exact. ``auto`` is ``proportional``,
     ``fitted`` the power that ``mmsim calibrate queue`` found. docs/fills.md specifies what each rule does.
     """
 
-    feed_latency_ns: int = Field(default=0, ge=0)  # exchange -> agent, on top of recorded receive times
-    order_latency_ns: int = Field(default=0, ge=0)  # agent -> exchange
-    cancel_latency_ns: int | None = Field(default=None, ge=0)  # the same for cancels; None: as orders
-    reduce_latency_ns: int | None = Field(default=None, ge=0)  # for reductions
-    market_latency_ns: int | None = Field(default=None, ge=0)  # for market orders
-    ack_latency_ns: int = Field(default=0, ge=0)  # exchange -> agent, for fills, acks and rejects
+    feed_latency_ns: Latency = 0  # exchange -> agent, on top of recorded receive times
+    order_latency_ns: Latency = 0  # agent -> exchange
+    cancel_latency_ns: Latency | None = None  # the same for cancels; None: as orders
+    reduce_latency_ns: Latency | None = None  # for reductions
+    market_latency_ns: Latency | None = None  # for market orders
+    ack_latency_ns: Latency = 0  # exchange -> agent, for fills, acks and rejects
     wire_sigma: float = Field(default=0.0, ge=0, le=3)  # > 0: the above are medians of log-normal latencies
     wire_file: str | None = None  # recorded latencies (CSV, see `sim.latency`) instead of all of the above
     latency: Literal["zero", "fixed", "profile"] = "zero"  # decision latency of the agent
-    decision_latency_ns: int = Field(default=0, ge=0)  # used by "fixed"
-    decision_interval_ns: int | None = Field(default=None, ge=1_000)  # None: the market's own grid
+    decision_latency_ns: Latency = 0  # used by "fixed"
+    decision_interval_ns: int | None = Field(
+        default=None, ge=1_000, le=MAX_INTERVAL_NS
+    )  # None: the market's own
     queue_model: str = "auto"  # on level feeds: see QUEUE_MODELS; or a numba function, FILE.py:NAME
-    queue_power: float = Field(default=2.0, gt=0, le=20)  # n of "power"
+    queue_power: float = Field(default=2.0, ge=1e-6, le=20)  # n of "power", kept in millionths
     impact: Literal["none", "consume", "reactive"] = "none"  # what own orders change: see docs/impact.md
     inside: Literal["through", "any", "strict"] = "through"  # quotes inside a snapshot's spread
     replace: Literal["diff", "always"] = "diff"  # "always" cancels and resends unchanged quotes too
     fees: str = "zero"  # a named schedule of the market's manifest
-    max_inventory_units: int | None = Field(default=None, ge=1)  # None: the manifest's
-    max_order_units: int = Field(default=10, ge=1)
+    max_inventory_units: int | None = Field(default=None, ge=1, le=MAX_UNITS)  # None: the manifest's
+    max_order_units: int = Field(default=10, ge=1, le=MAX_UNITS)
     max_levels: int = Field(default=5, ge=1, le=16)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
     @field_validator("queue_model")
     @classmethod
@@ -58,14 +68,27 @@ class SimConfig(_Frozen):
         )
 
 
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not name.strip() or names.count(name) > 1:
+            raise ValueError(f"expected names, each of them once (see {name!r})")
+    return names
+
+
+Names = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)]
+
+
 class RunConfig(_Frozen):
     """One `mmsim run`."""
 
-    agents: tuple[str, ...] = ("cmm",)
-    datasets: tuple[str, ...] = ("sim-fu", "sim-rb", "sim-cu", "sim-ag")
+    agents: Names = ("cmm",)
+    datasets: Names = ("sim-fu", "sim-rb", "sim-cu", "sim-ag")
     split: Literal["train", "validation", "test"] = "test"
     out: str | None = None
     plots: bool = True
+    decision_timeout_s: float | None = Field(
+        default=None, ge=0.01, le=86_400
+    )  # one call of an agent; None: any
     sim: SimConfig = SimConfig()
     agent: dict[str, Any] = Field(default_factory=dict)  # parameters for every agent that has them
     params: dict[str, dict[str, Any]] = Field(default_factory=dict)  # per agent name
@@ -89,7 +112,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"config {path}: not valid TOML: {err}") from None
 
 
-_RUN_KEYS = ("agents", "datasets", "split", "out", "plots", "sim", "agent", "params")
+_RUN_KEYS = ("agents", "datasets", "split", "out", "plots", "decision_timeout_s", "sim", "agent", "params")
 
 
 def per_agent(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +158,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+_EXPECTED = {  # pydantic's error type -> our words
+    "greater_than_equal": "expected at least {ge}",
+    "less_than_equal": "expected at most {le}",
+    "too_short": "expected at least {min_length}",
+    "finite_number": "expected a finite number",
+}
+
+
 def build(model: type[BaseModel], values: Mapping[str, Any], where: str = "config") -> Any:
     """Validate `values` as `model`, with one-line errors that name the key and the nearest one.
 
@@ -150,7 +181,10 @@ def build(model: type[BaseModel], values: Mapping[str, Any], where: str = "confi
         key = ".".join(str(p) for p in first["loc"])
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{where}: unknown key {key!r}{did_you_mean(key, _keys(model))}") from None
-        raise ConfigError(f"{where}: {key}: {first['msg']}, was {first['input']!r}") from None
+        expected = _EXPECTED.get(first["type"], "").format(**first.get("ctx", {})) or first[
+            "msg"
+        ].removeprefix("Value error, ")
+        raise ConfigError(f"{where}: {key}: {expected}, was {shown(first['input'])}") from None
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:

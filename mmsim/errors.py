@@ -88,6 +88,10 @@ class AgentError(MmsimError):
         self.agent, self.decision, self.ts = agent, decision, ts
 
 
+class HookTimeout(BaseException):
+    """Raised inside an agent that takes too long; no `Exception`, so that ``except Exception`` lets it through."""
+
+
 class UnknownAgentError(MmsimError, LookupError):
     """No agent of that name; the message holds the nearest ones."""
 
@@ -131,3 +135,31 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def shown(value: object, most: int = 200) -> str:
+    """Return ``repr(value)`` for a message: at most `most` characters, and it never raises.
+
+    >>> shown("a" * 300, most=10)
+    "'aaaaaa..."
+    """
+    try:
+        text = repr(value)
+    except (KeyboardInterrupt, HookTimeout):
+        raise
+    except BaseException as err:  # noqa: BLE001 (an agent's object may do anything)
+        text = f"<{type(value).__name__}, whose repr raises {type(err).__name__}>"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def told(err: BaseException) -> str:
+    """Say what somebody else's code did, ``raised KeyError: 'x'`` or ``called sys.exit(0)``; it never raises."""
+    if isinstance(err, SystemExit):
+        return f"called sys.exit({shown(err.code)})"
+    try:
+        text = str(err)
+    except (KeyboardInterrupt, HookTimeout):
+        raise
+    except BaseException as worse:  # noqa: BLE001
+        text = f"(its message raises {type(worse).__name__})"
+    return text if isinstance(err, HookTimeout) else f"raised {type(err).__name__}: {text}"

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from mmsim.agent import Agent, Strategy
-from mmsim.errors import ConfigError, MmsimError, UnknownAgentError, did_you_mean
+from mmsim.errors import ConfigError, MmsimError, UnknownAgentError, did_you_mean, shown, told
 
 GROUP = "mmsim.agents"
 BUILTIN: Mapping[str, str] = {
@@ -121,7 +121,7 @@ def resolve(spec: str) -> type[Agent]:
         raise ConfigError(f"agent {spec}: {missing_library(err)}") from err
     except MmsimError:
         raise
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         raise ConfigError(f"agent {spec}: importing {module_name} failed: {_where(err, None)}") from err
     return _pick(module, class_name, module_name)
 
@@ -154,7 +154,7 @@ def make_agent(spec: str, params: Mapping[str, Any] | None = None) -> Agent:
         raise
     except ImportError as err:
         raise ConfigError(f"agent {spec}: {missing_library(err)}") from err
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         raise ConfigError(f"agent {spec}: its constructor failed: {_where(err, None)}") from err
 
 
@@ -173,8 +173,8 @@ def load_object(spec: str) -> Any:
         head, _, name = spec.rpartition(":")
         try:
             module = importlib.import_module(head)
-        except ImportError as err:
-            raise ConfigError(f"{spec!r}: cannot import {head!r}: {err}") from err
+        except (Exception, SystemExit) as err:  # whatever the module does
+            raise ConfigError(f"{spec!r}: cannot import {head!r}: {_where(err, None)}") from err
     if not hasattr(module, name):
         raise ConfigError(f"{spec!r}: {module.__name__} has no {name!r}{did_you_mean(name, vars(module))}")
     return getattr(module, name)
@@ -194,9 +194,10 @@ def describe(spec: str) -> AgentInfo:
     target = targets().get(spec, spec)
     try:
         cls = resolve(spec)
+        known = parameters(cls)
     except ConfigError as err:
         return AgentInfo(display_name(spec), target, problem=str(err))
-    rows = {key: (_type_name(kind), default) for key, (kind, default) in parameters(cls).items()}
+    rows = {key: (_type_name(kind), default) for key, (kind, default) in known.items()}
     summary = (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ")
     return AgentInfo(display_name(spec), target, summary, rows)
 
@@ -226,12 +227,16 @@ def _split(spec: str) -> tuple[Path | None, str]:
 
 
 def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "does not exist"
-        raise ConfigError(f"agent file {path}: {kind} (looked in {path.resolve().parent})")
-    path = path.resolve()
+    try:
+        if not path.is_file():
+            kind = "is a folder" if path.is_dir() else "does not exist"
+            raise ConfigError(f"agent file {path}: {kind} (looked in {path.resolve().parent})")
+        path = path.resolve()
+        source = path.read_bytes()
+    except OSError as err:  # may not be read, a name that is too long
+        raise ConfigError(f"agent file {shown(str(path))}: {err.strerror or err}") from None
     # the same file again gives the same module, an edited one a new module
-    stamp = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
+    stamp = hashlib.sha256(str(path).encode() + source).hexdigest()[:12]
     name = f"mmsim_user_{path.stem}_{stamp}"
     if name in sys.modules:
         return sys.modules[name]
@@ -246,7 +251,7 @@ def _import_file(path: Path) -> ModuleType:
         loader.loader.exec_module(module)
     except BaseException as err:
         del sys.modules[name]
-        if not isinstance(err, Exception):
+        if not isinstance(err, Exception | SystemExit):
             raise
         if isinstance(err, ModuleNotFoundError) and (err.name or "").partition(".")[0] in _EXTRAS:
             raise ConfigError(f"agent file {path}: {missing_library(err)}") from err
@@ -259,13 +264,13 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _where(err: Exception, path: Path | None) -> str:
+def _where(err: BaseException, path: Path | None) -> str:
     if isinstance(err, SyntaxError):
         return f"line {err.lineno}: SyntaxError: {err.msg}"
     frames = traceback.extract_tb(err.__traceback__)
     own = [frame for frame in frames if path is not None and frame.filename == str(path)] or frames[-1:]
     file = "" if path is not None else f"{own[-1].filename}, "
-    return f"{file}line {own[-1].lineno}: {type(err).__name__}: {err}"
+    return f"{file}line {own[-1].lineno}: {told(err).removeprefix('raised ')}"
 
 
 def _agents_of(module: ModuleType) -> list[str]:

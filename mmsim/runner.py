@@ -17,6 +17,7 @@ from mmsim.data import load
 from mmsim.errors import AgentError, ConfigError, DataError, MmsimError, UncalibratedError, did_you_mean
 from mmsim.profiles import profile_for
 from mmsim.report.result import MarketResult
+from mmsim.sim import hooks
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
 
@@ -71,14 +72,10 @@ def run(
     MmsimError
         For an unknown agent, parameter, market or fee schedule: before anything is run.
     """
-    params = {}
-    for spec in config.agents:
-        with _no_exit(spec):
-            params[spec] = agent_params(config, spec)
+    params = {spec: agent_params(config, spec) for spec in config.agents}
     _no_stray_params(config, params)
     for spec, given in params.items():
-        with _no_exit(spec):
-            registry.make_agent(spec, given)
+        _made(spec, given, config)
     outcome = RunOutcome()
 
     def fail(dataset: str, agent: str | None, err: MmsimError) -> None:
@@ -104,7 +101,7 @@ def run(
             for spec in config.agents:
                 result = None
                 try:
-                    with _no_exit(spec), _closing(spec, registry.make_agent(spec, params[spec])) as agent:
+                    with hooks.process_kept(), _closing(_made(spec, params[spec], config), config) as agent:
                         result = _run_one(spec, agent, params[spec], session, config, tick)
                 except UncalibratedError as err:
                     if why_not:  # the run tried what the error recommends
@@ -155,28 +152,19 @@ def _no_stray_params(config: RunConfig, params: Mapping[str, Mapping[str, Any]])
 
 
 @contextmanager
-def _no_exit(spec: str) -> Iterator[None]:
-    # An agent's sys.exit ends the agent, not the run. KeyboardInterrupt is the user's, whoever raises it.
-    try:
-        yield
-    except (SystemExit, GeneratorExit) as err:
-        raise AgentError(
-            f"raised {type(err).__name__}({err}), which would end the whole run", agent=spec
-        ) from err
-
-
-@contextmanager
-def _closing(spec: str, agent: Agent) -> Iterator[Agent]:
+def _closing(agent: Agent, config: RunConfig) -> Iterator[Agent]:
     try:
         yield agent
     except BaseException:
-        with suppress(Exception):  # what went wrong first is what the user must hear of
-            agent.close()
+        with suppress(AgentError):  # what went wrong first is what the user must hear of
+            hooks.close(agent, limit_s=config.decision_timeout_s)
         raise
-    try:
-        agent.close()
-    except Exception as err:
-        raise AgentError(f"close raised {type(err).__name__}: {err}", agent=spec) from err
+    hooks.close(agent, limit_s=config.decision_timeout_s)
+
+
+def _made(spec: str, params: Mapping[str, Any], config: RunConfig) -> Agent:
+    with hooks.hook(spec, "constructor", limit_s=config.decision_timeout_s):
+        return registry.make_agent(spec, params)
 
 
 def _run_one(
@@ -195,7 +183,7 @@ def _run_one(
     for index, episode in enumerate(episodes):
         if tick is not None:
             tick(f"{session.data.name} {spec}", index, len(episodes))
-        done.append(session.run(agent, episode, index, latency=latency))
+        done.append(session.run(agent, episode, index, latency=latency, limit_s=config.decision_timeout_s))
     return MarketResult(
         agent=spec,
         dataset=session.data.name,

@@ -41,6 +41,7 @@ class AvellanedaStoikov(Strategy):
     def reset(self, ctx: SessionContext) -> None:
         if self.gamma <= 0:
             raise ConfigError(f"AvellanedaStoikov: expected gamma > 0, was {self.gamma:g}")
+        self.at_least(horizon_s=0, size_units=1)
         self._ctx = ctx
         sigma, k = ctx.constants("sigma", "k")
         self._gamma = self.gamma * k  # per tick

@@ -32,6 +32,7 @@ class FOIC(Strategy):
     size_units: int = 1
 
     def reset(self, ctx: SessionContext) -> None:
+        self.at_least(c=0, size_units=1)
         self._ctx = ctx
 
     def quote(self, obs: Observation) -> Quotes:

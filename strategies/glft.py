@@ -39,6 +39,7 @@ class GLFT(Strategy):
     def reset(self, ctx: SessionContext) -> None:
         if self.gamma <= 0:
             raise ConfigError(f"GLFT: expected gamma > 0, was {self.gamma:g}")
+        self.at_least(size_units=1)
         self._ctx = ctx
         sigma, rate, k = ctx.constants("sigma", "A", "k")
         gamma = self.gamma * k  # per tick

@@ -33,6 +33,7 @@ class LIIC(Strategy):
     size_units: int = 1
 
     def reset(self, ctx: SessionContext) -> None:
+        self.at_least(c=0, size_units=1)
         self._ctx = ctx
         self._limit = ctx.max_inventory if self.c is None else min(self.c * ctx.unit, ctx.max_inventory)
         # rounded down to half-ticks: a hair more than half the spread would quote one tick behind the best

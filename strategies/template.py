@@ -21,6 +21,7 @@ class Template(Strategy):
         # Called at the start of every episode: forget the last one here. `ctx` holds the instrument,
         # the limits (in lots), the unit, a random generator (`ctx.rng`, the only one to use) and the
         # market's calibrated constants (`ctx.constants("sigma", "A", "k")`).
+        self.at_least(size_units=1)  # or the error that names the parameter
         self._ctx = ctx
         self._bought = 0
 

@@ -20,12 +20,15 @@ def register(app: typer.Typer) -> None:
             str | None, typer.Option(help="Also play this dataset, with its checkpoint and constants.")
         ] = None,
         max_p50_ms: Annotated[float, typer.Option(min=0, help="Longest median decision, ms.")] = 500.0,
+        max_seconds: Annotated[
+            float,
+            typer.Option(min=1, max=86_400, help="Longest time of the whole check, s; then it is stopped."),
+        ] = 120.0,
     ) -> None:
-        """Check that an agent keeps the contract; exit code 1 if it does not."""
+        """Check that an agent keeps the contract, in a process of its own; exit code 1 if it does not."""
         from mmsim.config import parse_overrides
         from mmsim.errors import ConfigError, did_you_mean
-        from mmsim.registry import make_agent, resolve
-        from mmsim.testing import contract
+        from mmsim.testing.apart import Task, check_apart
 
         overrides = parse_overrides(set_ or ())
         for key in overrides:
@@ -33,19 +36,8 @@ def register(app: typer.Typer) -> None:
                 raise ConfigError(
                     f"--set: expected agent.NAME=VALUE, was {key!r}{did_you_mean(key, ['agent'])}"
                 )
-        params = overrides.get("agent", {})
-        cls = resolve(agent)
-        make_agent(agent, params)  # an unknown parameter is an error of the command line
-        data, calibration = None, None
-        if dataset is not None:
-            from mmsim.calibration_store import constants_for
-            from mmsim.data import load
-
-            data = load(dataset)
-            calibration = constants_for(data)
-        report = contract.check_agent(
-            cls, params, dataset=dataset or "tiny", data=data, calibration=calibration, max_p50_ms=max_p50_ms
-        )
+        task = Task(agent, overrides.get("agent", {}), dataset or "", max_p50_ms)
+        report = check_apart(task, max_seconds)
         for check in report.checks:
             typer.echo(f"{check.status:8}{check.name:28}{check.detail}".rstrip())
         if not report.ok:

@@ -55,6 +55,10 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option("--out", "-o", help="Folder of the results; default: runs/DATE-TIME.")
         ] = None,
         plots: bool = typer.Option(True, help="Draw the pictures."),
+        decision_timeout: float | None = typer.Option(
+            None,
+            help="Longest time of one decision (or reset, construction, close) of an agent, seconds; default: any.",
+        ),
         checkpoints: Annotated[
             Path | None, typer.Option(help="Folder of checkpoint folders; default: the shipped ones.")
         ] = None,
@@ -65,7 +69,9 @@ def register(app: typer.Typer) -> None:
         """Run agents on markets and compare PnL, inventory risk and latency."""
         from mmsim.config import RunConfig, SimConfig, build, merge, parse_overrides, per_agent, read_toml
 
-        given: dict[str, Any] = {"split": split, "out": str(out) if out else None}
+        given: dict[str, Any] = {
+            "split": split, "out": str(out) if out else None, "decision_timeout_s": decision_timeout
+        }  # fmt: skip
         flags: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         given = {"seed": seed, "latency": latency, "fees": fees, "queue_model": queue}
         sim = {k: v for k, v in given.items() if v is not None}

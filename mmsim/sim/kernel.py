@@ -238,6 +238,6 @@ def advance_compiled(ev, know, lad, ords, mem, ring, fills, steps, own_view, add
         code = run_lanes(ev, know, lad, ords, st, own, req, ack, obs, want, lat, ring, fills, steps, own_view)
         if code != DECIDE:
             return code
-        want[0], want[1], want[2], want[3], want[5] = 0, 0, 1, 0, 0
-        want[4] = draws[st[S_DEC] % draws.shape[0]]
+        want[0], want[1], want[2], want[3], want[4], want[5] = 0, 0, 1, 0, 0, 0
         call_decide(address, obs, want, params, memory)
+        want[4], want[5] = draws[st[S_DEC] % draws.shape[0]], 0  # afterwards: not the strategy's to say

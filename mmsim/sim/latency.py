@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.config import SimConfig
-from mmsim.errors import ConfigError, DataError, did_you_mean
+from mmsim.config import MAX_LATENCY_NS, SimConfig
+from mmsim.errors import ConfigError, DataError, did_you_mean, shown
 from mmsim.sim import layout as L
 
 _DRAWS = 4096  # rows of a table of drawn latencies, taken in turn
@@ -19,48 +20,61 @@ _COLUMNS = ("feed_ns", "order_ns", "cancel_ns", "reduce_ns", "market_ns", "ack_n
 class LatencyModel:
     """Decision latency of one agent: constant, or drawn from its recorded wall-clock latencies.
 
+    One sequence for every agent: the k-th decision that it is asked for (missed ones are not counted) is charged
+    row ``k % n`` of `table`, whether it runs in Python (`draw`) or in the kernel.
+
     Parameters
     ----------
     constant_ns : int
         Latency of every decision if there is no profile, ns.
     profile_ns : ndarray of int64, optional
         Recorded latencies, ``(n,)`` ns; one is drawn for each decision by the run's seed.
+
+    Raises
+    ------
+    ConfigError
+        If there is no latency, or one is not from 0 to an hour.
     """
 
     def __init__(self, constant_ns: int = 0, profile_ns: npt.NDArray[np.int64] | None = None) -> None:
-        if profile_ns is not None and (len(profile_ns) == 0 or int(np.min(profile_ns)) < 0):
-            raise ConfigError("latency profile: expected at least one latency and none negative")
-        self.constant_ns = constant_ns
-        self.profile_ns = profile_ns
-        self._drawn: list[int] = []
-        self._rng = np.random.default_rng(0)
+        known = np.array([constant_ns]) if profile_ns is None else np.asarray(profile_ns)
+        if known.ndim != 1 or len(known) == 0 or known.dtype.kind not in "iu":
+            raise ConfigError(
+                f"latency profile: expected at least one latency in whole ns, was {shown(known)}"
+            )
+        if int(known.min()) < 0 or int(known.max()) > MAX_LATENCY_NS:
+            raise ConfigError(
+                f"latency profile: expected 0 to {MAX_LATENCY_NS} ns (an hour), was {known.min()} to {known.max()}"
+            )
+        self._known = known.astype(np.int64)
+        self.start(0, 0)
 
     @classmethod
     def from_config(cls, sim: SimConfig) -> LatencyModel:
         """Return the constant model that `sim` describes."""
         if sim.latency == "profile":
-            raise ConfigError("latency 'profile' needs the agent's recorded latencies: use `mmsim run`")
+            raise ConfigError(
+                "latency 'profile' needs the agent's recorded latencies: use `mmsim run`, or pass "
+                "LatencyModel(profile_ns=...) as latency"
+            )
         return cls(sim.decision_latency_ns if sim.latency == "fixed" else 0)
 
     def start(self, seed: int, episode: int) -> None:
         """Restart the draws for one episode."""
-        self._rng = np.random.default_rng([seed, episode, 0x1A7])
-        self._drawn = []
+        self._table = self._known
+        if len(self._known) > 1:
+            rng = np.random.default_rng([seed, episode, 0x1A7])
+            self._table = self._known[rng.integers(0, len(self._known), _DRAWS)]
+        turn: list[int] = self._table.tolist()
+        self._turn = itertools.cycle(turn)
 
     def table(self) -> npt.NDArray[np.int64]:
-        """Return decision latencies for compiled strategies, ns: decision `k` takes row ``k % n``."""
-        if self.profile_ns is None:
-            return np.array([self.constant_ns], np.int64)
-        return self.profile_ns[self._rng.integers(0, len(self.profile_ns), _DRAWS)]
+        """Return the episode's decision latencies, ns: decision `k` takes row ``k % n``."""
+        return self._table
 
     def draw(self) -> int:
         """Return the latency of the next decision, ns."""
-        if self.profile_ns is None:
-            return self.constant_ns
-        if not self._drawn:
-            picks = self._rng.integers(0, len(self.profile_ns), 1024)
-            self._drawn = self.profile_ns[picks].tolist()
-        return self._drawn.pop()
+        return next(self._turn)
 
 
 class WireTable:
@@ -75,7 +89,8 @@ class WireTable:
     Raises
     ------
     ConfigError, DataError
-        If both are given, or the file is missing or not as described (file, row, column).
+        If both are given, or the file is missing or not as described (file, row, column), or holds a latency
+        of more than an hour.
     """
 
     def __init__(self, sim: SimConfig) -> None:
@@ -96,13 +111,25 @@ class WireTable:
         self.cells = self.rows * (L.N_LEGS + (self.mode == L.WIRE_RECORDED))
 
     def fill(self, seed: int, episode: int) -> npt.NDArray[np.int64]:
-        """Return the table of one episode, ``(cells,)`` int64."""
+        """Return the table of one episode, ``(cells,)`` int64.
+
+        Raises
+        ------
+        ConfigError
+            If a latency of more than an hour is drawn.
+        """
         if self._recorded is not None:
             return self._recorded.ravel()
         if self.mode == L.WIRE_CONSTANT:
             return self._medians
         noise = np.random.default_rng([seed, episode, 0x31BE]).standard_normal((self.rows, L.N_LEGS))
-        return np.rint(self._medians * np.exp(self._sigma * noise)).astype(np.int64).ravel()
+        drawn = np.rint(self._medians * np.exp(self._sigma * noise))
+        if drawn.max() > MAX_LATENCY_NS:
+            raise ConfigError(
+                f"sim.wire_sigma={self._sigma:g} draws a latency of {drawn.max() / 1e9:.3g} s from a median of "
+                f"{int(self._medians.max())} ns, expected at most an hour: lower one of them"
+            )
+        return drawn.astype(np.int64).ravel()
 
 
 def read_latencies(path: Path, feed_ns: int) -> npt.NDArray[np.int64]:
@@ -110,8 +137,10 @@ def read_latencies(path: Path, feed_ns: int) -> npt.NDArray[np.int64]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as err:
+    except (OSError, ValueError) as err:  # (bytes that are no text, a name with a NUL)
         raise ConfigError(f"sim.wire_file {path}: {err}") from None
+    except csv.Error as err:
+        raise DataError(f"expected a CSV, {err}", source=str(path)) from None
     header = [name.strip() for name in rows[0]] if rows else []
     for name in header:
         if name not in ("ts_ns", *_COLUMNS):
@@ -119,6 +148,8 @@ def read_latencies(path: Path, feed_ns: int) -> npt.NDArray[np.int64]:
                 f"expected the columns ts_ns, {', '.join(_COLUMNS)}, was {name!r}{did_you_mean(name, _COLUMNS)}",
                 source=str(path),
             )
+    if len(set(header)) < len(header):
+        raise DataError(f"expected every column once, was {', '.join(header)}", source=str(path))
     for name in ("ts_ns", "order_ns", "ack_ns"):
         if name not in header:
             raise DataError(
@@ -129,14 +160,15 @@ def read_latencies(path: Path, feed_ns: int) -> npt.NDArray[np.int64]:
     for k, row in enumerate(rows[1:]):
         values: dict[str, int] = {}
         for name, text in zip(header, row, strict=False):
-            if not text.strip().isdecimal():
-                raise DataError(
-                    f"expected a whole number of ns, was {text!r}", source=str(path), row=k + 1, field=name
-                )
+            most = L.INF if name == "ts_ns" else MAX_LATENCY_NS
+            whole = text.strip().isdecimal() and len(text) < 100
+            if not whole or int(text) > most:
+                wanted = f"expected at most {most} ns" if whole else "expected a whole number of ns"
+                raise DataError(f"{wanted}, was {shown(text)}", source=str(path), row=k + 1, field=name)
             values[name] = int(text)
         if len(row) != len(header) or values["ts_ns"] <= last:
             raise DataError(
-                f"expected {len(header)} fields and a later time than {last}, was {row}",
+                f"expected {len(header)} fields and a later time than {last}, was {shown(row)}",
                 source=str(path),
                 row=k + 1,
             )

@@ -3,6 +3,9 @@
 Own orders rest in one book each and the tapes do not depend on them, so every market runs in a `Session` of
 its own up to the next common decision; there the agent sees all of them at the same local time and answers
 for all of them. Nothing can happen between two decisions that another market would have to know.
+
+Each market's own configuration says how long a decision about it takes: its requests leave after that latency. The
+agent is busy, for all markets, until the longest latency among those that it was shown has passed.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from collections.abc import Mapping
 
 from mmsim.agent import Observation, Quotes, SessionContext
 from mmsim.config import SimConfig
-from mmsim.errors import AgentError, ConfigError, MmsimError
+from mmsim.errors import AgentError, ConfigError, told
 from mmsim.metrics.episode import EpisodeResult
+from mmsim.sim.hooks import PASS, hook
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
 from mmsim.types import Episode, MarketData
@@ -24,7 +28,7 @@ class MultiAgent(ABC):
     """An agent that quotes several markets. Store parameters in ``__init__``, implement `quote`."""
 
     def reset(self, contexts: Mapping[str, SessionContext]) -> None:
-        """Prepare for an episode: one context a market, by its name."""
+        """Prepare for an episode: one context per market, by its name."""
 
     @abstractmethod
     def quote(self, observations: Mapping[str, Observation]) -> Mapping[str, Quotes]:
@@ -44,7 +48,8 @@ class MultiSession:
         The markets, by the names that the agent uses.
     sim : SimConfig or mapping of str to SimConfig, optional
         Physics of all markets, or of each; ``decision_interval_ns`` must be the same (and set, unless the
-        markets' own intervals agree and are not "one a snapshot").
+        markets' own intervals agree and are not "one a snapshot"). Everything else, the decision latency
+        too, is each market's own.
     calibration : mapping of str to constants, optional
         Fitted constants of each market.
 
@@ -88,8 +93,13 @@ class MultiSession:
         start_ts: int,
         end_ts: int,
         index: int = 0,
+        *,
+        latency: Mapping[str, LatencyModel] | None = None,
     ) -> dict[str, EpisodeResult]:
         """Run `agent` from `start_ts` to `end_ts` (ns, local time) in the given segment of each market.
+
+        `latency` holds the decision latency of markets where it is not what their configuration says (for
+        ``profile``, which needs the agent's recorded ones).
 
         Returns
         -------
@@ -103,10 +113,14 @@ class MultiSession:
         """
         episodes = {name: Episode(segments[name], start_ts, end_ts) for name in self.sessions}
         label = type(agent).__name__
-        agent.reset({name: s.context(episodes[name], index) for name, s in self.sessions.items()})
-        first = next(iter(self.sessions.values()))
-        model = LatencyModel.from_config(first.sim)
-        model.start(first.seed, index)
+        with hook(label, "reset", ts=start_ts):
+            agent.reset({name: s.context(episodes[name], index) for name, s in self.sessions.items()})
+        given = latency or {}
+        models = {n: given.get(n) or LatencyModel.from_config(s.sim) for n, s in self.sessions.items()}
+        for name, model in models.items():
+            model.start(self.sessions[name].seed, index)
+        for name, session in self.sessions.items():
+            session._agent_name = f"{label} in {name}"
         waiting = {name: s.start(episodes[name], None, index) for name, s in self.sessions.items()}
         busy = start_ts
         step = 0
@@ -122,14 +136,13 @@ class MultiSession:
                 continue
             begin = time.perf_counter_ns()
             try:
-                answer = agent.quote(seen)
-                unknown = sorted(set(answer) - set(seen))
-            except MmsimError:
+                answer = dict(agent.quote(dict(seen)))
+                wall = time.perf_counter_ns() - begin
+                unknown = sorted(map(str, set(answer) - set(seen)))
+            except PASS:
                 raise
-            except Exception as err:
-                raise AgentError(
-                    f"quote raised {type(err).__name__}: {err}", agent=label, decision=step, ts=now
-                ) from err
+            except BaseException as err:
+                raise AgentError(f"quote {told(err)}", agent=label, decision=step, ts=now) from err
             if unknown:
                 raise AgentError(
                     f"expected quotes for {', '.join(seen)}, was {', '.join(unknown)} besides",
@@ -137,10 +150,10 @@ class MultiSession:
                     decision=step,
                     ts=now,
                 )
-            wall = time.perf_counter_ns() - begin
-            latency = model.draw()
-            busy = now + latency
+            charged = {name: models[name].draw() for name in seen}
+            busy = now + max(charged.values())
             step += 1
             for name in seen:
-                waiting[name] = self.sessions[name].step(answer.get(name, Quotes.none()), latency, wall)
+                quotes = answer.get(name, Quotes.none())
+                waiting[name] = self.sessions[name].step(quotes, charged[name], wall)
         return {name: s.outcome(label, episodes[name], index) for name, s in self.sessions.items()}

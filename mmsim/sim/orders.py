@@ -229,7 +229,9 @@ def quotes_valid(st, want):
     The session says in words what is wrong (`Session._explain`); both must refuse the same.
     """
     nb, na, take = want[0], want[1], want[3]
-    if nb < 0 or na < 0 or max(nb, na) > st[S_MAXLEVELS]:
+    if nb < 0 or na < 0 or max(nb, na) > st[S_MAXLEVELS] or want[2] < 0 or want[2] > 1:
+        return 0
+    if take > st[S_MAXORDER] or take < -st[S_MAXORDER]:  # (first: beyond it the sums below could wrap)
         return 0
     a_at = WANT_HEAD + 2 * nb
     buy, sell = side_total(want, nb, WANT_HEAD), side_total(want, na, a_at)

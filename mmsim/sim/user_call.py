@@ -60,6 +60,8 @@ def call_share(address: int, ahead: int, behind: int, gone: int) -> int:
 def call_decide(address: int, obs: Any, want: Any, params: Any, memory: Any) -> None:
     """Let the compiled strategy at `address` write its quotes to `want`."""
     if NO_JIT:
+        obs = obs.view()
+        obs.flags.writeable = False
         FUNCTIONS[int(address)](obs, want, params, memory)
     else:
         _decide(address, obs, want, params, memory)  # pragma: no cover (JIT)

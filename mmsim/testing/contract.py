@@ -16,7 +16,7 @@ import numpy as np
 
 from mmsim.agent import O_N_ORDERS, Agent, Observation, Quotes, Strategy
 from mmsim.config import SimConfig
-from mmsim.errors import AgentError, MmsimError
+from mmsim.errors import AgentError, MmsimError, shown, told
 from mmsim.testing.scenarios import Market, observe, play, quote_problem, replay, scenarios, tiny_markets
 from mmsim.types import OWN_ORDER, MarketData
 
@@ -80,6 +80,7 @@ def check_agent(
     data: MarketData | None = None,
     calibration: Mapping[str, float] | None = None,
     max_p50_ms: float = MAX_P50_MS,
+    on: Callable[[str, Check | None], None] | None = None,
 ) -> Report:
     """Check that an agent keeps the contract of `mmsim.agent.Agent`.
 
@@ -100,6 +101,9 @@ def check_agent(
         Constants handed to the agent; default: some that fit the generated markets.
     max_p50_ms : float
         Longest median time of one decision, milliseconds.
+    on : callable, optional
+        Called with the name of each clause before it is judged, and with its `Check` afterwards. An agent that
+        never returns keeps this function; `mmsim check-agent` runs it in a process that it can kill.
 
     Returns
     -------
@@ -124,15 +128,25 @@ def check_agent(
     for gate, clauses in _GATES:
         first = next((check.name for check in done if check.status == "failed"), "")
         if first and gate:
-            done += [Check(_name(c), "skipped", f"repair {first} first") for c in clauses]
+            skipped = [Check(_name(c), "skipped", f"repair {first} first") for c in clauses]
+            done += skipped
+            for check in skipped:
+                if on is not None:
+                    on(check.name, check)
             continue
         for clause in clauses:
+            if on is not None:
+                on(_name(clause), None)
             try:
                 problem = clause(bench)
-            except (Exception, SystemExit) as err:  # noqa: BLE001 (whatever a user's agent raises is its failure)
-                problem = str(err) if isinstance(err, MmsimError) else f"raised {type(err).__name__}: {err}"
+            except KeyboardInterrupt:
+                raise
+            except BaseException as err:  # noqa: BLE001 (whatever a user's agent raises is its failure)
+                problem = str(err) if isinstance(err, MmsimError) else told(err)
             note = bench.notes.get(_name(clause), "")
             done.append(Check(_name(clause), "failed" if problem else "ok", problem or note))
+            if on is not None:
+                on(_name(clause), done[-1])
     return Report(cls.__name__, tuple(done))
 
 
@@ -172,7 +186,7 @@ def _rebuilds(bench: _Bench) -> str:
     except Exception:  # noqa: BLE001 (any failure means: not by pickle, so by parameters)
         twin = type(agent)(**before)
     after = _parameters_of(twin)
-    if repr(before) != repr(after):
+    if shown(before, 10_000) != shown(after, 10_000):
         return f"a copy made from its parameters has others: expected {before}, was {after}"
     return ""
 
@@ -219,8 +233,8 @@ def _quotes_are_valid(bench: _Bench) -> str:
                 where = f"{market.label}, {label}, decision {step}"
                 try:
                     quotes = agent.quote(observe(raw.copy()))
-                except Exception as err:  # noqa: BLE001 (whatever a user's agent raises)
-                    return f"{where}: quote(obs) raised {type(err).__name__}: {err}"
+                except (Exception, SystemExit) as err:  # noqa: BLE001 (whatever a user's agent raises)
+                    return f"{where}: quote(obs) {told(err)}"
                 problem = quote_problem(quotes, observe(raw), ctx)
                 if problem:
                     return f"{where}: {problem}"

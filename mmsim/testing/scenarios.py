@@ -35,6 +35,7 @@ from mmsim.agent import (
     SessionContext,
 )
 from mmsim.config import SimConfig
+from mmsim.errors import shown
 from mmsim.sim.session import Session
 from mmsim.testing.markets import tiny_market
 from mmsim.types import MAX_DEPTH, OWN_ORDER, Episode, MarketData
@@ -129,33 +130,37 @@ def observe(raw: npt.NDArray[np.int64], orders: npt.NDArray[np.void] | None = No
 def quote_problem(quotes: Any, obs: Observation, ctx: SessionContext) -> str:
     """Return what is wrong with `quotes` at `obs`, or an empty string."""
     if not isinstance(quotes, Quotes):
-        return f"quote() returned {type(quotes).__name__} ({quotes!r}), expected Quotes; return Quotes.none() for none"
+        return f"quote() returned {type(quotes).__name__} ({shown(quotes)}), expected Quotes; return Quotes.none() for none"
     totals = []
     sides: Any = (("bid", quotes.bids), ("ask", quotes.asks))
     for name, side in sides:
         if not isinstance(side, tuple):
-            return f"{name}s: expected a tuple of (price, quantity), was {side!r}"
+            return f"{name}s: expected a tuple of (price, quantity), was {shown(side)}"
         if len(side) > ctx.max_levels:
             return f"{name}s: expected at most {ctx.max_levels} levels (ctx.max_levels), was {len(side)}"
         total = 0
         for level in side:
             if not isinstance(level, tuple) or len(level) != 2:
-                return f"{name} level: expected (price, quantity), was {level!r}"
+                return f"{name} level: expected (price, quantity), was {shown(level)}"
             for what, value in zip(("price in ticks", "quantity in lots"), level, strict=True):
                 if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                    return (
-                        f"{name}: expected a whole {what}, was {value!r}; use mmsim.agent.to_ticks and int()"
-                    )
+                    return f"{name}: expected a whole {what}, was {shown(value)}; use mmsim.agent.to_ticks and int()"
                 if not 0 < value < 2**31 - 1:
-                    return f"{name}: expected a positive {what}, was {value}"
+                    return f"{name}: expected a positive {what}, was {shown(value)}"
             total += int(level[1])
         if len({px for px, _ in side}) < len(side):
-            return f"{name}s: expected one level a price, was {side!r}"
+            return f"{name}s: expected one level a price, was {shown(side)}"
         totals.append(total)
     if quotes.bids and quotes.asks:
         bid, ask = max(px for px, _ in quotes.bids), min(px for px, _ in quotes.asks)
         if bid >= ask:
             return f"bid {bid} is not below ask {ask}; round bids down and asks up (mmsim.agent.to_ticks)"
+    flag: Any = quotes.post_only
+    if not isinstance(flag, bool | np.bool_ | int) or flag not in (0, 1):
+        return f"post_only: expected True or False, was {shown(flag)}"
+    lots: Any = quotes.take
+    if isinstance(lots, bool) or not isinstance(lots, int | np.integer):
+        return f"take: expected a whole, signed quantity in lots, was {shown(lots)}"
     buy, sell = totals[0] + max(quotes.take, 0), totals[1] - min(quotes.take, 0)
     if max(totals[0], totals[1], abs(quotes.take)) > ctx.max_order:
         return f"{totals[0]} lots bid, {totals[1]} offered, expected at most {ctx.max_order} (ctx.max_order)"

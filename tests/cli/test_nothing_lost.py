@@ -115,7 +115,7 @@ def check(out, document):
     ("name", "said"),
     [
         ("Raises", "quote raised ValueError: boom"),
-        ("Exits", "raised SystemExit(0), which would end the whole run"),
+        ("Exits", "called sys.exit(0)"),
     ],
 )
 def test_an_agent_that_fails_does_not_keep_the_others_from_running(run, results, agent, out, name, said):
@@ -230,7 +230,7 @@ def test_a_close_that_raises_keeps_the_result(run, results, agent, out):
 def test_an_agent_that_exits_when_made_is_an_error(run, agent, out):
     code, text, err = run("run", "-d", "sim-rb", "-a", agent("ExitsWhenMade"), "-o", out)
     assert (code, text) == (2, "")
-    assert "raised SystemExit(0)" in err
+    assert "called sys.exit(0)" in err
     assert not out.exists()
 
 

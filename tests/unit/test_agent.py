@@ -97,10 +97,24 @@ def test_coerce(value, kind, result):
 
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [("3.5", int), (3.5, int), (True, int), ("x", float), ("yes", bool), (None, int), ([1], float)],
+    [
+        ("3.5", int),
+        (3.5, int),
+        (True, int),
+        ("x", float),
+        ("yes", bool),
+        (None, int),
+        ([1], float),
+        (float("nan"), float),
+        ("inf", float),
+        (True, float),
+        (float("inf"), int),
+        (10**400, float),
+        ("9" * 5000, int),
+    ],
 )
 def test_coerce_rejects(value, kind):
-    with pytest.raises(ConfigError, match=f"A.x: expected {kind.__name__}, was"):
+    with pytest.raises(ConfigError, match=f"A.x: expected {kind.__name__}.*, was"):
         coerce(value, kind, "A.x")
 
 
@@ -184,3 +198,33 @@ def test_missing_constants_name_the_command():
     assert ctx.constants("sigma") == (1.5,)
     with pytest.raises(ConfigError, match=r"'x' has no calibrated A, k; run: mmsim calibrate x --write"):
         ctx.constants("sigma", "A", "k")
+
+
+class Unresolved(Strategy):
+    x: "Nope" = 1  # noqa: F821
+
+    def quote(self, obs):
+        return Quotes.none()
+
+
+def test_an_annotation_that_cannot_be_resolved_is_a_config_error():
+    for ask in (Unresolved.parameters, Unresolved, lambda: repr(object.__new__(Unresolved))):
+        with pytest.raises(
+            ConfigError, match=r"Unresolved: an annotation cannot be resolved \(raised NameError: .*'Nope'"
+        ):
+            ask()
+
+
+def test_parameters_below_their_least_are_named():
+    child = Child(size=3, gamma=0.5)
+    child.at_least(size=3, gamma=0.5, limit=1)  # limit is None: not looked at
+    with pytest.raises(ConfigError, match=r"Child.size: expected at least 4, was 3"):
+        child.at_least(gamma=0, size=4)
+    child.gamma = float("nan")
+    with pytest.raises(ConfigError, match=r"Child.gamma: expected at least 0, was nan"):
+        child.at_least(gamma=0)
+
+
+def test_arrays_and_other_objects_are_no_parameters_of_a_kind():
+    with pytest.raises(ConfigError, match=r"A.x: expected int, was array"):
+        coerce(np.zeros(3), int | None, "A.x")

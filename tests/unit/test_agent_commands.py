@@ -1,6 +1,8 @@
 """`mmsim agents`, `mmsim check-agent` and `mmsim calibrate` as a user types them."""
 
 import json
+import multiprocessing
+import re
 from dataclasses import replace
 
 import pytest
@@ -80,6 +82,78 @@ def test_check_agent_exits_with_1_and_says_what_to_do(run, mine):
     assert code == 1
     assert "failed  quotes_are_valid" in out
     assert "to_ticks" in out
+
+
+HANGS = """
+import os
+import time
+from mmsim.agent import Quotes, Strategy
+
+class Mine(Strategy):
+    at: str = "quote"
+    how: str = "loop"
+    def act(self, hook):
+        if hook != self.at:
+            return
+        if self.how == "loop":
+            while True:
+                try:
+                    hook = hook
+                except BaseException:
+                    pass
+        if self.how == "die":
+            os._exit(7)
+        if self.how == "crash":
+            os.abort()
+    def __init__(self, **params):
+        super().__init__(**params)
+        self.act("init")
+    def reset(self, ctx):
+        self.act("reset")
+    def quote(self, obs):
+        self.act("quote")
+        if obs.inventory > 3:
+            return Quotes(asks=((obs.ask_px, 1),))
+        return Quotes(((obs.bid_px, 1),))
+    def on_fill(self, fill):
+        self.act("on_fill")
+    def close(self):
+        self.act("close")
+"""
+
+
+@pytest.mark.parametrize(
+    ("hook", "clause"),
+    [
+        ("quote", "returns_quotes"),
+        *(
+            pytest.param(hook, clause, marks=pytest.mark.slow)
+            for hook, clause in (
+                ("init", "is_made"),
+                ("reset", "resets"),
+                ("on_fill", "plays"),
+                ("close", "closes"),
+            )
+        ),
+    ],
+)
+def test_check_agent_stops_one_that_never_comes_back(run, mine, hook, clause):
+    mine.write_text(HANGS, encoding="utf-8")
+    code, out, _ = run("check-agent", f"{mine}:Mine", "--set", f"agent.at={hook}", "--max-seconds", "3")
+    assert code == 1
+    assert re.search(rf"^failed  {clause} +not done after 3 s, stopped; .*--max-seconds$", out, re.MULTILINE)
+    assert out.count("failed") == 1
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(("how", "exit_code"), [("die", "7"), ("crash", "-6")])
+def test_check_agent_outlives_one_that_ends_the_process(run, mine, how, exit_code):
+    mine.write_text(HANGS, encoding="utf-8")
+    code, out, _ = run("check-agent", f"{mine}:Mine", "--set", f"agent.how={how}")
+    assert code == 1
+    assert re.search(
+        rf"^failed  returns_quotes +ended the process \(exit code {exit_code}\)$", out, re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize(

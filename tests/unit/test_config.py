@@ -27,7 +27,7 @@ def test_text_values_are_converted():
             r"unknown key 'sim.order_latncy_ns' \(did you mean 'sim.order_latency_ns'\?\)",
         ),
         ({"datset": ["if"]}, r"unknown key 'datset' \(did you mean 'datasets'\?\)"),
-        ({"sim": {"seed": -1}}, "sim.seed: .*greater than or equal to 0, was -1"),
+        ({"sim": {"seed": -1}}, "sim.seed: expected at least 0, was -1"),
         ({"sim": {"latency": "sometimes"}}, "sim.latency: .*'zero', 'fixed' or 'profile', was 'sometimes'"),
         ({"sim": {"max_levels": "many"}}, "sim.max_levels: .*was 'many'"),
     ],

@@ -90,18 +90,53 @@ def test_a_file_may_import_its_neighbour_and_leaves_the_path_alone(user_file):
         ("def f():\n  return (\n", "Maker", r"mine\.py: line 2: SyntaxError"),
         (GOOD.replace("quote", "quot"), "Maker", r"Maker does not define quote\(self, obs\)"),
         (GOOD + GOOD.replace("Maker", "Other"), "", r"expected one Agent class, found Maker, Other"),
-        ("raise SystemExit\n", "Maker", None),
+        ("x = 1\nraise SystemExit(0)\n", "Maker", r"mine\.py: line 2: called sys\.exit\(0\)"),
+        ("x = 1\n\0", "Maker", "null bytes"),
+        ("(" * 5000, "Maker", r"mine\.py: "),
     ],
 )
 def test_broken_files(user_file, text, cls, message):
     path = user_file(text)
     spec = f"{path}:{cls}" if cls else str(path)
-    if message is None:
-        with pytest.raises(SystemExit):
-            registry.resolve(spec)
-    else:
-        with pytest.raises(ConfigError, match=message):
-            registry.resolve(spec)
+    with pytest.raises(ConfigError, match=message):
+        registry.resolve(spec)
+
+
+def test_ctrl_c_while_a_file_is_imported_is_the_users(user_file):
+    with pytest.raises(KeyboardInterrupt):
+        registry.resolve(f"{user_file('raise KeyboardInterrupt')}:Maker")
+
+
+@pytest.mark.parametrize("body", ["sys.exit(3)", "raise KeyError('x')", "raise SystemExit", "raise Silent"])
+def test_a_constructor_that_fails_or_exits(user_file, body):
+    text = (
+        "import sys\nfrom mmsim.agent import Agent, Quotes\n"
+        "class Silent(Exception):\n    def __str__(self):\n        raise OSError\n"
+        f"class Maker(Agent):\n    def __init__(self):\n        {body}\n    def quote(self, obs):\n        return Quotes.none()\n"
+    )
+    with pytest.raises(
+        ConfigError, match=r"its constructor failed: .*mine\.py, line 8: (called sys.exit|KeyError|Silent)"
+    ):
+        registry.make_agent(f"{user_file(text)}:Maker")
+
+
+def test_a_file_that_may_not_be_read_or_named(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="File name too long"):
+        registry.resolve(f"{tmp_path}/{'x' * 300}.py:Maker")
+    path = tmp_path / "mine.py"
+    path.write_text(GOOD)
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(ConfigError, match=r"mine\.py'?: Permission denied"):
+        registry.resolve(f"{path}:Maker")
+
+
+def test_describe_goes_on_when_parameters_cannot_be_told(user_file):
+    path = user_file(GOOD.replace("offset: int", "offset: 'Nope'"))
+    assert "an annotation cannot be resolved" in registry.describe(f"{path}:Maker").problem
 
 
 def test_a_missing_file_says_where_it_was_looked_for(tmp_path):

@@ -119,7 +119,7 @@ def test_buffers_grow_under_a_compiled_strategy(monkeypatch: pytest.MonkeyPatch)
     data = tiny_market(3, level="L2", seconds=60, events_per_second=40)
     episode = data.splits["test"][0]
     whole = Session(data).run(Lean(), episode)
-    monkeypatch.setattr("mmsim.sim.session._MOST_STEPS", 3)  # otherwise the table is made large enough
+    monkeypatch.setattr("mmsim.sim.engine._MOST_STEPS", 3)  # otherwise the table is made large enough
     small = Session(data)
     small._steps = small._steps[:3]
     small._fills = small._fills[:300]
@@ -175,7 +175,7 @@ def test_what_it_may_not_do_is_said_in_words() -> None:
     with pytest.raises(AgentError, match="expected at most 5 levels"):
         Session(data).run(Many(), data.splits["test"][0])
     for wild in (-1, 17, 10**6):
-        with pytest.raises(ConfigError, match="levels a side"):
+        with pytest.raises(AgentError, match="levels a side"):
             Session(data).run(Many(levels=wild), data.splits["test"][0])
     with pytest.raises(AgentError, match="crossed pair"):
         Session(data).run(Crossed(), data.splits["test"][0])

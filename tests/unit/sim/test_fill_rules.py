@@ -297,7 +297,7 @@ def test_buffers_grow_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> No
     rows = l3(*((0.2 + 0.001 * i, K.EXECUTE, BID, 100, 1, 0) for i in range(9)))
     data = market_from(rows, episode=(at(0.1), at(3000)), max_inventory_units=20)
     result = Session(data).run(Script(bid(101, 1)), data.splits["test"][0])
-    monkeypatch.setattr("mmsim.sim.session._MOST_STEPS", 4)
+    monkeypatch.setattr("mmsim.sim.engine._MOST_STEPS", 4)
     small = Session(data)
     small._steps = small._steps[:4].copy()
     small._fills = small._fills[:300].copy()

@@ -345,7 +345,7 @@ def test_money_is_exact_beyond_what_a_float_holds() -> None:
         (at(0.9), px, 1, 1, K.REDUCE, ASK, LAST),
     ]
     data = market_from(rows, episode=(at(0.1), at(1)), unit_lots=lots, decision_ns=SECOND // 2)
-    session = Session(data)
+    session = Session(data, SimConfig(max_inventory_units=1, max_order_units=1))
     session.start(data.splits["test"][0])
     session.step(Quotes(take=lots))
     assert session.cash == -px * lots  # 2e18: a float would be off by up to 128

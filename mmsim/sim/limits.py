@@ -1,0 +1,126 @@
+"""What the engine can hold, checked before anything runs: each limit by the name of the option that meets it.
+
+The ranges of single options stand in `mmsim.config`; here is what depends on the market, or on two together.
+"""
+
+from __future__ import annotations
+
+from mmsim.config import MAX_INTERVAL_NS, SimConfig
+from mmsim.errors import ConfigError
+from mmsim.sim import layout as L
+from mmsim.types import MarketData
+
+MAX_VALUE = (
+    2**61
+)  # tick-lots held, or traded in one episode: cash, twice it, and its sums stay inside an int64
+MOST_WAITING = 65_536  # observations on their way to the agent (2.5 kB each)
+MOST_DECISIONS = 100_000_000  # rows of one episode (100 bytes each)
+
+
+def check(data: MarketData, sim: SimConfig, decision_ns: int, max_inventory: int, max_order: int) -> None:
+    """Check the limits of a session on `data`.
+
+    Parameters
+    ----------
+    decision_ns : int
+        Time between decisions, ns; 0: one a snapshot, whose pace is not known in advance.
+    max_inventory, max_order : int
+        In lots.
+
+    Raises
+    ------
+    ConfigError
+        If the engine cannot hold it; the message names the options.
+    """
+    if not 0 <= decision_ns <= MAX_INTERVAL_NS:
+        raise ConfigError(
+            f"{data.name}: decision_ns: expected 0 to {MAX_INTERVAL_NS} ns (a day), was {decision_ns}: set "
+            "sim.decision_interval_ns"
+        )
+    _lots("sim.max_inventory_units", max_inventory, data)
+    _lots("sim.max_order_units", max_order, data)
+    if data.px_max * max_inventory > MAX_VALUE:
+        raise ConfigError(
+            f"{data.name}: an inventory of {max_inventory} lots at {data.px_max} ticks is worth more than {MAX_VALUE} "
+            "tick-lots, beyond which cash is not exact: lower sim.max_inventory_units, or take a larger lot"
+        )
+    if decision_ns:
+        _on_their_way(sim, decision_ns)
+
+
+def _lots(option: str, lots: int, data: MarketData) -> None:
+    if not 1 <= lots <= L.MAX_PX:
+        raise ConfigError(
+            f"{option}: expected 1 to {L.MAX_PX} lots, was {lots} ({data.name} has {data.instrument.unit_lots} lots a "
+            "unit): lower it, or the manifest's unit_lots"
+        )
+
+
+def _on_their_way(sim: SimConfig, decision_ns: int) -> None:
+    if sim.feed_latency_ns > (MOST_WAITING - 2) * decision_ns:
+        raise ConfigError(
+            f"sim.feed_latency_ns: expected at most {MOST_WAITING - 2} decision intervals of {decision_ns} ns, was "
+            f"{sim.feed_latency_ns} ns: lower it or raise sim.decision_interval_ns"
+        )
+    order = sim.order_latency_ns
+    legs = [
+        order if x is None else x
+        for x in (sim.cancel_latency_ns, sim.reduce_latency_ns, sim.market_latency_ns)
+    ]
+    there_and_back = max(order, *legs) + sim.ack_latency_ns
+    thinking = sim.decision_latency_ns if sim.latency == "fixed" else 0
+    if there_and_back > (L.N_RING - 2) * max(decision_ns, thinking):
+        raise ConfigError(
+            f"sim.order_latency_ns and sim.ack_latency_ns: expected at most {L.N_RING - 2} decision intervals of "
+            f"{decision_ns} ns there and back, was {there_and_back} ns: lower them or raise sim.decision_interval_ns"
+        )
+
+
+def rows_of(span_ns: int, decision_ns: int) -> int:
+    """Return the rows that an episode of `span_ns` may need, with a decision every `decision_ns` (> 0).
+
+    Raises
+    ------
+    ConfigError
+        If they are too many to keep.
+    """
+    rows = span_ns // decision_ns + 2
+    if rows > MOST_DECISIONS:
+        raise ConfigError(
+            f"sim.decision_interval_ns: an episode of {span_ns} ns holds {rows} decisions of {decision_ns} ns, expected "
+            f"at most {MOST_DECISIONS}: raise it"
+        )
+    return rows
+
+
+def messages_full(sim: SimConfig, decision_ns: int) -> ConfigError:
+    """Return what to say when more of the agent's own is on its way than the engine keeps."""
+    return ConfigError(
+        f"more own orders or messages on their way than the engine keeps ({L.MAX_OWN} orders, {L.N_RING // 2} "
+        f"messages): quote fewer levels, raise sim.decision_interval_ns ({decision_ns} ns) or lower the latencies "
+        f"(sim.order_latency_ns {sim.order_latency_ns}, sim.cancel_latency_ns {sim.cancel_latency_ns}, "
+        f"sim.ack_latency_ns {sim.ack_latency_ns}, or those of sim.wire_file)"
+    )
+
+
+def observations_full(decision_ns: int) -> ConfigError:
+    """Return what to say when more observations are on their way than the engine keeps."""
+    return ConfigError(
+        f"more than {MOST_WAITING} observations on their way to the agent: lower sim.feed_latency_ns (or the feed's own "
+        f"delay), or raise sim.decision_interval_ns ({decision_ns} ns)"
+    )
+
+
+def check_traded(traded: int, px_max: int, name: str) -> None:
+    """Check that what was traded in an episode (lots, at up to `px_max` ticks) is held exactly.
+
+    Raises
+    ------
+    ConfigError
+        If cash or its sums could have left an int64.
+    """
+    if traded * px_max > MAX_VALUE:
+        raise ConfigError(
+            f"{name}: {traded} lots traded at up to {px_max} ticks are more than {MAX_VALUE} tick-lots, beyond which "
+            "cash is not exact: lower sim.max_order_units or sim.max_inventory_units, or take a larger lot"
+        )
