@@ -29,13 +29,14 @@ MOST_OUTSIDE = 0.1  # of the trades
 LONGEST_DAYS = 31  # of a segment
 COARSEST = 0.1  # tick size as a part of the price
 WIDEST = 10_000  # median spread, ticks
-UNUSED_STEP = 5  # all prices are multiples of this many ticks (of at least FEW different prices)
-FEW = 20
+UNUSED_STEP = 5  # all prices are multiples of this many ticks (if there are at least FEW different ones)
+FEW = 6
 # ... and beyond which they are noted.
 NOTE_LOCKED = 0.01
 NOTE_ONE_SIDED = 0.05
 NOTE_DAYS = 7
 NOTE_TICK = 0.01
+NOTE_FEW = 20  # different prices, for a step of two to four ticks
 NOTE_SPREAD = 1_000
 NOTE_ONE_WAY = 0.99  # of trades with a known side, bought or sold
 DUST = 1_000  # times the usual own order is the median best quote
@@ -268,7 +269,7 @@ def _book(f: dict[str, Any]) -> Iterator[Finding]:
 def _prices(spec: Manifest, f: dict[str, Any]) -> Iterator[Finding]:
     price, spread, step = f["median_price_ticks"], f["median_spread_ticks"], f["price_step_ticks"]
     tick = spec.instrument.tick_size
-    if step > 1 and f["prices"] >= FEW:
+    if step > 1 and f["prices"] >= (FEW if step >= UNUSED_STEP else NOTE_FEW):
         yield Finding(
             "tick-size",
             step >= UNUSED_STEP,

@@ -184,6 +184,13 @@ def test_a_tick_size_that_the_prices_do_not_use_is_refused() -> None:
         market(quote=lambda i: (10_000 + 25 * (i % 30), 10_025 + 25 * (i % 30))),
         "tick-size", r"all 31 prices of the book are multiples of 0\.25, the tick size was 0\.01.*--tick-size 0\.25",
     )  # fmt: skip
+    refused(
+        market(quote=lambda i: (10_000 + 5 * (i % 5), 10_005 + 5 * (i % 5))),
+        "tick-size",
+        "all 6 prices of the book",
+    )
+    few = market(quote=lambda i: (10_000 + 5 * (i % 4), 10_005 + 5 * (i % 4)))
+    assert check(spec(), few)["notes"] == []  # five prices may be chance
     even = market(quote=lambda i: (10_000 + 2 * (i % 30), 10_002 + 2 * (i % 30)))
     assert any("multiples of 0.02" in n for n in check(spec(), even)["notes"])
 
