@@ -54,7 +54,7 @@ def test_a_hook_that_hangs_is_an_error_of_its_agent(run, hangs, tmp_path, hook, 
         "run", "-a", f"{hangs},foic", "-d", "sim-rb", "--no-plots", "-o", out, "--decision-timeout", "0.3",
         "--set", f"Hangs.at={hook}",
     )  # fmt: skip
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 120  # kernels may have to be compiled first
     assert code == 2
     assert said in err
     assert "took longer than 0.3 s (--decision-timeout)" in err
