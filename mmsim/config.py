@@ -184,6 +184,8 @@ def build(model: type[BaseModel], values: Mapping[str, Any], where: str = "confi
         expected = _EXPECTED.get(first["type"], "").format(**first.get("ctx", {})) or first[
             "msg"
         ].removeprefix("Value error, ")
+        if not key:  # of several keys together: the message names them
+            raise ConfigError(f"{where}: {expected}") from None
         raise ConfigError(f"{where}: {key}: {expected}, was {shown(first['input'])}") from None
 
 

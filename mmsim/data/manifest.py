@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mmsim.config import build
 from mmsim.errors import ConfigError, UnknownDatasetError, did_you_mean
 from mmsim.paths import cache_home, datasets_folder
 from mmsim.types import FeeSchedule, Instrument
@@ -333,14 +334,8 @@ def parse_manifest(values: Mapping[str, Any], where: str) -> Manifest:
     ConfigError
         With key and what was expected.
     """
-    try:
-        return Manifest.model_validate(values)
-    except ValidationError as err:
-        first = err.errors()[0]
-        key = ".".join(str(p) for p in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"manifest {where}: unknown key {key!r}") from None
-        raise ConfigError(f"manifest {where}: {key}: {first['msg']}") from None
+    manifest: Manifest = build(Manifest, values, f"manifest {where}")
+    return manifest
 
 
 def fee_schedules() -> dict[str, FeeSchedule]:
