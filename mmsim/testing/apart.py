@@ -86,11 +86,11 @@ def _check(task: Task, pipe: Connection) -> None:
         tiny_markets()  # loads, or compiles, what the clauses need
         data, calibration = None, None
         if task.dataset:
-            from mmsim.calibration_store import constants_for
+            from mmsim.calibration_store import constants_or_reason
             from mmsim.data import load
 
             data = load(task.dataset)
-            calibration = constants_for(data)
+            calibration = constants_or_reason(data)[0]  # an agent that needs them will say so
         pipe.send(("ready", None))
         cls = resolve(task.agent)
         make_agent(task.agent, task.params)  # an unknown parameter is an error of the command line

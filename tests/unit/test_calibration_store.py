@@ -101,10 +101,11 @@ def test_a_market_without_constants_is_calibrated_once(own_cache, monkeypatch):
     assert store.constants_for(data) == first
 
 
-def test_a_market_without_a_training_split_uses_the_next(own_cache):
+def test_a_market_without_a_training_split_uses_the_next_and_says_so(own_cache, caplog):
     data = tiny_market(4, seconds=120, name="mine")
     only_test = dataclasses.replace(data, splits={"train": (), "validation": (), "test": data.splits["test"]})
     assert store.constants_for(only_test)["mean_spread"] > 0
+    assert "mine has a test split only" in caplog.text
     assert 'split = "test"' in (own_cache / "calibration" / "mine.toml").read_text(encoding="utf-8")
 
 
