@@ -130,7 +130,9 @@ def constants_for(data: MarketData) -> dict[str, float]:
         return stored
     split = usual_split(data)
     if split == "test":
-        _log.warning("%s has a test split only: its constants are fitted on the days they are used on", data.name)
+        _log.warning(
+            "%s has a test split only: its constants are fitted on the days they are used on", data.name
+        )
     _log.info("calibrating %s on its %s split (kept in %s)", data.name, split, user_folder())
     found = calibrate(data, split)
     text = _text(data.name, found, split, data.source_sha256, market, {})

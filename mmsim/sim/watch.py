@@ -70,9 +70,20 @@ class Watch:
             signal.setitimer(signal.ITIMER_REAL, *timer)
             signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
         if self._thread is not None:
-            self._stop.set()
-            self._thread.join()
-            _raise_in(threading.get_ident(), None)  # what has not got through yet must not hit anybody else
+            self._dismiss(self._thread)
+
+    def _dismiss(self, patrol: threading.Thread) -> None:
+        # What it raised and has not got through yet must not hit anybody else: it arrives at the latest with the
+        # next call. (Taking it back would leave a flag of CPython 3.11 set, on which a debugger's or coverage's
+        # tracing hangs.)
+        while True:
+            try:
+                self._stop.set()
+                patrol.join()
+                self._stop.is_set()
+            except HookTimeout:
+                continue
+            return
 
     def _overdue(self) -> bool:
         task, now = self._task(), time.monotonic()
@@ -93,6 +104,5 @@ class Watch:
                 _raise_in(thread, self.late)
 
 
-def _raise_in(thread: int, what: type[BaseException] | None) -> None:
-    raised = None if what is None else ctypes.py_object(what)  # None: take back what is pending
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+def _raise_in(thread: int, what: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(what))

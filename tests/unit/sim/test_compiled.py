@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from mmsim._jit import NO_JIT
 from mmsim.agent import (
     O_ASK_PX,
     O_BID_PX,
@@ -200,8 +201,6 @@ def test_what_it_raises_is_an_agent_error() -> None:
 
 
 def test_a_function_that_numba_cannot_compile_is_a_config_error() -> None:
-    from mmsim._jit import NO_JIT
-
     class Strange(CompiledStrategy):
         @staticmethod
         def decide(obs, want, params, memory):
@@ -214,6 +213,7 @@ def test_a_function_that_numba_cannot_compile_is_a_config_error() -> None:
         Session(data).run(Strange(), data.splits["test"][0])
 
 
+@pytest.mark.skipif(NO_JIT, reason="nothing is compiled or kept without the JIT")
 def test_a_file_imported_under_another_name_before(tmp_path):
     # numba keeps the compiled function beside the file, together with the name of the module it came from
     path = tmp_path / "mine.py"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -293,6 +295,24 @@ def test_in_a_thread_too(how: Callable[[], None]) -> None:
     assert isinstance(err, AgentError)
     assert "took longer than 0.2 s" in str(err)
     assert in_a_thread(lambda: Session(DATA).run(Does("none", int), EPISODE, limit_s=5)) is None
+
+
+def test_nothing_pending_is_left_on_which_a_tracer_hangs() -> None:
+    code = """
+import sys, threading
+from mmsim.sim.watch import Watch
+
+def go():
+    with Watch(0.05, lambda: "work"):
+        pass
+
+thread = threading.Thread(target=go)
+thread.start()
+thread.join()
+sys.settrace(lambda *event: None)  # as coverage and debuggers do
+(lambda: None)()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_an_agent_that_swallows_everything_is_told_at_the_end() -> None:
