@@ -200,6 +200,18 @@ def test_what_it_raises_is_an_agent_error() -> None:
     assert isinstance(err.value.__cause__, ValueError)
 
 
+@pytest.mark.skipif(not NO_JIT, reason="numba compiles no KeyboardInterrupt")
+def test_ctrl_c_in_compiled_code_passes_through() -> None:
+    class Interrupts(CompiledStrategy):
+        @staticmethod
+        def decide(obs, want, params, memory):
+            raise KeyboardInterrupt
+
+    data = tiny_market(3, level="L3", seconds=10)
+    with pytest.raises(KeyboardInterrupt):
+        Session(data).run(Interrupts(), data.splits["test"][0])
+
+
 def test_a_function_that_numba_cannot_compile_is_a_config_error() -> None:
     class Strange(CompiledStrategy):
         @staticmethod

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 
 from mmsim.agent import Agent, Quotes, Strategy
 from mmsim.config import SimConfig
-from mmsim.errors import AgentError, ConfigError, shown, told
+from mmsim.errors import AgentError, ConfigError, HookTimeout, shown, told
 from mmsim.sim import hooks
 from mmsim.sim.multi import MultiAgent, MultiSession
 from mmsim.sim.session import Session
@@ -168,6 +170,11 @@ def test_levels_without_a_length_are_refused_and_not_read() -> None:
         Session(DATA).run(Does("quote", lambda: Quotes((100, 1) for _ in iter(int, 1))), EPISODE)  # type: ignore[arg-type]
 
 
+def test_text_is_no_levels() -> None:
+    with pytest.raises(AgentError, match=r"bids: expected a tuple of .*, was '55'"):
+        Session(DATA).run(Does("quote", lambda: Quotes("55")), EPISODE)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("bad", [-1, "5", float("nan"), 2**70, True, [1], 0.5])
 def test_a_bad_latency_of_its_own(bad: object) -> None:
     class Recalls(Does):
@@ -271,6 +278,72 @@ def test_closing_and_what_else_is_called_outside_decisions_has_the_limit_too() -
         hooks.hook("x", "constructor", limit_s=0.1),
     ):
         sleep()
+
+
+def test_a_constructor_that_swallows_everything_is_told_at_its_end() -> None:
+    def stubborn() -> None:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            with suppress(BaseException):
+                time.sleep(0.01)
+
+    with (
+        pytest.raises(AgentError, match=r"constructor took longer than 0\.1 s"),
+        hooks.hook("x", "constructor", limit_s=0.1),
+    ):
+        stubborn()
+
+
+def test_what_arrives_while_the_patrol_is_dismissed_hits_nobody() -> None:
+    class Patrol(threading.Thread):
+        joined = 0
+
+        def join(self, timeout: float | None = None) -> None:
+            self.joined += 1
+            if self.joined == 1:
+                raise HookTimeout
+
+    patrol = Patrol()
+    Watch(1.0, lambda: "work")._dismiss(patrol)
+    assert patrol.joined == 2
+
+
+def test_ctrl_c_while_quotes_are_looked_at_passes_through() -> None:
+    class Packed:
+        def __index__(self) -> int:
+            raise KeyboardInterrupt
+
+    class Level:
+        def __len__(self) -> int:
+            return 3  # not a pair: it is looked at again, to say what is wrong
+
+        def __iter__(self) -> Any:
+            raise KeyboardInterrupt
+
+    for level in ((Packed(), 1), Level()):
+        with pytest.raises(KeyboardInterrupt):
+            Session(DATA).run(Does("quote", lambda level=level: Quotes((level,))), EPISODE)
+
+
+def test_a_size_beyond_32_bits_is_named() -> None:
+    with pytest.raises(AgentError, match=r"bid size: expected at most [0-9]+ lots, was 2147483648"):
+        Session(DATA).run(Does("quote", lambda: Quotes(((5, 2**31),))), EPISODE)
+
+
+def test_the_working_directory_is_put_back(tmp_path: Path) -> None:
+    before = Path.cwd()
+    Session(DATA).run(Does("reset", lambda: os.chdir(tmp_path)), EPISODE)
+    assert Path.cwd() == before
+
+
+def test_a_working_directory_that_is_gone_is_no_agents_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert len(Session(DATA).run(Does("none", int), EPISODE).steps) > 0
 
 
 def in_a_thread(what: Callable[[], Any]) -> BaseException | None:
