@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmsim.cli.main import main
 from mmsim.data.conversion import Conversion
 from mmsim.types import EventFlag, EventKind
 
@@ -74,3 +75,16 @@ def balance() -> Callable[[Conversion], tuple[tuple[int, int], tuple[int, int], 
 def story() -> Callable[[np.ndarray], list[Message]]:
     """Return `tell`."""
     return tell
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run ``mmsim data ...`` and return (exit code, standard output, standard error)."""
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(["data", *argv])
+        out, err = capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    return run

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import mmsim.data
-from mmsim.cli.main import main
 from mmsim.config import SimConfig
 from mmsim.data.contracts import kind_of
 from mmsim.data.conversion import no_progress
@@ -54,17 +53,6 @@ T0 = 1_700_000_000_000_000  # us
 )
 def test_venues_names(venue: str, symbols: str, kind: str | None) -> None:
     assert {s: kind_of(venue, s) for s in symbols.split()} == dict.fromkeys(symbols.split(), kind)
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*argv: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["data", *argv])
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    return run
 
 
 def tardis(folder: Path, venue: str, symbol: str) -> list[str]:

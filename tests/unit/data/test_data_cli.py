@@ -11,20 +11,6 @@ from typing import Any
 import pytest
 
 import mmsim.data
-from mmsim.cli.main import main
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command and return (exit code, standard output, standard error)."""
-
-    def run(*argv: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["data", *argv])
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

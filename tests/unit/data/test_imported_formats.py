@@ -12,7 +12,6 @@ import pytest
 
 import mmsim.data
 from mmsim.cli import data as command
-from mmsim.cli.main import main
 from mmsim.config import SimConfig
 from mmsim.data.export import export
 from mmsim.data.manifest import FORMATS, manifest
@@ -23,19 +22,6 @@ from mmsim.testing.markets import tiny_market
 from mmsim.types import EventKind
 
 T0 = 1_700_000_000_000_000  # us
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command and return (exit code, standard output, standard error)."""
-
-    def run(*argv: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["data", *argv])
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    return run
 
 
 Made = tuple[list[str], tuple[int, int]]  # arguments of the import, and the trades and lots of the files

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmsim.data
-from mmsim.cli.main import main
 from mmsim.config import SimConfig
 from mmsim.data.book_states import CROSSED, EMPTY, LOCKED, ONE_SIDED, OPEN, states
 from mmsim.data.conversion import NS, Conversion, build_events
@@ -413,19 +412,6 @@ def books(events: np.ndarray) -> list[tuple[int, tuple[tuple[int, int, int], ...
 
 
 # ---- as typed
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run ``mmsim data ...`` and return (exit code, standard output, standard error)."""
-
-    def run(*argv: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(["data", *argv])
-        out, err = capsys.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    return run
 
 
 def ctp_csv(path: Path, *, locked: int = 0, n: int = 3600) -> list[str]:
