@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from mmsim.agent import Agent
 from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
 from mmsim.registry import make_agent, resolve, shipped_checkpoints
+from mmsim.sim import hooks
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
 
@@ -29,7 +29,12 @@ _log = logging.getLogger("mmsim.profiles")
 
 
 def profile_for(
-    spec: str, params: dict[str, object], session: Session, *, record: bool = True
+    spec: str,
+    params: dict[str, object],
+    session: Session,
+    *,
+    record: bool = True,
+    limit_s: float | None = None,
 ) -> npt.NDArray[np.int64] | None:
     """Return the recorded latencies of an agent on the session's market, ``(n,)`` ns.
 
@@ -39,9 +44,13 @@ def profile_for(
         As for `mmsim.registry.make_agent`.
     record : bool
         Record them now if there are none (on the validation split, else train, else test).
+    limit_s : float, optional
+        Longest time of one call of the agent while they are recorded, seconds.
 
     Raises
     ------
+    AgentError
+        If the agent fails while they are recorded.
     ConfigError
         If the profile on a card is broken. One in the cache is recorded again.
     """
@@ -59,8 +68,10 @@ def profile_for(
         return None
     split = next(s for s in ("validation", "train", "test") if session.data.splits.get(s))
     _log.info("recording %s's decision latency on %s %s", spec, session.data.name, split)
-    with closing(make_agent(spec, params)) as agent:
-        times = measure(agent, session, split)
+    with hooks.hook(spec, "constructor", limit_s=limit_s):
+        made = make_agent(spec, params)
+    with hooks.closing(made, limit_s) as agent:
+        times = measure(agent, session, split, limit_s=limit_s)
     keep(spec, params, session.data.name, times)
     return times
 
@@ -73,7 +84,9 @@ def keep(spec: str, params: dict[str, object], dataset: str, times: npt.NDArray[
     return path
 
 
-def measure(agent: Agent, session: Session, split: str, n: int = SAMPLES) -> npt.NDArray[np.int64]:
+def measure(
+    agent: Agent, session: Session, split: str, n: int = SAMPLES, *, limit_s: float | None = None
+) -> npt.NDArray[np.int64]:
     """Measure the wall clock of up to `n` decisions of `agent`, warm-up excluded, ns.
 
     Meanwhile decisions take no time, whatever the session's configuration says: it may ask for the very profile
@@ -82,7 +95,12 @@ def measure(agent: Agent, session: Session, split: str, n: int = SAMPLES) -> npt
     times: list[int] = []
     for index, episode in enumerate(session.data.splits[split]):
         steps = session.run(
-            agent, episode, index, latency=LatencyModel(), most_steps=n + WARM_UP - len(times)
+            agent,
+            episode,
+            index,
+            latency=LatencyModel(),
+            most_steps=n + WARM_UP - len(times),
+            limit_s=limit_s,
         ).steps
         times += steps["wall_ns"][steps["asked"] == 1].tolist()
         if len(times) >= n + WARM_UP:

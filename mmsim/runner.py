@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from mmsim.calibrate import remedy, usual_split
 from mmsim.calibration_store import constants_or_reason
 from mmsim.config import RunConfig
 from mmsim.data import load
-from mmsim.errors import AgentError, ConfigError, DataError, MmsimError, UncalibratedError, did_you_mean
+from mmsim.errors import ConfigError, DataError, MmsimError, UncalibratedError, did_you_mean
 from mmsim.profiles import profile_for
 from mmsim.report.result import MarketResult
 from mmsim.sim import hooks
@@ -101,7 +100,10 @@ def run(
             for spec in config.agents:
                 result = None
                 try:
-                    with hooks.process_kept(), _closing(_made(spec, params[spec], config), config) as agent:
+                    with (
+                        hooks.process_kept(),
+                        hooks.closing(_made(spec, params[spec], config), config.decision_timeout_s) as agent,
+                    ):
                         result = _run_one(spec, agent, params[spec], session, config, tick)
                 except UncalibratedError as err:
                     if why_not:  # the run tried what the error recommends
@@ -151,17 +153,6 @@ def _no_stray_params(config: RunConfig, params: Mapping[str, Mapping[str, Any]])
             raise ConfigError(f"parameters for {name!r}, which is not in the run{did_you_mean(name, names)}")
 
 
-@contextmanager
-def _closing(agent: Agent, config: RunConfig) -> Iterator[Agent]:
-    try:
-        yield agent
-    except BaseException:
-        with suppress(AgentError):  # what went wrong first is what the user must hear of
-            hooks.close(agent, limit_s=config.decision_timeout_s)
-        raise
-    hooks.close(agent, limit_s=config.decision_timeout_s)
-
-
 def _made(spec: str, params: Mapping[str, Any], config: RunConfig) -> Agent:
     with hooks.hook(spec, "constructor", limit_s=config.decision_timeout_s):
         return registry.make_agent(spec, params)
@@ -177,7 +168,9 @@ def _run_one(
 ) -> MarketResult:
     latency = None
     if config.sim.latency == "profile":
-        latency = LatencyModel(profile_ns=profile_for(spec, params, session))
+        latency = LatencyModel(
+            profile_ns=profile_for(spec, params, session, limit_s=config.decision_timeout_s)
+        )
     episodes = session.data.splits[config.split]
     done = []
     for index, episode in enumerate(episodes):

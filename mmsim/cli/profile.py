@@ -28,12 +28,14 @@ def register(app: typer.Typer) -> None:
         from mmsim.data import load
         from mmsim.profiles import measure
         from mmsim.registry import make_agent
+        from mmsim.sim import hooks
         from mmsim.sim.session import Session
 
         data = load(dataset, data_home=data_home)
         session = Session(data, calibration=constants_or_reason(data)[0])
         split = next(s for s in ("validation", "train", "test") if data.splits.get(s))
-        times = measure(make_agent(agent), session, split, n)
+        with hooks.closing(make_agent(agent)) as made:
+            times = measure(made, session, split, n)
         if json_:
             typer.echo(json.dumps({"agent": agent, "dataset": dataset, "latency_ns": times.tolist()}))
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import decimal
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,24 @@ def close(agent: Agent, *, limit_s: float | None = None) -> None:
     """
     with hook(type(agent).__name__, "close", limit_s=limit_s):
         agent.close()
+
+
+@contextmanager
+def closing(agent: Agent, limit_s: float | None = None) -> Iterator[Agent]:
+    """Yield `agent` and close it at the end.
+
+    Raises
+    ------
+    AgentError
+        As `close` does, unless something else went wrong first: that is what the user must hear of.
+    """
+    try:
+        yield agent
+    except BaseException:
+        with suppress(AgentError):
+            close(agent, limit_s=limit_s)
+        raise
+    close(agent, limit_s=limit_s)
 
 
 def recalled(agent: object, measured_ns: int) -> int:

@@ -63,6 +63,17 @@ def test_a_hook_that_hangs_is_an_error_of_its_agent(run, hangs, tmp_path, hook, 
     assert document["config"]["decision_timeout_s"] == 0.3
 
 
+@pytest.mark.usefixtures("short_markets", "empty_cache")
+def test_the_limit_holds_while_a_profile_is_recorded(run, hangs, tmp_path):
+    code, _, err = run(
+        "run", "-a", f"{hangs},foic", "-d", "sim-rb", "--no-plots", "-o", tmp_path / "out", "--decision-timeout", "0.3",
+        "--latency", "profile",
+    )  # fmt: skip
+    assert code == 2
+    assert "a decision took longer than 0.3 s" in err
+    assert "1 failed; 1 finished" in err
+
+
 @pytest.mark.usefixtures("short_markets")
 def test_a_constructor_that_hangs_ends_the_run_before_anything_is_computed(run, hangs, tmp_path):
     code, out, err = run(

@@ -227,6 +227,25 @@ def test_a_close_that_raises_keeps_the_result(run, results, agent, out):
     assert len(results(out)["results"]) == 1
 
 
+@pytest.mark.usefixtures("short_markets", "empty_cache")
+def test_a_close_that_raises_while_a_profile_is_recorded_is_no_traceback(run, results, agent, out):
+    code, _, err = run(
+        "run",
+        "-d",
+        "sim-rb",
+        "--no-plots",
+        "-a",
+        f"{agent('ClosesBadly')},foic",
+        "-o",
+        out,
+        "--latency",
+        "profile",
+    )
+    assert code == 2
+    assert "close raised OSError: cannot close" in err
+    assert [row["agent"] for row in results(out)["results"]] == ["foic"]
+
+
 def test_an_agent_that_exits_when_made_is_an_error(run, agent, out):
     code, text, err = run("run", "-d", "sim-rb", "-a", agent("ExitsWhenMade"), "-o", out)
     assert (code, text) == (2, "")
