@@ -24,7 +24,8 @@ RESET_GAP_NS = 1800 * NS  # cumulative volume may start again only after a break
 OUTSIDE = (
     0.02  # a mean price farther outside the quotes of its interval than this part of the price is counted,
 )
-OUTSIDE_SHARE = 0.1  # and an error in more than this part of a day's intervals with trades
+OUTSIDE_SHARE = 0.1  # and an error in more than this part of a day's intervals with trades,
+FEWEST = 20  # if there are so many of them: a few odd trades of a quiet day tell nothing of a multiplier
 
 
 @dataclass
@@ -100,9 +101,17 @@ def turnover_option(options: Mapping[str, Any], where: str) -> bool:
 
 
 def convert_days(
-    days: Sequence[Snapshots], instrument: Instrument, depth: int, progress: Progress
+    days: Sequence[Snapshots],
+    instrument: Instrument,
+    depth: int,
+    progress: Progress,
+    *,
+    exact: bool = False,
 ) -> Conversion:
     """Convert trading days of snapshots into events, one segment a day.
+
+    With `exact`, turnover is that of trades that are known one by one: no multiplier can be wrong, and mean prices are
+    not held against the quotes.
 
     Per snapshot: first the trades implied by the change of cumulative volume and turnover, priced at the
     *previous* snapshot's best quotes by the two-price method (see `implied_trades`), then the changed levels, at
@@ -132,7 +141,7 @@ def convert_days(
     at = 0
     for i, day in enumerate(days):
         progress(day.label, i / len(days))
-        events = _convert_day(day, instrument, depth, counts, checks, tape)
+        events = _convert_day(day, instrument, depth, counts, checks, tape, exact)
         if len(events) == 0:
             continue
         parts.append(events)
@@ -150,6 +159,7 @@ def _convert_day(
     counts: dict[str, int],
     checks: dict[str, int],
     tape: Tape,
+    exact: bool,
 ) -> npt.NDArray[np.void]:
     counts["rows_read"] += len(day.ts)
     rank = classify_rows(day, instrument)
@@ -173,7 +183,8 @@ def _convert_day(
     counts["snapshots_one_sided"] += int(np.sum(~shown))
     checks["crossed_books"] += int(np.sum(shown & (quotes.bid_px[:, 0] > quotes.ask_px[:, 0])))
     checks["locked_books"] += int(np.sum(shown & (quotes.bid_px[:, 0] == quotes.ask_px[:, 0])))
-    counts["implied_outside_quotes"] += _check_value(quotes, lots, value, instrument)
+    if not exact:
+        counts["implied_outside_quotes"] += _check_value(quotes, lots, value, instrument)
     trades = implied_trades(quotes, lots, value)
     counts["lots_implied"] += int(trades[:, [1, 4]].sum())
     counts["lots_not_replayed"] = counts["lots_traded"] - counts["lots_implied"]
@@ -223,7 +234,7 @@ def _check_value(q: Snapshots, lots: Ints, value: Ints, instrument: Instrument) 
     Raises
     ------
     DataError
-        For more than `OUTSIDE_SHARE` of them, with the multiplier that would explain it.
+        For more than `OUTSIDE_SHARE` of at least `FEWEST`, with the multiplier that would explain it.
     """
     big = np.iinfo(np.int64).max // 4
     bid = np.where(q.bid_qty[:, 0] > 0, q.bid_px[:, 0], big)
@@ -235,7 +246,7 @@ def _check_value(q: Snapshots, lots: Ints, value: Ints, instrument: Instrument) 
     slack = np.maximum(1.0, OUTSIDE * np.abs(low + high) / 2)
     outside = (mean < np.minimum(low, high) - slack) | (mean > np.maximum(low, high) + slack)
     found = int(outside.sum())
-    if found <= OUTSIDE_SHARE * len(mean):
+    if found <= OUTSIDE_SHARE * len(mean) or len(mean) < FEWEST:
         return found
     ratio = mean / np.where(low + high == 0, 1, low + high) * 2
     middle = float(np.median(ratio))

@@ -99,7 +99,7 @@ def snapshot_view(data: MarketData, interval_ns: int, depth: int) -> MarketData:
     at = 0
     for segment in levels.segments:
         day = take_snapshots(levels, segment, interval_ns, depth)
-        done = convert_days([day], data.instrument, depth, no_progress) if len(day.ts) else None
+        done = convert_days([day], data.instrument, depth, no_progress, exact=True) if len(day.ts) else None
         out = np.zeros(0, EVENT) if done is None else done.events
         parts.append(out)
         segments.append(Segment(at, at + len(out), segment.label))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mmsim.data import snapshots
 from mmsim.data.conversion import Conversion, no_progress
 from mmsim.data.formats import ctp
 from mmsim.errors import ConfigError, DataError
@@ -186,7 +187,10 @@ def test_two_days_two_segments_and_two_contracts(tmp_path: Path) -> None:
     assert len(one.segments) == 1
 
 
-def test_a_wrong_multiplier_is_an_error_that_names_the_right_one(tmp_path: Path) -> None:
+def test_a_wrong_multiplier_is_an_error_that_names_the_right_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "FEWEST", 3)
     path = written(tmp_path, ctp_rows())
     for set_to, implied in ((Decimal(1), "10"), (Decimal(1000), "10"), (Decimal("0.5"), "10")):
         other = Instrument("rb", Decimal(1), multiplier=set_to, sessions=SESSIONS)
@@ -201,11 +205,28 @@ def test_a_wrong_multiplier_is_an_error_that_names_the_right_one(tmp_path: Path)
     assert right.counts["implied_outside_quotes"] == 0
 
 
-def test_a_turnover_that_no_multiplier_explains_says_so(tmp_path: Path) -> None:
+def test_a_turnover_that_no_multiplier_explains_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "FEWEST", 3)
     frame = ctp_rows()
     frame["Turnover"] = ["0", "7", "99", "9000000", "9000007", "9000007"]
     with pytest.raises(DataError, match="no one multiplier explains it: check the columns"):
         convert(written(tmp_path, frame))
+
+
+@pytest.mark.parametrize("intervals", [19, 20])
+def test_a_few_odd_intervals_of_a_quiet_day_are_no_multiplier(tmp_path: Path, intervals: int) -> None:
+    quiet = pd.concat([ctp_rows().iloc[[3]]] * (intervals + 1), ignore_index=True)
+    quiet["UpdateTime"] = [f"09:00:{i:02d}" for i in range(intervals + 1)]
+    quiet["Volume"] = [str(30 + i) for i in range(intervals + 1)]
+    quiet["Turnover"] = [str(42000 * (30 + i)) for i in range(intervals + 1)]  # 8 % above the quotes
+    path = written(tmp_path, quiet)
+    if intervals < 20:
+        assert convert(path).counts["implied_outside_quotes"] == intervals
+    else:
+        with pytest.raises(DataError, match="20 of 20 intervals more than 2% outside with multiplier 10"):
+            convert(path)
 
 
 def test_one_odd_interval_is_counted(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmsim.data.views import level_view, snapshot_view
@@ -133,6 +133,18 @@ def test_the_level_view_shows_the_same_book_after_every_message(rows):
     assert not view.events["oid"].any()
 
 
+# what prints far from a young book is the view's own turnover, not a wrong multiplier
+@example(
+    [
+        (T0, 101, 1, 0, K.ADD, -1, F.LAST),
+        (T0 + STEP, 103, 1, 1, K.ADD, -1, 0),
+        (T0 + STEP, 101, 0, 0, K.HIDE, -1, 0),
+        (T0 + STEP, 103, 1, 1, K.EXECUTE, -1, F.LAST),
+        (T0 + STEP, 90, 1, 2, K.ADD, 1, F.LAST),
+    ],
+    1,
+    1,
+)
 @given(orders(), st.integers(1, 4), st.integers(1, 6))
 def test_the_snapshot_view_shows_the_best_levels_at_every_snapshot(rows, depth, wait):
     data = market_from(rows, episode=(T0, T0 + SECOND))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from mmsim.data import snapshots
 from mmsim.data.conversion import no_progress
 from mmsim.data.formats import ctp, wondertrader
 from mmsim.data.formats.wondertrader import HEAD, TICK
@@ -115,7 +116,10 @@ def test_bad_records_name_row_and_field(tmp_path: Path, records: np.ndarray, sai
     assert str(path) in str(caught.value)
 
 
-def test_a_wrong_multiplier_is_named_and_turnover_may_be_left_out(tmp_path: Path) -> None:
+def test_a_wrong_multiplier_is_named_and_turnover_may_be_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "FEWEST", 5)
     path = write(tmp_path / "a.dsb", ticks())
     one = Instrument("IF2101", Decimal("0.2"), sessions=IF.sessions)
     with pytest.raises(DataError, match=r"5 of 5 intervals.*multiplier of about 300: --multiplier 300, or"):
