@@ -52,6 +52,7 @@ OBS_SIZE = HEADER + 4 * MAX_DEPTH
 # Layout of the vector of desired quotes that kernels read: [n_bids, n_asks, post_only, take, decision latency ns,
 # wall clock ns], then (px, qty) of the bids and of the asks.
 MAX_LEVELS = 16  # quoted levels a side at most
+MAX_PX = 2**31 - 2  # highest price of a quote, ticks: prices are 32-bit numbers
 WANT_HEAD = 6
 WANT_SIZE = WANT_HEAD + 4 * MAX_LEVELS
 
@@ -110,7 +111,7 @@ def within_limits(
 
     Prices stay passive (bid below the best ask, ask above the best bid). A side shrinks to the lots
     that keep the acknowledged inventory within ``+-limit`` even if it fills completely, and to
-    ``ctx.max_order``; it is dropped at zero lots or a price below one tick.
+    ``ctx.max_order``; it is dropped at zero lots or a price outside 1 to ``MAX_PX`` ticks.
 
     Parameters
     ----------
@@ -128,8 +129,8 @@ def within_limits(
     bid_px = min(bid_px, obs.ask_px - 1)
     ask_px = max(ask_px, obs.bid_px + 1)
     return Quotes(
-        ((bid_px, buy),) if buy > 0 and bid_px > 0 else (),
-        ((ask_px, sell),) if sell > 0 and ask_px > 0 else (),
+        ((bid_px, buy),) if buy > 0 and 0 < bid_px <= MAX_PX else (),
+        ((ask_px, sell),) if sell > 0 and 0 < ask_px <= MAX_PX else (),
     )
 
 

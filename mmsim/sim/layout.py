@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmsim import agent
 from mmsim.agent import OBS_SIZE, WANT_SIZE
 
 INF = 2**62
@@ -148,7 +149,7 @@ OBS_AT = ACK_AT + N_RING * N_ACK
 WANT_AT = OBS_AT + OBS_SIZE
 WIRE_AT = WANT_AT + WANT_SIZE  # the latency table runs to the end of `mem`
 
-MAX_PX = 2**31 - 2
+MAX_PX = agent.MAX_PX
 
 # ---- latency table: one row a draw, or a recorded moment (then its time first) ---------------------
 LEG_FEED, LEG_NEW, LEG_CANCEL, LEG_REDUCE, LEG_MARKET, LEG_ACK, N_LEGS = range(7)  # LEG_x = REQ_x

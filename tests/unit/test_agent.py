@@ -189,6 +189,12 @@ def test_within_limits_never_breaks_them(bid, gap, qty, inventory, best, spread,
         assert reducing or (inventory < 0 and bid <= 0), "the reducing side stays"
 
 
+def test_within_limits_drops_a_side_beyond_the_highest_price():
+    far = 2**31 - 2
+    assert within_limits(98, far, 2, observation(), context()) == Quotes.two_sided(98, far, 2)
+    assert within_limits(98, far + 1, 2, observation(), context()) == Quotes(((98, 2),))
+
+
 def test_within_limits_leaves_good_quotes_alone():
     assert within_limits(98, 103, 2, observation(), context()) == Quotes.two_sided(98, 103, 2)
 
