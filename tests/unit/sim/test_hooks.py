@@ -175,6 +175,20 @@ def test_text_is_no_levels() -> None:
         Session(DATA).run(Does("quote", lambda: Quotes("55")), EPISODE)  # type: ignore[arg-type]
 
 
+def test_an_agent_is_closed_whatever_happened_and_the_first_fault_is_told() -> None:
+    calls: list[str] = []
+    with hooks.closing(Does("close", lambda: calls.append("closed"))):
+        calls.append("played")
+    assert calls == ["played", "closed"]
+    with (
+        pytest.raises(AgentError, match="close raised OSError"),
+        hooks.closing(Does("close", raises(OSError()))),
+    ):
+        pass
+    with pytest.raises(KeyError, match="first"), hooks.closing(Does("close", raises(OSError()))):
+        raise KeyError("first")
+
+
 @pytest.mark.parametrize("bad", [-1, "5", float("nan"), 2**70, True, [1], 0.5])
 def test_a_bad_latency_of_its_own(bad: object) -> None:
     class Recalls(Does):
