@@ -33,14 +33,16 @@ def _share(
 def _decide(  # pragma: no cover (numba runs it)
     typingctx: Any, address: Any, obs: Any, want: Any, params: Any, memory: Any
 ) -> Any:
-    signature = types.void(types.int64, obs, want, params, memory)
+    signature = types.void(types.int64, obs, want, types.int64, memory)
+    kinds = (obs, want, types.voidptr, memory)  # its parameters are a record of its own: one pointer
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         # numba's own calling convention, so that what the function raises comes through
-        kinds = sig.args[1:]
         entry = context.call_conv.get_function_type(types.none, kinds)
         fn = builder.inttoptr(args[0], entry.as_pointer())
-        status, _ = context.call_conv.call_function(builder, fn, types.none, kinds, args[1:])
+        given = builder.inttoptr(args[3], context.get_value_type(types.voidptr))
+        values = (args[1], args[2], given, args[4])
+        status, _ = context.call_conv.call_function(builder, fn, types.none, kinds, values)
         with if_unlikely(builder, status.is_error):
             context.call_conv.return_status_propagate(builder, status)
         return context.get_dummy_value()
@@ -57,11 +59,15 @@ def call_share(address: int, ahead: int, behind: int, gone: int) -> int:
 
 
 @kernel
-def call_decide(address: int, obs: Any, want: Any, params: Any, memory: Any) -> None:
-    """Let the compiled strategy at `address` write its quotes to `want`."""
+def call_decide(address: int, obs: Any, want: Any, params: int, memory: Any) -> None:
+    """Let the compiled strategy at `address` write its quotes to `want`; `params`: address of its parameters."""
     if NO_JIT:
-        obs = obs.view()
-        obs.flags.writeable = False
-        FUNCTIONS[int(address)](obs, want, params, memory)
+        FUNCTIONS[int(address)](obs, want, FUNCTIONS[int(params)], memory)
     else:
         _decide(address, obs, want, params, memory)  # pragma: no cover (JIT)
+
+
+@kernel
+def ask(address: int, obs: Any, want: Any, params: int, memory: Any) -> None:
+    """The same from Python: `obs` and `want` are arrays of one record."""
+    call_decide(address, obs[0], want[0], params, memory)

@@ -1,4 +1,4 @@
-"""The queue model that a configuration asks for, as the kernel's columns."""
+"""From what a configuration names to what a session runs on: fitted models, users' functions, reactive markets."""
 
 from __future__ import annotations
 
@@ -8,24 +8,20 @@ from typing import Any
 from numba import cfunc
 
 from mmsim import _jit
+from mmsim.calibration_store import fitted_queue_power
 from mmsim.config import SimConfig
 from mmsim.errors import ConfigError
-from mmsim.sim import layout as L
-
-_CODES = {
-    "auto": L.Q_PROPORTIONAL,
-    "proportional": L.Q_PROPORTIONAL,
-    "risk_averse": L.Q_RISK_AVERSE,
-    "power": L.Q_POWER,
-    "log": L.Q_LOG,
-    "fitted": L.Q_POWER,
-}
+from mmsim.flow.reactive import ReactiveMarket
+from mmsim.registry import load_object
+from mmsim.sim.physics import Physics
+from mmsim.sim.session import Session
+from mmsim.types import MarketData
 
 
-class QueueRule:
-    """Code, exponent and function address of `sim`'s queue model for level feeds.
+def physics_of(sim: SimConfig, dataset: str) -> Physics:
+    """Return the physics of `sim` on market `dataset`, with everything that it names looked up.
 
-    A user's own model is ``FILE.py:NAME`` or ``package.module:NAME``: a function of three ints, the lots
+    A user's own queue model is ``FILE.py:NAME`` or ``package.module:NAME``: a function of three ints, the lots
     ahead of us, behind us, and cancelled, that returns how many of the cancelled lots stood ahead. It must be
     something numba compiles.
 
@@ -34,23 +30,22 @@ class QueueRule:
     ConfigError
         If there is no such function, numba cannot compile it, or no fitted model exists.
     """
-
-    def __init__(self, sim: SimConfig, dataset: str) -> None:
-        model, power = sim.queue_model, sim.queue_power
-        self._function: Any = None  # keeps the machine code alive
-        address = 0
-        if model == "fitted":
-            from mmsim.calibration_store import fitted_queue_power
-
-            power = fitted_queue_power(dataset)
-        if ":" in model:
-            self._function, address = _compiled(model)
-        self.columns = (_CODES.get(model, L.Q_CUSTOM), round(power * 1_000_000), address)
+    function, address = _queue_function(sim.queue_model) if ":" in sim.queue_model else (None, 0)
+    return Physics.of(
+        sim,
+        power=fitted_queue_power(dataset) if sim.queue_model == "fitted" else None,
+        address=address,
+        function=function,
+        live=ReactiveMarket if sim.impact == "reactive" else None,
+    )
 
 
-def _compiled(spec: str) -> tuple[Any, int]:
-    from mmsim.registry import load_object
+def session_for(data: MarketData, sim: SimConfig | None = None, **options: Any) -> Session:
+    """Return a session on `data` under `sim`, whatever it names; `options` as of `Session`."""
+    return Session(data, physics_of(sim or SimConfig(), data.name), **options)
 
+
+def _queue_function(spec: str) -> tuple[Any, int]:
     function: Callable[[int, int, int], int] = load_object(spec)
     function = getattr(function, "py_func", function)
     if not callable(function):
@@ -60,10 +55,6 @@ def _compiled(spec: str) -> tuple[Any, int]:
     if _jit.NO_JIT:
         _jit.FUNCTIONS[id(function)] = function
         return function, id(function)
-    return _machine_code(spec, function)  # pragma: no cover (JIT)
-
-
-def _machine_code(spec: str, function: Any) -> tuple[Any, int]:  # pragma: no cover (with the JIT only)
     try:
         made = cfunc("int64(int64, int64, int64)")(function)
     except Exception as err:  # numba has many error classes, and the user's function may raise any
