@@ -14,8 +14,8 @@ from mmsim.calibration_store import constants_or_reason
 from mmsim.config import RunConfig
 from mmsim.data import load
 from mmsim.errors import ConfigError, DataError, MmsimError, UncalibratedError, did_you_mean
+from mmsim.metrics import MarketResult
 from mmsim.profiles import profile_for
-from mmsim.report.result import MarketResult
 from mmsim.sim import hooks
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session

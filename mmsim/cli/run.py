@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mmsim.config import RunConfig
+    from mmsim.metrics import MarketResult
     from mmsim.report.folder import RunFolder
-    from mmsim.report.result import MarketResult
 
 
 def register(app: typer.Typer) -> None:

@@ -10,7 +10,7 @@ import typer
 from mmsim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mmsim.report.sensitivity import Sensitivity
+    from mmsim.statistics.ranking import Rankings
 
 
 def register(app: typer.Typer) -> None:
@@ -98,13 +98,13 @@ def _run(
         )  # fmt: skip
 
 
-def _report(found: Sensitivity, folder: Path, *, plots: bool) -> None:
-    from mmsim.report import sensitivity as report
+def _report(found: Rankings, folder: Path, *, plots: bool) -> None:
+    from mmsim.report import ranking_table
 
-    paths = report.write(found, folder)
+    paths = ranking_table.write(found, folder)
     if plots:
-        from mmsim.report.plots_sensitivity import plot_sensitivity
+        from mmsim.report.plots_ranking import plot_rankings
 
-        paths.append(plot_sensitivity(found, folder / "sensitivity.png"))
-    report.render(found)
+        paths.append(plot_rankings(found, folder / "sensitivity.png"))
+    ranking_table.render(found)
     typer.echo(f"results in {', '.join(map(str, paths))}", err=True)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mmsim.errors import ConfigError, MmsimError
-from mmsim.report.result import MarketResult
+from mmsim.metrics import MarketResult
 from mmsim.report.writer import entry, git_revision, json_safe, replacing, versions, write_parquet
 from mmsim.types import FILL, STEP
 

@@ -18,9 +18,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from mmsim.metrics import EpisodeResult
+from mmsim.metrics import EpisodeResult, MarketResult
 from mmsim.metrics.ledger import equity, equity_currency
-from mmsim.report.result import MarketResult, by_market, market_title
+from mmsim.report.titles import by_market, market_title
 
 POINTS = 2_000  # drawn along one axis at most
 MARKERS = 1_500  # fills drawn in one panel at most

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim import __version__
+from mmsim.metrics import MarketResult
 from mmsim.paths import package_root
-from mmsim.report.result import MarketResult
 
 _PACKAGES = ("numpy", "numba", "pandas", "pyarrow", "torch", "transformers", "stable-baselines3")
 

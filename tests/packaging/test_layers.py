@@ -28,16 +28,18 @@ LAYERS: dict[str, set[str]] = {
     "flow": ENGINE | {"data"},  # a generated market is one more conversion; data finds it by string
     "features": {"errors", "types", "_jit", "agent"},
     "data": {"errors", "types", "config", "paths", "caches", "_jit", "book"},
-    "metrics": {"errors", "types"},
-    "report": {"errors", "types", "config", "paths", "metrics", "scoring"},
-    "scoring": ENGINE | {"data", "metrics"},  # the same engine on a day and on what poorer feeds show of it
+    "statistics": set(),
+    "metrics": {"errors", "types", "statistics"},
+    "report": {"errors", "types", "config", "paths", "metrics", "scoring", "statistics"},
+    "scoring": ENGINE
+    | {"data", "statistics"},  # the same engine on a day and on what poorer feeds show of it
     "calibrate": ENGINE | {"data"},
     "calibration_store": {"errors", "types", "config", "paths", "caches", "calibrate"},
     "profiles": ENGINE | {"registry"},
     "runner": ENGINE
     | {"registry", "data", "metrics", "report", "calibrate", "calibration_store", "profiles"},
     "bench": ENGINE | {"compiled", "data"},
-    "sensitivity": {"errors", "config", "runner", "data", "report"},
+    "sensitivity": {"errors", "config", "runner", "data", "metrics", "report", "statistics"},
     "quoting": {"errors", "agent", "features"},
     "env": ENGINE | {"features", "data", "metrics", "quoting"},
 }
