@@ -24,18 +24,14 @@ def register(app: typer.Typer) -> None:
 
         import numpy as np
 
-        from mmsim.calibration_store import constants_or_reason
-        from mmsim.data import load
-        from mmsim.profiles import measure
-        from mmsim.registry import make_agent
-        from mmsim.sim import hooks
-        from mmsim.sim.session import Session
+        from mmsim.play import opened
+        from mmsim.profiles import measure, split_to_measure_on
+        from mmsim.runner import market_for
 
-        data = load(dataset, data_home=data_home)
-        session = Session(data, calibration=constants_or_reason(data)[0])
-        split = next(s for s in ("validation", "train", "test") if data.splits.get(s))
-        with hooks.closing(make_agent(agent)) as made:
-            times = measure(made, session, split, n)
+        market = market_for(dataset, data_home=data_home)
+        split = split_to_measure_on(market.data)
+        with opened(agent) as made:
+            times = measure(made, market.session, split, n)
         if json_:
             typer.echo(json.dumps({"agent": agent, "dataset": dataset, "latency_ns": times.tolist()}))
             return

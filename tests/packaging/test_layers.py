@@ -32,16 +32,21 @@ LAYERS: dict[str, set[str]] = {
     "metrics": {"errors", "types", "statistics"},
     "report": {"errors", "types", "config", "paths", "metrics", "scoring", "statistics"},
     "scoring": ENGINE
-    | {"data", "statistics"},  # the same engine on a day and on what poorer feeds show of it
-    "calibrate": ENGINE | {"data"},
+    | {
+        "data",
+        "statistics",
+        "play",
+        "runner",
+    },  # the same simulator on a day and on what poorer feeds show of it
+    "play": ENGINE | {"registry", "metrics"},  # an agent plays episodes; nobody quotes and it is recorded
+    "calibrate": ENGINE | {"data", "play"},
     "calibration_store": {"errors", "types", "config", "paths", "caches", "calibrate"},
-    "profiles": ENGINE | {"registry"},
-    "runner": ENGINE
-    | {"registry", "data", "metrics", "report", "calibrate", "calibration_store", "profiles"},
+    "profiles": ENGINE | {"registry", "play"},
+    "runner": ENGINE | {"registry", "data", "metrics", "play", "calibrate", "calibration_store", "profiles"},
     "bench": ENGINE | {"compiled", "data"},
     "sensitivity": {"errors", "config", "runner", "data", "metrics", "report", "statistics"},
     "quoting": {"errors", "agent", "features"},
-    "env": ENGINE | {"features", "data", "metrics", "quoting"},
+    "env": ENGINE | {"features", "metrics", "quoting", "play", "runner"},
 }
 EVERYTHING = set(LAYERS)
 LAYERS["testing"] = EVERYTHING
