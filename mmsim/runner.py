@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsim import registry
+from mmsim.agent import Agent
 from mmsim.calibrate import remedy, usual_split
 from mmsim.calibration_store import constants_or_reason
 from mmsim.config import RunConfig, SimConfig
@@ -149,7 +150,8 @@ def run(
             for spec in config.agents:
                 result = None
                 try:
-                    result = run_agent(spec, params[spec], market, config, tick)
+                    with opened(spec, params[spec], limit_s=config.decision_timeout_s) as agent:
+                        result = run_agent(spec, agent, params[spec], market, config, tick)
                 except UncalibratedError as err:
                     if market.uncalibrated:  # the run tried what the error recommends
                         ways = ways or remedy(market.data, usual_split(market.data))
@@ -169,9 +171,14 @@ def run(
 
 
 def run_agent(
-    spec: str, params: Mapping[str, Any], market: Market, config: RunConfig, tick: Ticker | None = None
+    spec: str,
+    agent: Agent,
+    params: Mapping[str, Any],
+    market: Market,
+    config: RunConfig,
+    tick: Ticker | None = None,
 ) -> MarketResult:
-    """Make one agent, run it on every episode of the configuration's split, and close it.
+    """Run an agent, made from `spec` and `params`, on every episode of the configuration's split.
 
     Raises
     ------
@@ -184,12 +191,11 @@ def run_agent(
         if tick is not None:
             tick(f"{market.data.name} {spec}", done, total)
 
-    with opened(spec, params, limit_s=limit_s) as agent:
-        latency = None
-        if config.sim.latency == "profile":
-            latency = LatencyModel(profile_ns=profile_for(spec, params, session, limit_s=limit_s))
-        episodes = episodes_of(market.data, config.split)
-        ledgers = list(play(agent, session, episodes, latency=latency, limit_s=limit_s, tick=count))
+    latency = None
+    if config.sim.latency == "profile":
+        latency = LatencyModel(profile_ns=profile_for(spec, params, session, limit_s=limit_s))
+    episodes = episodes_of(market.data, config.split)
+    ledgers = list(play(agent, session, episodes, latency=latency, limit_s=limit_s, tick=count))
     return MarketResult(spec, market.data.name, market.data.simulated, ledgers, config.split)
 
 

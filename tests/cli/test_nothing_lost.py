@@ -276,9 +276,9 @@ def test_each_market_is_printed_and_each_agent_written_when_it_is_done(run, resu
     seen = []
     once = runner.run_agent
 
-    def look(spec, params, market, *rest):
+    def look(spec, agent, params, market, *rest):
         seen.append((market.data.name, spec, len(results(out)["results"]), len(printed)))
-        return once(spec, params, market, *rest)
+        return once(spec, agent, params, market, *rest)
 
     printed: list[str] = []
     render = table.render
