@@ -52,16 +52,18 @@ def _bench(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from mmsim.bench import runner, table
+    from mmsim.bench import checkout, measure, table
     from mmsim.bench.inputs import Inputs
-    from mmsim.bench.peer import Peer, find_python
 
-    cases = runner.select(names)
+    cases = measure.select(names)
     runs = repeat or (3 if quick else 7)
-    found = find_python(python) if with_peer else None
+    found = driver = None
+    if with_peer and (python is not None or checkout.peer_file() is not None):
+        driver = checkout.peer_module()
+        found = driver.find_python(python)
     err = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    outcomes: list[runner.Outcome | runner.Missing] = []
+    outcomes: list[measure.Outcome | measure.Missing] = []
     with ExitStack() as stack:
         bar = stack.enter_context(
             Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
@@ -73,7 +75,7 @@ def _bench(
             if not err.is_terminal and done == 0:
                 typer.echo(label, err=True)
 
-        peer = stack.enter_context(Peer(found)) if found is not None else None
+        peer = stack.enter_context(driver.Peer(found)) if driver and found else None
         size = rows or (300_000 if quick else 5_000_000)
         inputs = Inputs(
             size, progress=lambda done, total: tick("generating", done, total), long_rows=rows or 200_000_000
@@ -81,13 +83,13 @@ def _bench(
         failure: MmsimError | None = None
         try:
             for one in cases:
-                outcomes.append(runner.measure(one, inputs, peer, runs, tick))  # noqa: PERF401 (keeps what it has)
+                outcomes.append(measure.measure(one, inputs, peer, runs, tick))  # noqa: PERF401 (keeps what it has)
         except MmsimError as err:
             failure = err
         name = peer.name if peer is not None else ""
-    table.render(outcomes, runner.machine(), name)
+    table.render(outcomes, measure.machine(), name)
     if json_ is not None:
-        runner.write(json_, outcomes)
+        measure.write(json_, outcomes)
     if failure is not None:
         raise BenchError(
             f"{failure} (measured before that: {len(outcomes)} of {len(cases)} cases)"

@@ -105,8 +105,8 @@ def _run(config: RunConfig, data_home: Path | None, checkpoints: Path | None, fo
 
     from mmsim import runner
     from mmsim.data import manifest
+    from mmsim.provenance import git_revision
     from mmsim.report.folder import RunFolder, Status
-    from mmsim.report.writer import git_revision
 
     for name in config.datasets:
         manifest(name)  # unknown names end the run before anything is computed

@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mmsim.files import replacing
+from mmsim.provenance import git_revision, versions
 from mmsim.report.table import number
-from mmsim.report.writer import git_revision, json_safe, replacing, versions
+from mmsim.report.writer import json_safe
 from mmsim.statistics.ranking import Cell, Rankings
 
 SCHEMA = 1

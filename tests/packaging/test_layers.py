@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = {"errors", "types", "paths", "caches", "_jit", "config", "agent"}
+BASE = {"errors", "types", "paths", "files", "caches", "_jit", "config", "agent"}
 ENGINE = BASE | {"book", "compiled", "sim"}
 
 # Module or package under mmsim/ -> what of mmsim it may import besides itself.
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "paths": {"errors"},
-    "caches": {"errors", "paths"},
+    "files": set(),
+    "caches": {"errors", "files", "paths"},
+    "provenance": {"paths"},
     "_jit_cache": {"caches"},
     "_jit": {"paths", "_jit_cache"},
     "types": {"errors"},
@@ -30,7 +32,7 @@ LAYERS: dict[str, set[str]] = {
     "data": {"errors", "types", "config", "paths", "caches", "_jit", "book"},
     "statistics": set(),
     "metrics": {"errors", "types", "statistics"},
-    "report": {"errors", "types", "config", "paths", "metrics", "scoring", "statistics"},
+    "report": {"errors", "types", "files", "provenance", "metrics", "scoring", "statistics"},
     "scoring": ENGINE
     | {
         "data",
