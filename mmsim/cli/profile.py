@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
+
+from mmsim.cli.options import DataHome
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +15,7 @@ def register(app: typer.Typer) -> None:
         agent: str = typer.Argument(help="Agent: a name or path/to/file.py:Class."),
         dataset: str = typer.Option("sim-rb", "--dataset", "-d", help="Market to measure on."),
         n: int = typer.Option(512, min=1, help="Decisions to measure."),
-        data_home: Annotated[Path | None, typer.Option(help="Folder of the source data files.")] = None,
+        data_home: DataHome = None,
         json_: bool = typer.Option(False, "--json", help="Print the latencies as JSON (ns)."),
     ) -> None:
         """Measure the wall-clock latency of an agent's decisions on this machine (nothing is kept)."""
