@@ -21,7 +21,7 @@ _said: set[Path] = set()
 
 
 def checksum(data: bytes | memoryview, before: int = 0) -> int:
-    """Return the CRC-32 of some bytes, `before` them others: it finds every flipped bit, at gigabytes a second."""
+    """Return the CRC-32 of some bytes, `before` being that of those before them: it finds every flipped bit, at gigabytes per second."""
     return zlib.crc32(data, before)
 
 

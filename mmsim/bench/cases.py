@@ -62,7 +62,7 @@ class Work:
 class Case:
     """A named measurement and its targets.
 
-    ``times_peer``: at least so many times the peer's rate. ``at_least`` and ``aim``: in `unit` a second, or in
+    ``times_peer``: at least so many times the peer's rate. ``at_least`` and ``aim``: in `unit` per second, or in
     `unit` where ``direct``; then less is better and the figure is not a rate.
     """
 

@@ -21,7 +21,7 @@ Tick = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One measured case. Figures are rates (`Case.unit` a second) or, of a direct case, quantities."""
+    """One measured case. Figures are rates (`Case.unit` per second) or, of a direct case, quantities."""
 
     case: Case
     n: int

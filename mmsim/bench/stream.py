@@ -6,7 +6,7 @@
 
 so that every engine meets the same market. 54 % of the requests are limit orders (3 % of them cross),
 39 % cancels, 7 % market orders; about 3,300 orders rest on 280 levels around a spread of 1.04 ticks, and
-requests come in bursts, 550 a second on average. Beside each feed lies a receive time, 2 ms later in the
+requests come in bursts, 550 per second on average. Beside each feed lies a receive time, 2 ms later in the
 median and log-normal.
 """
 
@@ -43,7 +43,7 @@ START_TS = 1_700_000_000_000_000_000  # ns since the epoch
 DECISION_NS = 100_000_000
 FEED_LATENCY_NS, FEED_LATENCY_SIGMA = 2e6, 0.35  # median, and standard deviation of the logarithm
 _TABLE = 1 << 16  # entries of a quantile table
-_CHUNK = 1 << 18  # requests a kernel call
+_CHUNK = 1 << 18  # requests per kernel call
 _ARRAYS = ("requests", "l3", "l3_recv", "l2", "l2_recv")
 Level = Literal["L2", "L3"]
 
@@ -67,14 +67,14 @@ class Stream:
 
 
 class Flow:
-    """The order flow, a chunk at a time.
+    """The order flow, chunk by chunk.
 
     Parameters
     ----------
     seed : int
         Same seed, same flow, whatever the chunks.
     chunk : int
-        Requests a chunk at most.
+        Requests per chunk, at most.
     live : int
         Orders that rest at once, about.
     """
@@ -286,7 +286,7 @@ def long_file(
 ) -> Iterator[tuple[Path, int, int]]:
     """Write `rows` L2 EVENT rows of one long flow to a file; yield it, the lowest and the highest price.
 
-    It is written a chunk at a time, and deleted at the end.
+    It is written chunk by chunk, and deleted at the end.
 
     Raises
     ------

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
         interval: float = typer.Option(
             0.0, min=0.0, help="Score on snapshots so many seconds apart; 0: on every level change."
         ),
-        depth: int = typer.Option(5, min=1, help="Levels a side of those snapshots."),
+        depth: int = typer.Option(5, min=1, help="Levels per side of those snapshots."),
         life: float = typer.Option(120.0, min=0.1, help="Seconds that a virtual order waits."),
         write: bool = typer.Option(False, "--write", help="Keep the fitted power: queue model 'fitted'."),
         out: Annotated[Path | None, typer.Option(help="Keep it in this folder instead of the cache.")] = None,
@@ -92,7 +92,7 @@ def register(app: typer.Typer) -> None:
         interval: float = typer.Option(
             0.5, min=0.001, help="Seconds between snapshots; must divide a twentieth of --life."
         ),
-        depth: int = typer.Option(5, min=1, help="Levels a side of the snapshots."),
+        depth: int = typer.Option(5, min=1, help="Levels per side of the snapshots."),
         life: float = typer.Option(120.0, min=0.1, help="Seconds that a virtual order waits."),
         split: str = typer.Option("test", help="Split to report on."),
         plot: _PLOT = None,

@@ -17,7 +17,7 @@ from mmsim.scoring.scores import ModelScore
 
 
 def plot_queue(fits: Sequence[QueueFit], path: str | os.PathLike[str]) -> Path:
-    """Draw one row of panels a market into the PNG `path`: fill-rate calibration, error by model, error against n."""
+    """Draw one row of panels per market into the PNG `path`: fill-rate calibration, error by model, error against n."""
     figure, rows = _figure(len(fits))
     for fit, (curve, bars, powers) in zip(fits, rows, strict=True):
         _curve(curve, fit.report, f"{fit.dataset}, {fit.report_split}")
@@ -27,7 +27,7 @@ def plot_queue(fits: Sequence[QueueFit], path: str | os.PathLike[str]) -> Path:
 
 
 def plot_inside(markets: Sequence[tuple[str, tuple[ModelScore, ...]]], path: str | os.PathLike[str]) -> Path:
-    """Draw the rules for quotes inside a snapshot's spread, one row a market: calibration, error, and bias."""
+    """Draw the rules for quotes inside a snapshot's spread, one row per market: calibration, error, and bias."""
     figure, rows = _figure(len(markets))
     for (title, scores), (curve, bars, bias) in zip(markets, rows, strict=True):
         _curve(curve, scores, title)

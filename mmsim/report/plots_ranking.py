@@ -25,7 +25,7 @@ _RANKS = LinearSegmentedColormap.from_list("ranks", ("#08519c", "#deebf7"))
 def plot_rankings(found: Rankings, path: str | os.PathLike[str]) -> Path:
     """Draw `found` into the PNG `path` and return the path.
 
-    Above, mean EPnL an episode with its 95 % interval; below, the ranks (1 = best); under them, the settings.
+    Above, mean EPnL per episode with its 95 % interval; below, the ranks (1 = best); under them, the settings.
     The base setting is outlined.
     """
     n, agents = len(found.cells), found.agents
@@ -67,7 +67,7 @@ def _draw_money(axis: Axes, found: Rankings) -> None:
             x + shift, y, yerr=np.nan_to_num(reach), fmt="o", ms=3.5, lw=0.9, color=colour, label=agent
         )
     axis.axvspan(-0.5, 0.5, color="#eeeeee", zorder=0)
-    axis.set_ylabel(f"EPnL an episode, {found.currency}")
+    axis.set_ylabel(f"EPnL per episode, {found.currency}")
     axis.tick_params(labelbottom=False, bottom=False)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(visible=True, axis="y", color="#dddddd", lw=0.5)

@@ -51,7 +51,7 @@ PROBE = np.dtype(
 class Plan:
     """Which virtual orders to place.
 
-    Every `grid_ns` one order a side, place and size is placed; it lives until it is filled or `lives_ns` are over.
+    Every `grid_ns` one order per side, place and size is placed; it lives until it is filled or `lives_ns` are over.
     Orders of one side never share a replay, so none competes with another for the same trades.
     """
 
@@ -83,7 +83,7 @@ class Plan:
 
 
 class Prober(Strategy):
-    """Places one order a side at every decision; with ``replace="always"`` the old ones are gone by then."""
+    """Places one order on each side at every decision; with ``replace="always"`` the old ones are gone by then."""
 
     place: int = 0
     size: int = 1
@@ -239,7 +239,7 @@ def _placed(agent: Prober, place: int) -> tuple[npt.NDArray[np.void], npt.NDArra
 def _filled_after(
     probes: npt.NDArray[np.void], decision: npt.NDArray[np.int64], fills: npt.NDArray[np.void]
 ) -> npt.NDArray[np.int64]:
-    # one order a decision and side, so those two name it
+    # one order per decision and side, so those two name it
     after = np.full(len(probes), UNFILLED, np.int64)
     own = fills[fills["reason"] != FillReason.CLOSE]
     by_order: dict[tuple[int, int], list[tuple[int, int]]] = {}

@@ -1,6 +1,6 @@
-"""How well predicted fates agree with the true ones: one number a question, with an interval over time blocks.
+"""How well predicted fates agree with the true ones: one number per question, with an interval over time blocks.
 
-A replay predicts one fate an order, not a probability: "filled after 12.3 s" or "not filled". So a model's Brier
+A replay predicts one fate per order, not a probability: "filled after 12.3 s" or "not filled". So a model's Brier
 score at a horizon is the share of orders whose fate by then it gets wrong, and the integral of that over all
 horizons up to the order's life is the mean of ``|min(T, life) - min(T', life)|``, with T and T' the true and the
 predicted time to the fill (infinite if there is none). That mean, in seconds, is the headline here (`ModelScore.error`):

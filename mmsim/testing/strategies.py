@@ -38,7 +38,7 @@ def l3_rows(
 ) -> list[Row]:
     """Draw valid L3 messages: slots are recycled, the book is never crossed, trades eat from the front.
 
-    Prices are ``1000 .. 1000 + n_prices``; one message a millisecond or more. Shrinks towards few, early
+    Prices are ``1000 .. 1000 + n_prices``; at least a millisecond between messages. Shrinks towards few, early
     orders, so that a counter-example is short.
     """
     queues: dict[int, list[list[int]]] = {1: [], -1: []}  # [oid, px, qty] in order of arrival
@@ -97,7 +97,7 @@ def l3_markets(draw: st.DrawFn, /, **options: Any) -> MarketData:
 
 
 def tiny_markets() -> st.SearchStrategy[MarketData]:
-    """Markets of `tiny_market`: three feeds, several spreads and unit sizes, ten seconds a segment."""
+    """Markets of `tiny_market`: three feeds, several spreads and unit sizes, ten seconds per segment."""
     return st.builds(
         tiny_market,
         st.integers(0, 1000),
@@ -110,7 +110,7 @@ def tiny_markets() -> st.SearchStrategy[MarketData]:
 
 @st.composite
 def observations(draw: st.DrawFn, *, max_inventory: int = 10) -> Observation:
-    """Draw valid observations: two-sided book of 1 to 10 levels a side, any inventory within the limit."""
+    """Draw valid observations: two-sided book of 1 to 10 levels per side, any inventory within the limit."""
     raw = np.zeros(OBS_SIZE, np.int64)
     bid = draw(st.integers(100, 10_000))
     n_bid, n_ask = draw(st.integers(1, MAX_DEPTH)), draw(st.integers(1, MAX_DEPTH))

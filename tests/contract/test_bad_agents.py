@@ -248,7 +248,7 @@ CASES = [
     (QuotesZero, "quotes_are_valid", "expected a positive quantity in lots, was 0"),
     (BreaksItsLimit, "quotes_are_valid", "inventory 5 of .*could leave .*within_limits"),
     (TakesTooMuch, "quotes_are_valid", "could leave"),
-    (QuotesTwiceAtAPrice, "quotes_are_valid", "expected one level a price"),
+    (QuotesTwiceAtAPrice, "quotes_are_valid", "expected one level per price"),
     (QuotesTooManyLevels, "quotes_are_valid", "expected at most 5 levels"),
     (TripsAtItsLimit, "quotes_are_valid", "raised ZeroDivisionError"),
     (TripsAtTheEnd, "quotes_are_valid", "0 ns before the end of the episode, .*ZeroDivisionError"),
