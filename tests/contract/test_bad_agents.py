@@ -223,7 +223,7 @@ class TripsWhenLate(Good):
 
 class Sleeps(Good):
     def quote(self, obs):
-        time.sleep(0.002)
+        time.sleep(0.0011)  # just over the limit: it is asked thousands of times
         return super().quote(obs)
 
 
