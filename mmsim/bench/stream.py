@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.bench import flow_kernel as k
-from mmsim.book.kernels import REQUEST
+from mmsim.book.layout import REQUEST
 from mmsim.errors import BenchError, ConfigError
 from mmsim.files import replacing
 from mmsim.paths import cache_home

@@ -10,7 +10,7 @@ import pytest
 from mmsim.bench import flow_kernel as k
 from mmsim.bench import stream as s
 from mmsim.bench.checkout import peer_module
-from mmsim.book.kernels import CANCEL, LIMIT
+from mmsim.book.layout import CANCEL, LIMIT
 from mmsim.book.reference import ReferenceBook
 from mmsim.book.view import match
 from mmsim.errors import BenchError, ConfigError
