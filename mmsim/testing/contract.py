@@ -50,7 +50,7 @@ class Report:
         return tuple(check for check in self.checks if check.status == "failed")
 
     def raise_if_failed(self) -> None:
-        """Raise an `AgentError` that lists what failed, one line a clause."""
+        """Raise an `AgentError` that lists what failed, one line per clause."""
         if self.failures:
             lines = "; ".join(f"{check.name}: {check.detail}" for check in self.failures)
             raise AgentError(f"breaks the agent contract: {lines}", agent=self.agent)
@@ -108,7 +108,7 @@ def check_agent(
     Returns
     -------
     Report
-        One `Check` a clause. Clauses that cannot be judged because an earlier one failed are skipped.
+        One `Check` per clause. Clauses that cannot be judged because an earlier one failed are skipped.
 
     Examples
     --------

@@ -100,7 +100,7 @@ def scenarios(market: Market) -> Iterator[tuple[str, Raws]]:
         )
     for left in (0, 1):
         yield f"{left} ns before the end of the episode", _with(raws, O_TIME_LEFT, left)
-    yield "one level a side", _with(_with(raws, O_N_BID, 1), O_N_ASK, 1)
+    yield "one level per side", _with(_with(raws, O_N_BID, 1), O_N_ASK, 1)
     quiet = raws
     for column in (O_BUY_QTY, O_SELL_QTY, O_BUY_NOTIONAL, O_SELL_NOTIONAL, O_N_TRADES, O_LAST_TRADE_PX):
         quiet = _with(quiet, column, 0)
@@ -149,7 +149,7 @@ def quote_problem(quotes: Any, obs: Observation, ctx: SessionContext) -> str:
                     return f"{name}: expected a positive {what}, was {shown(value)}"
             total += int(level[1])
         if len({px for px, _ in side}) < len(side):
-            return f"{name}s: expected one level a price, was {shown(side)}"
+            return f"{name}s: expected one level per price, was {shown(side)}"
         totals.append(total)
     if quotes.bids and quotes.asks:
         bid, ask = max(px for px, _ in quotes.bids), min(px for px, _ in quotes.asks)

@@ -1,8 +1,8 @@
-"""Runs hftbacktest on the benchmark's inputs, one request a line. Imports nothing of mmsim.
+"""Runs hftbacktest on the benchmark's inputs, one request per line. Imports nothing of mmsim.
 
 hftbacktest pins older libraries than mmsim, so it lives in an environment of its own, whose interpreter
 runs this file: `mmsim bench` keeps the process and sends it one case at a time, so that both engines are
-measured in turn. Requests and answers are JSON objects, one a line, on standard input and output:
+measured in turn. Requests and answers are JSON objects, one per line, on standard input and output:
 
 ``{"do": "load", "level": "L2", "events": PATH, "recv": PATH}``
     Read a feed: an ``EVENT`` array (L2) or a ``FEED`` array (L3), each ``.npy``, and receive times; without
