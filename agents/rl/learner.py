@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 import stable_baselines3 as sb3
 import torch
-from safetensors.numpy import load, save
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from mmsim.env import MarketMakingEnv, RewardSpec
-from mmsim.errors import ConfigError
 from mmsim.quoting import N_ACTIONS, QuoterSpec
 from mmsim.types import MarketData
-from mmsim_agents.cmm.checkpoint import atomic_write
+from mmsim_agents.common.checkpoint import Arrays
+from mmsim_agents.common.resume import WorkFolder
 from mmsim_agents.rl.policy import Network
 from mmsim_agents.rl.rewind import Rewind
 from mmsim_agents.rl.train import Report, TrainConfig, play
@@ -44,8 +40,8 @@ class Learner:
         Constants.
     quoter : QuoterSpec
         Range of the actions and scaling of the features.
-    work : Path
-        Folder of the resumable state, written after every update: everything that the next rollout depends
+    work : WorkFolder
+        Of the resumable state, written after every update: everything that the next rollout depends
         on, so that a training which was interrupted ends as one which was not.
     report : callable
         Told of every update.
@@ -62,7 +58,7 @@ class Learner:
     """
 
     def __init__(
-        self, data: MarketData, config: TrainConfig, quoter: QuoterSpec, work: Path, report: Report
+        self, data: MarketData, config: TrainConfig, quoter: QuoterSpec, work: WorkFolder, report: Report
     ) -> None:
         # More threads than one are slower on networks of this size.
         torch.set_num_threads(1)
@@ -89,7 +85,7 @@ class Learner:
     def learn(self) -> None:
         """Train to the end, from the state in the work folder if there is one."""
         cfg = self.config
-        state = self._load()
+        state = self.work.load()
         envs = DummyVecEnv([self._make for _ in range(cfg.n_envs)])
         envs.seed(cfg.seed)
         model = sb3.PPO(
@@ -168,9 +164,7 @@ class Learner:
 
     # ---- the resumable state -------------------------------------------------------------------
     def _save(self, model: sb3.PPO) -> None:
-        arrays: dict[str, npt.NDArray[Any]] = {
-            f"now.{k}": v.numpy() for k, v in model.policy.state_dict().items()
-        }
+        arrays: Arrays = {f"now.{k}": v.numpy() for k, v in model.policy.state_dict().items()}
         arrays |= {f"best.{k}": v for k, v in self.best.arrays().items()}
         moments = model.policy.optimizer.state_dict()["state"]
         for i, entry in moments.items():
@@ -184,11 +178,8 @@ class Learner:
         arrays["random.torch"] = torch.get_rng_state().numpy()
         arrays["random.numpy"] = numpy["state"].pop("key")
         arrays["starts.episode"] = model._last_episode_starts
-        blob = save(arrays)
         self._clock()
         note = {
-            "done": model.num_timesteps,
-            "sha256": hashlib.sha256(blob).hexdigest(),
             "history": self.history,
             "best": self.best_row,
             "references": self.references,
@@ -196,31 +187,10 @@ class Learner:
             "streams": streams,
             "numpy": numpy,
         }
-        atomic_write(self.work / f"{note['done']}.safetensors", blob)
-        # The note names the arrays, so the two can never be of different updates.
-        atomic_write(self.work / "state.json", json.dumps(note).encode())
-        for old in self.work.glob("*.safetensors"):
-            if old.stem != str(note["done"]):
-                old.unlink(missing_ok=True)
+        self.work.save(model.num_timesteps, note, arrays)
 
-    def _load(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]] | None:
-        path = self.work / "state.json"
-        if not path.exists():
-            return None
-        try:
-            note = json.loads(path.read_text(encoding="utf-8"))
-            blob = (self.work / f"{note['done']}.safetensors").read_bytes()
-            damaged = hashlib.sha256(blob).hexdigest() != note["sha256"]
-        except (OSError, ValueError, KeyError):
-            damaged = True
-        if damaged:
-            raise ConfigError(
-                f"interrupted training in {self.work}: expected what was saved, was damaged: start anew with --fresh"
-            )
-        return note, load(blob)
-
-    def _restore(self, model: sb3.PPO, note: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> None:
-        parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    def _restore(self, model: sb3.PPO, note: dict[str, Any], arrays: Arrays) -> None:
+        parts: dict[str, Arrays] = {}
         for name, value in arrays.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = value
@@ -234,7 +204,7 @@ class Learner:
         self.best = Network.from_arrays(parts["best"])
         self.history, self.best_row = note["history"], note["best"]
         self.references, self.seconds = note["references"], note["seconds"]
-        model.num_timesteps = note["done"]
+        model.num_timesteps = note["step"]
         # With an observation in hand stable-baselines3 goes on where the environments stand.
         model._last_obs = np.stack(
             [

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -23,14 +22,15 @@ from mmsim.data import load
 from mmsim.errors import ConfigError
 from mmsim.metrics import epnl, map_, require_linear
 from mmsim.paths import cache_home
-from mmsim.profiles import measure
 from mmsim.quoting import STATE, QuoterSpec, scaling
 from mmsim.sim.session import Session
 from mmsim.types import MarketData
-from mmsim_agents.cmm.checkpoint import shipped
-from mmsim_agents.distill.card import git_revision, versions
+from mmsim_agents.common.card import git_revision, latency, versions
+from mmsim_agents.common.checkpoint import shipped
+from mmsim_agents.common.recording import record
+from mmsim_agents.common.resume import WorkFolder
 from mmsim_agents.rl.agent import PPO
-from mmsim_agents.rl.policy import Policy, write
+from mmsim_agents.rl.policy import Policy
 
 if TYPE_CHECKING:
     from mmsim.env import MarketMakingEnv
@@ -117,21 +117,19 @@ def train(
         if not data.splits.get(split):
             raise ConfigError(f"{data.name} has no {split} episodes to train PPO on")
     quoter = fit_quoter(data)
-    work = work_folder(data, cfg)
+    work = WorkFolder(work_folder(data, cfg))
     if fresh:
-        shutil.rmtree(work, ignore_errors=True)
+        work.remove()
     with _bar(data.name, cfg.steps, progress) as report:
         learner = Learner(data, cfg, quoter, work, report)
         learner.learn()
     folder = (out or shipped()) / data.name
     card = _card(data, cfg, learner, command)
     # Once without latencies, so that the agent itself can be run; then the whole.
-    write(folder, Policy(learner.best, quoter, card))
-    times = measure(PPO(), Session(data, checkpoints=folder.parent), "validation").tolist()
-    card["latency_us"] = {f"p{p}": round(float(np.percentile(times, p)) / 1e3, 2) for p in (50, 99)}
-    card["latency_ns"] = times
-    write(folder, Policy(learner.best, quoter, card))
-    shutil.rmtree(work, ignore_errors=True)
+    Policy(learner.best, quoter, card).write(folder)
+    card |= latency(PPO(), Session(data, checkpoints=folder.parent))
+    Policy(learner.best, quoter, card).write(folder)
+    work.remove()
     return folder
 
 
@@ -142,9 +140,7 @@ def fit_quoter(data: MarketData) -> QuoterSpec:
     against the inventory by the same distance before the policy adds its own skew: without it the noise
     of a wandering inventory drowns what there is to learn in a few hours of data.
     """
-    session = Session(data)
-    raw = [session.record(ep) for ep in data.splits["train"]]
-    mean, std = scaling(raw, data.instrument.unit_lots)
+    mean, std = scaling(record(data, "train"), data.instrument.unit_lots)
     reach = float(max(3, round(2.0 * mean[_SPREAD])))
     return QuoterSpec(
         max_offset_ticks=reach, max_skew_ticks=reach, lean_ticks=LEAN * reach, mean=mean, std=std

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.errors import ConfigError
-from mmsim.features import N_FEATURES
-from mmsim_agents.cmm.forward import PATCH, WINDOW
+from mmsim.features import N_FEATURES, WINDOW
+from mmsim_agents.students.forward import PATCH
 
 WEIGHTS = ("w1", "b1", "w2", "b2", "w3", "b3", "wz", "bz", "wy", "by")
 

@@ -21,7 +21,7 @@ from mmsim.agent import (
 )
 from mmsim.errors import ConfigError
 from mmsim.types import MAX_DEPTH
-from mmsim_agents.teacher.artifacts import Progress
+from mmsim_agents.common.progress import Progress
 from mmsim_agents.teacher.model import Pool, TeacherModel
 from mmsim_agents.teacher.prompt import render
 from mmsim_agents.teacher.ridge import F64

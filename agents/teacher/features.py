@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mmsim import caches
 from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
-from mmsim_agents.teacher.artifacts import Progress
+from mmsim_agents.common.progress import Progress
 from mmsim_agents.teacher.model import Pool, TeacherModel, TeacherSpec, load_teacher
 from mmsim_agents.teacher.prompt import TEMPLATE
 

@@ -17,7 +17,9 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from mmsim.errors import ConfigError
-from mmsim_agents.teacher.artifacts import REGIMES, TASKS, Progress
+from mmsim_agents.common.progress import Progress
+from mmsim_agents.common.regimes import REGIMES
+from mmsim_agents.common.tasks import TASKS
 from mmsim_agents.teacher.ridge import F64, RidgePath, r_squared
 
 PERMUTATIONS = 20  # of the background

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsim.errors import ConfigError, DataError
-from mmsim_agents.distill.regimes import WINDOW, regimes, thresholds
-from mmsim_agents.distill.targets import targets
-from mmsim_agents.teacher.artifacts import HORIZON, Progress, SampleSet, TeacherArtifacts
+from mmsim.features import WINDOW
+from mmsim_agents.common.progress import Progress
+from mmsim_agents.common.recording import Raw, evenly
+from mmsim_agents.common.regimes import SPAN, regimes, thresholds
+from mmsim_agents.common.tasks import HORIZON, N_TASKS, targets
+from mmsim_agents.teacher.artifacts import SampleSet, TeacherArtifacts
 from mmsim_agents.teacher.features import teacher_features
 from mmsim_agents.teacher.heads import fit_heads
 from mmsim_agents.teacher.model import Pool, TeacherModel, load_teacher
@@ -19,10 +21,8 @@ from mmsim_agents.teacher.nfp import Probed, block_roles, cut_points, fluoresce
 from mmsim_agents.teacher.prompt import TEMPLATE, render_many
 from mmsim_agents.teacher.ridge import F64, apply_standard, one_thread, standardise
 
-Raw = Sequence[npt.NDArray[np.int64]]
 I64 = npt.NDArray[np.int64]
 
-HISTORY = 20  # decisions a sample has behind it in its episode, itself included (the students' window)
 MIN_TRAIN, MIN_VALIDATION = 60, 20
 
 
@@ -37,9 +37,7 @@ class Sampled:
     texts: list[str]
 
 
-def sample(
-    raw: Raw, n: int, limits: F64, window: int, instrument: str, unit: int, source: str = ""
-) -> Sampled:
+def sample(raw: Raw, n: int, limits: F64, span: int, instrument: str, unit: int, source: str = "") -> Sampled:
     """Pick about `n` evenly spaced decisions of a split and render their prompts.
 
     Parameters
@@ -50,7 +48,7 @@ def sample(
         Decisions wanted (fewer where the split has fewer).
     limits : (2,) float64
         Volatility thresholds, from TRAIN.
-    window : int
+    span : int
         Span of the trailing volatility, decisions.
     instrument, unit
         See `prompt.render`.
@@ -58,28 +56,27 @@ def sample(
     Raises
     ------
     DataError
-        If no decision has `HISTORY` decisions behind it and a target ahead.
+        If no decision has a full feature window (`WINDOW` decisions, itself included) and a target ahead.
     """
     if n < 1:
         raise ConfigError(f"samples: expected at least 1, was {n}")
     lengths = np.array([len(r) for r in raw], np.int64)
     start = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if len(raw) else lengths
     episode = np.repeat(np.arange(len(raw)), lengths)
-    target = np.concatenate([targets(r, unit, HORIZON) for r in raw]) if len(raw) else np.empty((0, 3))
+    target = np.concatenate([targets(r, unit) for r in raw]) if len(raw) else np.empty((0, N_TASKS))
     offset = np.arange(len(episode)) - start[episode]
-    usable = np.flatnonzero((offset >= HISTORY - 1) & np.isfinite(target).all(1))
+    usable = np.flatnonzero((offset >= WINDOW - 1) & np.isfinite(target).all(1))
     if len(usable) == 0:
         raise DataError(
-            f"expected an episode of at least {HISTORY + HORIZON} decisions, the longest has "
+            f"expected an episode of at least {WINDOW + HORIZON} decisions, the longest has "
             f"{int(lengths.max(initial=0))}",
             source=source,
         )
-    count = min(n, len(usable))
-    index = usable[(np.arange(count) * len(usable)) // count]
+    index = usable[evenly(len(usable), n)]
     texts: list[str] = []
     for e in np.unique(episode[index]).tolist():
         texts += render_many(raw[e], index[episode[index] == e] - start[e], instrument, unit)
-    regime = np.concatenate(regimes(raw, limits, window))[index]
+    regime = np.concatenate(regimes(raw, limits, span))[index]
     return Sampled(index, episode[index], target[index], regime, texts)
 
 
@@ -93,7 +90,7 @@ def prepare_teacher(
     model: TeacherModel | str | None = None,
     n_train: int = 1500,
     n_validation: int = 500,
-    window: int = WINDOW,
+    span: int = SPAN,
     pool: Pool = "last",
     workers: int = 1,
     seed: int = 0,
@@ -118,7 +115,7 @@ def prepare_teacher(
         A loaded model, or folder or hub name; default: the packaged model.
     n_train, n_validation : int
         Decisions to read in each split; the time is about 60 tokens each.
-    window : int
+    span : int
         Span of the trailing volatility, decisions.
     pool : {"last", "mean"}
         See `TeacherModel.hidden`.
@@ -142,11 +139,11 @@ def prepare_teacher(
     if not isinstance(model, TeacherModel):
         model = load_teacher(model)
     name = instrument or dataset
-    limits = thresholds(train_raw, window)
+    limits = thresholds(train_raw, span)
     picked = {
-        "train": sample(train_raw, n_train, limits, window, name, unit, f"{dataset}, train split"),
+        "train": sample(train_raw, n_train, limits, span, name, unit, f"{dataset}, train split"),
         "validation": sample(
-            validation_raw, n_validation, limits, window, name, unit, f"{dataset}, validation split"
+            validation_raw, n_validation, limits, span, name, unit, f"{dataset}, validation split"
         ),
     }
     for split, least in (("train", MIN_TRAIN), ("validation", MIN_VALIDATION)):
@@ -193,7 +190,7 @@ def prepare_teacher(
         nfp=probe.nfp,
         cuts=cut_points(probe.nfp),
         thresholds=limits,
-        window=window,
+        span=span,
         heads=heads,
         probe=probe,
         model_id=model.model_id,

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim_agents.cmm.checkpoint import atomic_write
-from mmsim_agents.distill.regimes import WINDOW, thresholds
+from mmsim.features import WINDOW
+from mmsim_agents.common.checkpoint import atomic_write
+from mmsim_agents.common.progress import Progress
+from mmsim_agents.common.recording import Raw, evenly
+from mmsim_agents.common.regimes import REGIMES, SPAN, thresholds
+from mmsim_agents.common.tasks import TASKS
 from mmsim_agents.teacher import prompt
-from mmsim_agents.teacher.artifacts import REGIMES, TASKS, Progress
 from mmsim_agents.teacher.causal import FIELD_GROUPS, causal_profile, field_scales
 from mmsim_agents.teacher.features import teacher_features
 from mmsim_agents.teacher.model import Pool, TeacherModel, load_teacher
@@ -29,7 +32,7 @@ from mmsim_agents.teacher.nfp import (
     paired_test,
     regime_test,
 )
-from mmsim_agents.teacher.prepare import HISTORY, Raw, Sampled, sample
+from mmsim_agents.teacher.prepare import Sampled, sample
 from mmsim_agents.teacher.ridge import F64, apply_standard, one_thread, standardise
 
 LEVEL = 0.05  # of the tests, after Holm's correction within each family
@@ -80,7 +83,7 @@ def probe_market(
     samples: int = 2000,
     control: bool = True,
     causal_samples: int = 24,
-    window: int = WINDOW,
+    span: int = SPAN,
     pool: Pool = "last",
     workers: int = 1,
     seed: int = 0,
@@ -90,7 +93,7 @@ def probe_market(
 
     Parameters
     ----------
-    dataset, train_raw, validation_raw, instrument, unit, model, window, pool, workers, progress
+    dataset, train_raw, validation_raw, instrument, unit, model, span, pool, workers, progress
         As in `prepare.prepare_teacher`, which shares the cache of hidden states.
     samples : int
         TRAIN decisions (four fifths fit the markers, one fifth chooses the penalty); a quarter as many
@@ -109,9 +112,9 @@ def probe_market(
     if not isinstance(model, TeacherModel):
         model = load_teacher(model)
     name = instrument or dataset
-    limits = thresholds(train_raw, window)
+    limits = thresholds(train_raw, span)
     train, held = (
-        sample(raw, n, limits, window, name, unit, f"{dataset}, {split} split")
+        sample(raw, n, limits, span, name, unit, f"{dataset}, {split} split")
         for raw, n, split in (
             (train_raw, samples, "train"),
             (validation_raw, max(samples // 4, 1), "validation"),
@@ -154,19 +157,18 @@ def probe_market(
         causal, change, tests, _verdict(blank, tests),
         {
             "template": prompt.TEMPLATE, "pool": pool, "samples_train": len(train.index),
-            "samples_held_out": len(held.index), "causal_samples": causal_samples, "window": window, "seed": seed,
+            "samples_held_out": len(held.index), "causal_samples": causal_samples, "window": span, "seed": seed,
         },
     )  # fmt: skip
 
 
 def _windows(raw: Raw, held: Sampled, n: int) -> list[npt.NDArray[np.int64]]:
     start = np.concatenate([[0], np.cumsum([len(r) for r in raw])])
-    picks = np.unique((np.arange(n) * len(held.index)) // n)
     out = []
-    for i in picks.tolist():
+    for i in evenly(len(held.index), n).tolist():
         e = int(held.episode[i])
         t = int(held.index[i] - start[e])
-        out.append(raw[e][max(0, t + 1 - HISTORY) : t + 1][-prompt.WINDOW :])
+        out.append(raw[e][max(0, t + 1 - WINDOW) : t + 1][-prompt.SHOWN :])
     return out
 
 

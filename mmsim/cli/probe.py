@@ -104,7 +104,7 @@ def _show(report: ProbeReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mmsim_agents.teacher.artifacts import TASKS
+    from mmsim_agents.common.tasks import TASKS
 
     console = Console()
     table = Table(

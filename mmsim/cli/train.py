@@ -90,7 +90,7 @@ def _distil(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from mmsim.data import load
-    from mmsim_agents.cmm.checkpoint import shipped
+    from mmsim_agents.common.checkpoint import shipped
     from mmsim_agents.distill.pipeline import Options, distil
     from mmsim_agents.distill.train import TrainConfig
 

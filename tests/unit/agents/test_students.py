@@ -7,7 +7,7 @@ import pytest
 
 from mmsim.agent import O_ASK_PX, O_BID_PX, O_BUY_QTY, O_SELL_QTY, OBS_SIZE
 from mmsim.errors import ConfigError
-from mmsim_agents.distill.targets import targets
+from mmsim_agents.common.tasks import targets
 from mmsim_agents.students.shape import Shape, check_weights
 
 

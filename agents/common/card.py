@@ -13,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 import mmsim
+from mmsim.agent import Agent
 from mmsim.paths import package_root
+from mmsim.profiles import measure
+from mmsim.sim.session import Session
 
 _LIBRARIES = ("numpy", "numba", "torch", "transformers", "safetensors")
 
@@ -55,6 +58,13 @@ def recorded_sha256(raw: Sequence[npt.NDArray[np.int64]]) -> str:
         digest.update(str(rows.shape).encode())
         digest.update(np.ascontiguousarray(rows).tobytes())
     return digest.hexdigest()
+
+
+def latency(agent: Agent, session: Session) -> dict[str, Any]:
+    """Measure an agent's decisions on the validation split: ``latency_us`` (p50, p99) and ``latency_ns`` (all)."""
+    times = measure(agent, session, "validation").tolist()
+    percentiles = {f"p{p}": round(float(np.percentile(times, p)) / 1e3, 2) for p in (50, 99)}
+    return {"latency_us": percentiles, "latency_ns": times}
 
 
 def rounded(history: Sequence[dict[str, float]]) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ from mmsim.agent import O_ASK_PX, O_BID_PX, O_BUY_QTY, O_SELL_QTY
 from mmsim.errors import ConfigError
 
 HORIZON = 10  # decisions ahead
-TASKS = ("mid", "spread", "volume")  # order of the columns
+TASKS = ("mid", "spread", "volume")  # order of every task axis
 N_TASKS = len(TASKS)
+Prediction = tuple[float, float, float]  # (dm, s, v): ticks, ticks and log1p(lots / unit), see `targets`
 
 
 def targets(raw: npt.NDArray[np.int64], unit: int = 1, horizon: int = HORIZON) -> npt.NDArray[np.float64]:

@@ -1,0 +1,45 @@
+"""What a market shows while nobody quotes: the raw material of every training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.config import SimConfig
+from mmsim.errors import DataError
+from mmsim.sim.session import Session
+from mmsim.types import MarketData
+from mmsim_agents.common.progress import Progress, silent
+
+Raw = Sequence[npt.NDArray[np.int64]]  # observations of consecutive decisions, one array per episode
+
+
+def record(data: MarketData, split: str, progress: Progress = silent) -> list[npt.NDArray[np.int64]]:
+    """Record every episode of `split` with nobody quoting: one ``(n, OBS_SIZE)`` array per episode.
+
+    Raises
+    ------
+    DataError
+        If the split has no episodes.
+    """
+    episodes = data.splits.get(split, ())
+    if not episodes:
+        raise DataError(f"training needs a {split} split, there is none", source=data.name)
+    session = Session(data, SimConfig())
+    out = []
+    for i, episode in enumerate(episodes):
+        out.append(session.record(episode))
+        progress(f"record {split}", i + 1, len(episodes))
+    return out
+
+
+def evenly(n: int, count: int) -> npt.NDArray[np.int64]:
+    """Return `count` numbers of ``range(n)``, evenly spaced from 0; all of them if there are no more.
+
+    >>> evenly(10, 4).tolist(), evenly(3, 5).tolist()
+    ([0, 2, 5, 7], [0, 1, 2])
+    """
+    count = min(n, count)
+    return (np.arange(count) * n) // max(count, 1)
