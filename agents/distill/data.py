@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +13,7 @@ from mmsim_agents.common.recording import Raw, evenly
 from mmsim_agents.common.regimes import N_REGIMES, regimes
 from mmsim_agents.common.tasks import HORIZON, N_TASKS, targets
 from mmsim_agents.students.normaliser import Normaliser
-
-if TYPE_CHECKING:
-    from mmsim_agents.teacher.artifacts import SampleSet, TeacherArtifacts
+from mmsim_agents.teacher.artifacts import SampleSet, TeacherArtifacts
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]

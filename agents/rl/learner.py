@@ -15,13 +15,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from mmsim.env import MarketMakingEnv, RewardSpec
+from mmsim.metrics import epnl, map_
 from mmsim.quoting import N_ACTIONS, QuoterSpec
 from mmsim.types import MarketData
 from mmsim_agents.common.checkpoint import Arrays
 from mmsim_agents.common.resume import WorkFolder
+from mmsim_agents.rl.config import Report, TrainConfig
 from mmsim_agents.rl.policy import Network
 from mmsim_agents.rl.rewind import Rewind
-from mmsim_agents.rl.train import Report, TrainConfig, play
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -242,6 +243,22 @@ def _envs(model: sb3.PPO) -> list[Rewind]:
 
 def _constant(action: npt.NDArray[np.float32], _state: object) -> npt.NDArray[np.float32]:
     return action
+
+
+def play(env: MarketMakingEnv, act: Callable[[Any], Any], episodes: list[int]) -> dict[str, float]:
+    """Play whole episodes and return the means of reward (ticks on one unit), EPnL (currency) and MAP (lots)."""
+    rewards, pnl, held = [], [], []
+    for i in episodes:
+        state, _ = env.reset(options={"episode": i})
+        total, done = 0.0, False
+        while not done:
+            state, reward, done, _, _ = env.step(act(state))
+            total += reward
+        result = env.result("ppo")
+        rewards.append(total)
+        pnl.append(epnl(result))
+        held.append(map_(result))
+    return {"reward": float(np.mean(rewards)), "epnl": float(np.mean(pnl)), "map": float(np.mean(held))}
 
 
 def export(model: sb3.PPO) -> Network:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mmsim.data import load
 from mmsim.errors import ConfigError
-from mmsim.metrics import epnl, map_, require_linear
+from mmsim.metrics import require_linear
 from mmsim.paths import cache_home
 from mmsim.quoting import STATE, QuoterSpec, scaling
 from mmsim.sim.session import Session
@@ -30,43 +28,14 @@ from mmsim_agents.common.checkpoint import shipped
 from mmsim_agents.common.recording import record
 from mmsim_agents.common.resume import WorkFolder
 from mmsim_agents.rl.agent import PPO
+from mmsim_agents.rl.config import STEPS, Report, TrainConfig
 from mmsim_agents.rl.policy import Policy
 
 if TYPE_CHECKING:
-    from mmsim.env import MarketMakingEnv
     from mmsim_agents.rl.learner import Learner
 
-STEPS = 100_000
 LEAN = 1.0  # shift of the quotes at the inventory limit before the policy's own skew, in reaches
 _SPREAD = STATE.index("spread")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Constants of one training."""
-
-    seed: int = 0
-    steps: int = STEPS  # decisions, all environments together
-    reward: str = "inventory"
-    eta: float = 0.1  # of the asymmetric reward
-    phi: float = 0.002  # of the inventory reward
-    n_envs: int = 8
-    rollout: int = 512  # decisions of each environment between two updates
-    block: int = 400  # decisions of one training episode, a random stretch of the train split
-    epochs: int = 4
-    batch: int = 512
-    lr: float = 3e-4  # falls linearly to 0
-    gamma: float = 0.97
-    gae_lambda: float = 0.9
-    clip: float = 0.2
-    entropy: float = 0.0
-    log_std: float = -1.6  # initial log standard deviation of the actions
-    hidden: tuple[int, ...] = (64, 64)
-    validate_every: int = 20_000  # decisions
-    validation_decisions: int = 20_000  # of one validation at most, whole episodes
-
-
-Report = Callable[[int, dict[str, float]], None]  # decisions done, latest validation
 
 
 def train(
@@ -152,22 +121,6 @@ def work_folder(data: MarketData, cfg: TrainConfig) -> Path:
     market = [data.source_sha256, str(data.instrument), str(dict(data.splits)), data.decision_ns]
     key = json.dumps([market, asdict(cfg), STATE, _versions()])
     return cache_home() / "train" / "ppo" / f"{data.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-
-
-def play(env: MarketMakingEnv, act: Callable[[Any], Any], episodes: list[int]) -> dict[str, float]:
-    """Play whole episodes and return the means of reward (ticks on one unit), EPnL (currency) and MAP (lots)."""
-    rewards, pnl, held = [], [], []
-    for i in episodes:
-        state, _ = env.reset(options={"episode": i})
-        total, done = 0.0, False
-        while not done:
-            state, reward, done, _, _ = env.step(act(state))
-            total += reward
-        result = env.result("ppo")
-        rewards.append(total)
-        pnl.append(epnl(result))
-        held.append(map_(result))
-    return {"reward": float(np.mean(rewards)), "epnl": float(np.mean(pnl)), "map": float(np.mean(held))}
 
 
 def _versions() -> dict[str, str]:

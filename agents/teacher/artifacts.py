@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from mmsim_agents.teacher.heads import Heads
-    from mmsim_agents.teacher.nfp import Nfp
+from mmsim_agents.teacher.heads import Heads
+from mmsim_agents.teacher.nfp import Nfp
 
 
 @dataclass(frozen=True)
