@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Self
 
 import numpy as np
 
 from mmsim_agents.cmm.brain import FusedBrain
 from mmsim_agents.cmm.hajek import TaskFusion
-from mmsim_agents.common.checkpoint import Arrays
+from mmsim_agents.common.checkpoint import Arrays, Card
 from mmsim_agents.common.tasks import N_TASKS
-from mmsim_agents.students.checkpoint import Checkpoint
+from mmsim_agents.students.checkpoint import Checkpoint, parts
 
 Fusion = tuple[TaskFusion, TaskFusion, TaskFusion]  # one per task
 
@@ -37,10 +37,11 @@ class FusedCheckpoint(Checkpoint):
                 out[f"fusion.{name}.{key}"] = np.stack([getattr(task, key) for task in tasks])
         return out
 
-    @staticmethod
-    def _more(arrays: Arrays) -> dict[str, Any]:
+    @classmethod
+    def parse(cls, arrays: Arrays, card: Card) -> Self:
+        """Make one of what was read; for `mmsim_agents.common.checkpoint.read`."""
         names = {k.split(".")[1] for k in arrays if k.startswith("fusion.")}
-        return {"fusions": {name: _fusion(arrays, name) for name in sorted(names)}}
+        return cls(**parts(arrays, card), fusions={name: _fusion(arrays, name) for name in sorted(names)})
 
 
 def _fusion(arrays: Arrays, name: str) -> Fusion:

@@ -11,7 +11,7 @@ from mmsim.errors import DataError
 from mmsim.features import WINDOW, feature_rows
 from mmsim_agents.common.recording import Raw, evenly
 from mmsim_agents.common.regimes import N_REGIMES, regimes
-from mmsim_agents.common.tasks import HORIZON, N_TASKS, targets
+from mmsim_agents.common.tasks import HORIZON, N_TASKS, samples
 from mmsim_agents.students.normaliser import Normaliser
 from mmsim_agents.teacher.artifacts import SampleSet, TeacherArtifacts
 
@@ -58,12 +58,8 @@ class Table:
         return out
 
 
-def _stack(raw: Raw, unit: int) -> tuple[F32, F64, I64]:
-    features = np.concatenate([feature_rows(r, unit) for r in raw])
-    target = np.concatenate([targets(r, unit) for r in raw])
-    offset = np.concatenate([np.arange(len(r)) for r in raw])
-    rows = np.flatnonzero((offset >= WINDOW - 1) & np.isfinite(target).all(1))
-    return features, target, rows
+def _features(raw: Raw, unit: int) -> F32:
+    return np.concatenate([feature_rows(rows, unit) for rows in raw])
 
 
 def fit_normaliser(raw: Raw, unit: int) -> Normaliser:
@@ -76,22 +72,22 @@ def fit_normaliser(raw: Raw, unit: int) -> Normaliser:
     """
     if not raw:
         raise DataError("training data: expected at least one train episode, was none")
-    features, target, rows = _stack(raw, unit)
+    target, rows = samples(raw, unit)
     if len(rows) == 0:
         raise DataError(
             f"training data: expected an episode of more than {WINDOW + HORIZON} decisions, "
             f"the longest has {max(map(len, raw))}"
         )
-    return Normaliser.measure(features[rows], target[rows])
+    return Normaliser.measure(_features(raw, unit)[rows], target[rows])
 
 
 def make_table(raw: Raw, norm: Normaliser, thresholds: F64, span: int, unit: int) -> Table:
     """Build the table of one split from its recorded episodes."""
     if not raw:
         raise DataError("training data: expected at least one validation episode, was none")
-    features, target, rows = _stack(raw, unit)
+    target, rows = samples(raw, unit)
     regime = np.concatenate(regimes(raw, thresholds, span))
-    return Table(norm.features(features), norm.standard(target), target, regime, rows)
+    return Table(norm.features(_features(raw, unit)), norm.standard(target), target, regime, rows)
 
 
 def thin(rows: I64, limit: int, keep: I64 | None = None) -> I64:

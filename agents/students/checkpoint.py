@@ -48,7 +48,7 @@ class Checkpoint:
     def write(self, folder: Path, agent: str) -> None:
         """Write the checkpoint of `agent` into `folder`."""
         card = {
-            "shape": self.shape.as_dict(),
+            "shape": asdict(self.shape),
             "parameters": self.shape.parameters,
             "span": self.span,
             "rule": asdict(self.rule),
@@ -59,22 +59,20 @@ class Checkpoint:
     @classmethod
     def parse(cls, arrays: Arrays, card: Card) -> Self:
         """Make one of what was read; for `mmsim_agents.common.checkpoint.read`."""
-        return cls(
-            Shape(**card["shape"]),
-            {k: arrays[k].astype(np.float32) for k in WEIGHTS},
-            Normaliser(arrays["mean"], arrays["std"], arrays["target"]),
-            arrays["thresholds"],
-            int(card["span"]),
-            RuleParams(**card["rule"]),
-            card,
-            **cls._more(arrays),
-        )
+        return cls(**parts(arrays, card))
 
-    @staticmethod
-    def _more(arrays: Arrays) -> dict[str, Any]:
-        # what a subclass keeps beside
-        del arrays
-        return {}
+
+def parts(arrays: Arrays, card: Card) -> dict[str, Any]:
+    """Return the fields of a `Checkpoint` by name."""
+    return {
+        "shape": Shape(**card["shape"]),
+        "weights": {k: arrays[k].astype(np.float32) for k in WEIGHTS},
+        "norm": Normaliser(arrays["mean"], arrays["std"], arrays["target"]),
+        "thresholds": arrays["thresholds"],
+        "span": int(card["span"]),
+        "rule": RuleParams(**card["rule"]),
+        "card": card,
+    }
 
 
 def half(weights: dict[str, npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float32]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -62,10 +61,6 @@ class Shape:
     def per_expert(self) -> int:
         """Parameters of one student."""
         return self.parameters // self.experts
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields, for a card."""
-        return asdict(self)
 
     @classmethod
     def single(cls, total: int, outputs: int = 3) -> Shape:

@@ -36,7 +36,7 @@ class SampleSet:
 
     index: npt.NDArray[np.int64]
     episode: npt.NDArray[np.int64]
-    hidden: npt.NDArray[np.float16]
+    hidden: npt.NDArray[np.floating]
     target: npt.NDArray[np.float64]
     predict: npt.NDArray[np.float64]
     regime: npt.NDArray[np.int8]

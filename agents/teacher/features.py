@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mmsim import caches
 from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
-from mmsim_agents.common.progress import Progress
+from mmsim_agents.common.progress import Progress, silent
 from mmsim_agents.teacher.model import Pool, TeacherModel, TeacherSpec, load_teacher
 from mmsim_agents.teacher.prompt import TEMPLATE
 
@@ -36,7 +36,7 @@ def teacher_features(
     batch: int = 8,
     chunk: int = CHUNK,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> npt.NDArray[np.float16]:
     """Return the pooled hidden states of `texts`, from the disk cache where they are known.
 
@@ -84,14 +84,12 @@ def teacher_features(
             blocks[i] = block
     done = sum(len(block) for block in blocks.values())
     what = f"teacher {key}"
-    if progress:
-        progress(what, done, len(texts))
+    progress(what, done, len(texts))
     todo = [(i, part) for i, part in enumerate(parts) if i not in blocks]
     for i, part, block in _computed(model, todo, keep, pool, batch, workers):
         blocks[i] = _kept(folder, _chunk_name(i, chunk), [block])
         done += len(part)
-        if progress:
-            progress(what, done, len(texts))
+        progress(what, done, len(texts))
     whole = _kept(folder, "features", [blocks[i] for i in range(len(parts))])
     for i in range(len(parts)):
         for path in folder.glob(f"{_chunk_name(i, chunk)}-*.npy"):

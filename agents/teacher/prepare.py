@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from mmsim.errors import ConfigError, DataError
 from mmsim.features import WINDOW
-from mmsim_agents.common.progress import Progress
+from mmsim_agents.common.progress import Progress, silent
 from mmsim_agents.common.recording import Raw, evenly
 from mmsim_agents.common.regimes import SPAN, regimes, thresholds
-from mmsim_agents.common.tasks import HORIZON, N_TASKS, targets
+from mmsim_agents.common.tasks import HORIZON, samples
 from mmsim_agents.teacher.artifacts import SampleSet, TeacherArtifacts
 from mmsim_agents.teacher.features import teacher_features
 from mmsim_agents.teacher.heads import fit_heads
@@ -61,11 +61,9 @@ def sample(raw: Raw, n: int, limits: F64, span: int, instrument: str, unit: int,
     if n < 1:
         raise ConfigError(f"samples: expected at least 1, was {n}")
     lengths = np.array([len(r) for r in raw], np.int64)
-    start = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if len(raw) else lengths
+    start = np.cumsum(lengths) - lengths
     episode = np.repeat(np.arange(len(raw)), lengths)
-    target = np.concatenate([targets(r, unit) for r in raw]) if len(raw) else np.empty((0, N_TASKS))
-    offset = np.arange(len(episode)) - start[episode]
-    usable = np.flatnonzero((offset >= WINDOW - 1) & np.isfinite(target).all(1))
+    target, usable = samples(raw, unit)
     if len(usable) == 0:
         raise DataError(
             f"expected an episode of at least {WINDOW + HORIZON} decisions, the longest has "
@@ -78,6 +76,66 @@ def sample(raw: Raw, n: int, limits: F64, span: int, instrument: str, unit: int,
         texts += render_many(raw[e], index[episode[index] == e] - start[e], instrument, unit)
     regime = np.concatenate(regimes(raw, limits, span))[index]
     return Sampled(index, episode[index], target[index], regime, texts)
+
+
+def pick(
+    dataset: str,
+    train: Raw,
+    validation: Raw,
+    counts: tuple[int, int],
+    limits: F64,
+    span: int,
+    instrument: str,
+    unit: int,
+) -> tuple[Sampled, Sampled]:
+    """Pick ``counts`` decisions of the two splits; see `sample`."""
+    one, other = (
+        sample(raw, n, limits, span, instrument, unit, f"{dataset}, {split} split")
+        for raw, n, split in zip((train, validation), counts, ("train", "validation"), strict=True)
+    )
+    return one, other
+
+
+@dataclass(frozen=True)
+class States:
+    """What a model made of the sampled decisions of both splits, standardised by `mu` and `sigma` of TRAIN, ``(L, d)``."""
+
+    mu: npt.NDArray[np.float32]
+    sigma: npt.NDArray[np.float32]
+    train: Probed
+    validation: Probed
+
+
+def read(
+    model: TeacherModel,
+    dataset: str,
+    train: Sampled,
+    validation: Sampled,
+    *,
+    label: str = "",
+    pool: Pool,
+    workers: int,
+    progress: Progress,
+) -> States:
+    """Let a model read the prompts of both splits; `label` tells the cache entries of two models apart."""
+    one, other = (
+        teacher_features(
+            model,
+            picked.texts,
+            key=f"{dataset}-{split}{label}",
+            pool=pool,
+            workers=workers,
+            progress=progress,
+        )
+        for picked, split in ((train, "train"), (validation, "validation"))
+    )
+    mu, sigma = standardise(one)
+    return States(
+        mu,
+        sigma,
+        Probed(apply_standard(one, mu, sigma), train.target, train.regime),
+        Probed(apply_standard(other, mu, sigma), validation.target, validation.regime),
+    )
 
 
 def prepare_teacher(
@@ -94,7 +152,7 @@ def prepare_teacher(
     pool: Pool = "last",
     workers: int = 1,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> TeacherArtifacts:
     """Let the teacher read a sample of a market, probe it, and fit its heads.
 
@@ -140,30 +198,16 @@ def prepare_teacher(
         model = load_teacher(model)
     name = instrument or dataset
     limits = thresholds(train_raw, span)
-    picked = {
-        "train": sample(train_raw, n_train, limits, span, name, unit, f"{dataset}, train split"),
-        "validation": sample(
-            validation_raw, n_validation, limits, span, name, unit, f"{dataset}, validation split"
-        ),
-    }
-    for split, least in (("train", MIN_TRAIN), ("validation", MIN_VALIDATION)):
-        if len(picked[split].index) < least:
+    t, v = pick(dataset, train_raw, validation_raw, (n_train, n_validation), limits, span, name, unit)
+    for split, picked, least in (("train", t, MIN_TRAIN), ("validation", v, MIN_VALIDATION)):
+        if len(picked.index) < least:
             raise DataError(
-                f"expected at least {least} decisions for the teacher, was {len(picked[split].index)}",
+                f"expected at least {least} decisions for the teacher, was {len(picked.index)}",
                 source=f"{dataset}, {split} split",
             )
-    states = {
-        split: teacher_features(
-            model, s.texts, key=f"{dataset}-{split}", pool=pool, workers=workers, progress=progress
-        )
-        for split, s in picked.items()
-    }
-    mu, sigma = standardise(states["train"])
-    z = {split: apply_standard(h, mu, sigma) for split, h in states.items()}
-    t, v = picked["train"], picked["validation"]
-    fit, tune, held = (
-        Probed(z["train"], t.target, t.regime).rows(rows) for rows in block_roles(len(t.index))
-    )
+    states = read(model, dataset, t, v, pool=pool, workers=workers, progress=progress)
+    mu, sigma, z, other = states.mu, states.sigma, states.train.hidden, states.validation.hidden
+    fit, tune, held = map(states.train.rows, block_roles(len(t.index)))
     with one_thread():
         probe = fluoresce(fit, tune, held, seed=seed, progress=progress, what=f"probe {dataset}")
     card = {
@@ -180,11 +224,11 @@ def prepare_teacher(
         "samples": {"train": len(t.index), "validation": len(v.index)},
     }
     with one_thread():
-        heads, cross = fit_heads(z["train"], t.target, z["validation"], v.target, mu, sigma, card)
-    predicted = heads.predict_standard(z["validation"][:, heads.layer])
+        heads, cross = fit_heads(z, t.target, other, v.target, mu, sigma, card)
+    predicted = heads.predict_standard(other[:, heads.layer])
     return TeacherArtifacts(
-        train=SampleSet(t.index, t.episode, z["train"], t.target, cross, t.regime),
-        validation=SampleSet(v.index, v.episode, z["validation"], v.target, predicted, v.regime),
+        train=SampleSet(t.index, t.episode, z, t.target, cross, t.regime),
+        validation=SampleSet(v.index, v.episode, other, v.target, predicted, v.regime),
         mu=mu,
         sigma=sigma,
         nfp=probe.nfp,

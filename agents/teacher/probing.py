@@ -14,17 +14,15 @@ import numpy.typing as npt
 
 from mmsim.features import WINDOW
 from mmsim_agents.common.checkpoint import atomic_write
-from mmsim_agents.common.progress import Progress
+from mmsim_agents.common.progress import Progress, silent
 from mmsim_agents.common.recording import Raw, evenly
 from mmsim_agents.common.regimes import REGIMES, SPAN, thresholds
 from mmsim_agents.common.tasks import TASKS
 from mmsim_agents.teacher import prompt
 from mmsim_agents.teacher.causal import FIELD_GROUPS, causal_profile, field_scales
-from mmsim_agents.teacher.features import teacher_features
 from mmsim_agents.teacher.model import Pool, TeacherModel, load_teacher
 from mmsim_agents.teacher.nfp import (
     Nfp,
-    Probed,
     block_roles,
     cut_points,
     fluoresce,
@@ -32,8 +30,8 @@ from mmsim_agents.teacher.nfp import (
     paired_test,
     regime_test,
 )
-from mmsim_agents.teacher.prepare import Sampled, sample
-from mmsim_agents.teacher.ridge import F64, apply_standard, one_thread, standardise
+from mmsim_agents.teacher.prepare import Sampled, States, pick, read
+from mmsim_agents.teacher.ridge import F64, one_thread
 
 LEVEL = 0.05  # of the tests, after Holm's correction within each family
 
@@ -87,7 +85,7 @@ def probe_market(
     pool: Pool = "last",
     workers: int = 1,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> ProbeReport:
     """Probe a model on a market: markers from TRAIN, light from VALIDATION.
 
@@ -113,44 +111,31 @@ def probe_market(
         model = load_teacher(model)
     name = instrument or dataset
     limits = thresholds(train_raw, span)
-    train, held = (
-        sample(raw, n, limits, span, name, unit, f"{dataset}, {split} split")
-        for raw, n, split in (
-            (train_raw, samples, "train"),
-            (validation_raw, max(samples // 4, 1), "validation"),
-        )
+    train, held = pick(
+        dataset, train_raw, validation_raw, (samples, max(samples // 4, 1)), limits, span, name, unit
     )
 
-    def measure(
-        which: TeacherModel, label: str
-    ) -> tuple[Nfp, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        h_train, h_held = (
-            teacher_features(
-                which, s.texts, key=f"{dataset}-{split}{label}", pool=pool, workers=workers, progress=progress
-            )
-            for s, split in ((train, "train"), (held, "validation"))
-        )
-        mu, sigma = standardise(h_train)
-        whole = Probed(apply_standard(h_train, mu, sigma), train.target, train.regime)
+    def measure(which: TeacherModel, label: str) -> tuple[Nfp, States]:
+        states = read(which, dataset, train, held, label=label, pool=pool, workers=workers, progress=progress)
         fit, tune, _ = block_roles(len(train.index), "FFFFT", repeats=4)
-        out = Probed(apply_standard(h_held, mu, sigma), held.target, held.regime)
         with one_thread():
             found = fluoresce(
-                whole.rows(fit), whole.rows(tune), out, seed=seed, progress=progress, what=f"probe{label}"
-            )
-        return found, mu, sigma
+                states.train.rows(fit), states.train.rows(tune), states.validation,
+                seed=seed, progress=progress, what=f"probe{label}",
+            )  # fmt: skip
+        return found, states
 
-    found, mu, sigma = measure(model, "")
+    found, states = measure(model, "")
     causal = change = None
     if causal_samples > 0:
         causal, change = causal_profile(
-            model, _windows(validation_raw, held, causal_samples), field_scales(train_raw), mu, sigma,
+            model, _windows(validation_raw, held, causal_samples), field_scales(train_raw), states.mu, states.sigma,
             instrument=name, unit=unit, pool=pool, seed=seed, progress=progress,
         )  # fmt: skip
     blank = other = None
     if control:
         other = load_teacher(model.spec.model, model.spec.dtype, random_weights=True, seed=seed)
-        blank, _, _ = measure(other, "-control")
+        blank, _ = measure(other, "-control")
     tests = _tests(found, blank)
     return ProbeReport(
         dataset, found, model.model_id, blank, other.model_id if other else None, cut_points(found.nfp), limits,

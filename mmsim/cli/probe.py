@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -68,9 +68,8 @@ def _probe(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from mmsim.config import SimConfig
     from mmsim.data import load
-    from mmsim.sim.session import Session
+    from mmsim_agents.common.recording import record
     from mmsim_agents.teacher.model import load_teacher
     from mmsim_agents.teacher.probing import probe_market
 
@@ -87,15 +86,9 @@ def _probe(
                 rows[what] = bar.add_task(what, total=total)
             bar.update(rows[what], completed=done, total=total)  # type: ignore[arg-type]
 
-        session = Session(data, SimConfig())
-        raw: dict[str, list[Any]] = {}
-        for split in ("train", "validation"):
-            episodes = data.splits[split]
-            for i, episode in enumerate(episodes):
-                raw.setdefault(split, []).append(session.record(episode))
-                show(f"record {split}", i + 1, len(episodes))
+        train, validation = (record(data, split, show) for split in ("train", "validation"))
         return probe_market(
-            dataset, raw["train"], raw["validation"], unit=data.instrument.unit_lots, model=teacher, samples=samples, control=control,
+            dataset, train, validation, unit=data.instrument.unit_lots, model=teacher, samples=samples, control=control,
             pool="mean" if pool == "mean" else "last", workers=workers, seed=seed, progress=show,
         )  # fmt: skip
 
