@@ -70,7 +70,7 @@ class Calibration:
     """Fitted constants and what they were fitted to.
 
     ``sigma`` ticks per square-root second, ``A`` per second, ``k`` per tick, ``mean_spread`` ticks; arrays of
-    the fit, one element a distance: ``distance`` ticks from the mid, ``trials`` hypothetical orders,
+    the fit, one element per distance: ``distance`` ticks from the mid, ``trials`` hypothetical orders,
     ``reached`` how many were reached, ``intensity`` per second.
     """
 

@@ -115,7 +115,7 @@ def scaling(episodes: list[npt.NDArray[np.int64]], unit: int) -> tuple[tuple[flo
     Parameters
     ----------
     episodes : list of (n, OBS_SIZE) int64
-        Recorded observation vectors (`Session.record`), one array an episode.
+        Recorded observation vectors (`Session.record`), one array per episode.
     unit : int
         Usual order size, lots.
 
@@ -204,7 +204,7 @@ class Quoter:
         return out
 
     def quotes(self, action: npt.NDArray[np.floating[Any]], obs: Observation) -> Quotes:
-        """Turn an action into one quote a side, as far as the limits allow.
+        """Turn an action into one quote per side, as far as the limits allow.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Train an ensemble of students, all at once; an interrupted training goes on where it stopped."""
+"""Train an ensemble of students, all at once; an interrupted training goes on from where it stopped."""
 
 from __future__ import annotations
 

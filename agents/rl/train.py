@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsim.data import load
 from mmsim.errors import ConfigError
 from mmsim.metrics import require_linear
 from mmsim.paths import cache_home
@@ -25,10 +22,11 @@ from mmsim.sim.session import Session
 from mmsim.types import MarketData
 from mmsim_agents.common.card import git_revision, latency, versions
 from mmsim_agents.common.checkpoint import shipped
+from mmsim_agents.common.progress import Progress, silent
 from mmsim_agents.common.recording import record
 from mmsim_agents.common.resume import WorkFolder
 from mmsim_agents.rl.agent import PPO
-from mmsim_agents.rl.config import STEPS, Report, TrainConfig
+from mmsim_agents.rl.config import STEPS, TrainConfig
 from mmsim_agents.rl.policy import Policy
 
 if TYPE_CHECKING:
@@ -39,13 +37,13 @@ _SPREAD = STATE.index("spread")
 
 
 def train(
-    dataset: str | MarketData,
+    data: MarketData,
     *,
     out: Path | None = None,
     seed: int = 0,
     steps: int = STEPS,
     fresh: bool = False,
-    progress: bool = True,
+    progress: Progress = silent,
     command: str = "",
     config: TrainConfig | None = None,
 ) -> Path:
@@ -53,16 +51,16 @@ def train(
 
     Parameters
     ----------
-    dataset : str or MarketData
-        A name of `mmsim.data.names`, or a market.
+    data : MarketData
+        The market.
     out : Path, optional
         Folder of checkpoint folders; default: the package's own.
     seed, steps : int
         Seed, and decisions to learn from.
     fresh : bool
         Start anew even if an interrupted training of the same market and constants can go on.
-    progress : bool
-        Show a progress bar on stderr.
+    progress : callable
+        Told of every update.
     command : str
         Recorded in the card.
     config : TrainConfig, optional
@@ -75,7 +73,6 @@ def train(
     """
     from mmsim_agents.rl.learner import Learner
 
-    data = load(dataset, progress=progress) if isinstance(dataset, str) else dataset
     require_linear(data.instrument, "a training of PPO")
     cfg = replace(config or TrainConfig(), seed=seed, steps=steps)
     if cfg.steps < cfg.n_envs * cfg.rollout:
@@ -89,9 +86,13 @@ def train(
     work = WorkFolder(work_folder(data, cfg))
     if fresh:
         work.remove()
-    with _bar(data.name, cfg.steps, progress) as report:
-        learner = Learner(data, cfg, quoter, work, report)
-        learner.learn()
+
+    def report(done: int, row: dict[str, float]) -> None:
+        note = f"validation EPnL {row['epnl']:,.0f}, MAP {row['map']:.2f}"
+        progress(f"{data.name}: ppo ({note})", min(done, cfg.steps), cfg.steps)
+
+    learner = Learner(data, cfg, quoter, work, report)
+    learner.learn()
     folder = (out or shipped()) / data.name
     card = _card(data, cfg, learner, command)
     # Once without latencies, so that the agent itself can be run; then the whole.
@@ -145,28 +146,3 @@ def _card(data: MarketData, cfg: TrainConfig, learner: Learner, command: str) ->
         "git": git_revision(),
         "versions": _versions(),
     }
-
-
-@contextmanager
-def _bar(name: str, steps: int, show: bool) -> Iterator[Report]:
-    if not show:
-        yield lambda _done, _row: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"{name}: ppo", total=steps, note="")
-
-        def report(done: int, row: dict[str, float]) -> None:
-            note = f"validation EPnL {row['epnl']:,.0f}, MAP {row['map']:.2f}" if row else ""
-            bar.update(task, completed=min(done, steps), note=note)
-
-        yield report

@@ -201,7 +201,7 @@ _worker_model: TeacherModel | None = None
 
 
 def _start_worker(spec: TeacherSpec) -> None:
-    global _worker_model  # one model a worker process, loaded once
+    global _worker_model  # one model per worker process, loaded once
     os.environ["OMP_NUM_THREADS"] = "1"
     _worker_model = load_teacher(spec.model, spec.dtype, spec.random_weights, spec.seed)
 

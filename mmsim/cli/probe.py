@@ -65,27 +65,15 @@ def _probe(
     seed: int,
     data_home: Path | None,
 ) -> ProbeReport:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from mmsim.data import load
+    from mmsim_agents.common.progress import bars
     from mmsim_agents.common.recording import record
     from mmsim_agents.teacher.model import load_teacher
     from mmsim_agents.teacher.probing import probe_market
 
     teacher = load_teacher(model)  # first: a missing model is known before the market is replayed
     data = load(dataset, data_home=data_home)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        rows: dict[str, int] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in rows:
-                rows[what] = bar.add_task(what, total=total)
-            bar.update(rows[what], completed=done, total=total)  # type: ignore[arg-type]
-
+    with bars() as show:
         train, validation = (record(data, split, show) for split in ("train", "validation"))
         return probe_market(
             dataset, train, validation, unit=data.instrument.unit_lots, model=teacher, samples=samples, control=control,

@@ -148,7 +148,7 @@ def cache(monkeypatch, tmp_path):
 
 def run(trainer, market, out, steps=384, **options):
     config = trainer.TrainConfig(**QUICK)
-    folder = trainer.train(market, out=out, steps=steps, progress=False, config=config, **options)
+    folder = trainer.train(market, out=out, steps=steps, config=config, **options)
     return folder, json.loads((folder / "ppo.json").read_text())
 
 
@@ -194,7 +194,7 @@ def test_a_training_interrupted_after_every_update_ends_as_an_uninterrupted_one(
             raise KeyboardInterrupt
 
     def train(out):
-        folder = trainer.train(market, out=out, seed=1, steps=640, progress=False, config=config)
+        folder = trainer.train(market, out=out, seed=1, steps=640, config=config)
         return folder / "ppo.safetensors", json.loads((folder / "ppo.json").read_text())
 
     monkeypatch.setattr(WorkFolder, "save", watched)
