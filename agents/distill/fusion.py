@@ -1,4 +1,4 @@
-"""After the students: one common feature space, the fusion of each task, and what it all is worth."""
+"""After the students: one common feature space, the fusion of each task, and what it is all worth."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Distillation:
     raw : dict
         Recorded episodes of ``"train"`` and ``"validation"``.
     artifacts : TeacherArtifacts
-        What the teacher says about a sample of both.
+        What the teacher says about a sample of each.
     options : Options
         Amounts.
     out : Path
@@ -260,7 +260,7 @@ def distil(
 ) -> dict[str, dict[str, Any]]:
     """Record a market, ask the teacher, train the students, and write their checkpoints.
 
-    Every step that takes long can be interrupted: the teacher's hidden states are cached chunk by chunk, a
+    Every long step can be interrupted: the teacher's hidden states are cached chunk by chunk, the state of a
     training after every epoch.
 
     Parameters

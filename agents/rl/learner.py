@@ -43,19 +43,19 @@ class Learner:
         Range of the actions and scaling of the features.
     work : WorkFolder
         Of the resumable state, written after every update: everything that the next rollout depends
-        on, so that a training which was interrupted ends as one which was not.
+        on, so that an interrupted training ends as an uninterrupted one.
     report : callable
         Told of every update.
 
     Attributes
     ----------
     best : Network
-        The best on validation so far, and its row of `history` in ``best_row``.
+        The best so far on validation; ``best_row`` is its row of `history`.
     references : dict
         Validation of fixed offsets (ticks behind the best quotes) with the quoter's lean against the
         inventory but no skew of a policy, for comparison.
     seconds : float
-        Spent on learning so far, those before an interruption included.
+        Spent on learning so far, including before an interruption.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Learner:
         self.history, self.best_row = note["history"], note["best"]
         self.references, self.seconds = note["references"], note["seconds"]
         model.num_timesteps = note["step"]
-        # With an observation in hand stable-baselines3 goes on where the environments stand.
+        # With an observation in hand stable-baselines3 continues from where the environments stand.
         model._last_obs = np.stack(
             [
                 env.restore(stream, parts["actions"][str(i)])

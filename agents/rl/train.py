@@ -1,8 +1,8 @@
 """Train a PPO policy on one market by stable-baselines3, keep the best on validation, export it.
 
-An interrupted training goes on from its last update and ends, to the bit, as one that was not interrupted:
-weights, the optimiser's moments, the random streams and the place of every environment are kept. (The same
-versions on the same kind of machine: torch promises no more.)
+An interrupted training continues from its last update and ends bit for bit as an uninterrupted one: weights, the
+optimiser's moments, the random streams and the place of every environment are kept. (With the same versions on the
+same kind of machine: torch promises no more.)
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def train(
     seed, steps : int
         Seed, and decisions to learn from.
     fresh : bool
-        Start anew even if an interrupted training of the same market and constants can go on.
+        Start anew even if an interrupted training on the same market and constants could continue.
     progress : callable
         Told of every update.
     command : str

@@ -61,7 +61,7 @@ class Teacher(PredictiveMaker):
     last_latency_ns : int or None
         Time of the (uncached) model call of the last decision; None if it did not ask.
     asks, unparsable : int
-        Questions asked since this object was made, and answers among them that were none.
+        Questions asked since this object was made, and how many of the replies were no answer.
     """
 
     name = "teacher"
@@ -163,7 +163,7 @@ class Teacher(PredictiveMaker):
         return self._latency_ns
 
     def quote(self, obs: Observation) -> Quotes:
-        """Ask if it is time to, then apply the order rule."""
+        """Ask the model if it is time to, then apply the order rule."""
         self._latency_ns = None
         return super().quote(obs)
 

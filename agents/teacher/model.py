@@ -232,7 +232,7 @@ def _resolve(spec: str | None) -> tuple[str, bool]:
 
 
 def default_gguf() -> Path:
-    """Return the packaged model file, without importing its package (which wants other libraries).
+    """Return the packaged model file, without importing its package (which needs other libraries).
 
     Raises
     ------

@@ -34,11 +34,11 @@ def register(app: typer.Typer) -> None:
         student: bool = typer.Option(True, help="Train the single student beside cmm."),
         steps: Annotated[int | None, typer.Option(min=1, help="Decisions to learn from (ppo).")] = None,
         fresh: bool = typer.Option(
-            False, "--fresh", help="Start anew even where a stopped training could go on."
+            False, "--fresh", help="Start anew even where a stopped training could continue."
         ),
         data_home: Annotated[Path | None, typer.Option(help="Folder of the source data files.")] = None,
     ) -> None:
-        """Train an agent; a stopped training goes on where it was when the command is given again."""
+        """Train an agent; a stopped training continues when the same command is given again."""
         if agent not in AGENTS:
             raise ConfigError(
                 f"train: expected one of {', '.join(AGENTS)}, was {agent!r}{did_you_mean(agent, AGENTS)}"
@@ -67,7 +67,8 @@ def register(app: typer.Typer) -> None:
             )  # fmt: skip
         except KeyboardInterrupt:
             typer.echo(
-                "mmsim: interrupted; what was finished is kept, give the command again to go on", err=True
+                "mmsim: interrupted; what was finished is kept, give the same command again to continue",
+                err=True,
             )
             raise typer.Exit(1) from None
         except ModuleNotFoundError as err:
