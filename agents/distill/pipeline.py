@@ -112,12 +112,12 @@ class Distillation:
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Train the agents asked for, write their checkpoints, and return their cards."""
-        made = {name: getattr(self, f"_{name}")() for name in self.options.agents}
-        self._baselines()
-        out = {}
-        for name, (ckpt, trained) in made.items():
-            out[name] = self._finish(name, ckpt, trained)
-        return out
+        trainings = {"cmm": self._cmm, "student": self._student}
+        made = {name: trainings[name]() for name in self.options.agents}
+        self.scores["linear on hand features"] = linear_baseline(
+            self.train, self.validation, self.validation.rows, self.norm
+        )
+        return {name: self._finish(name, *result) for name, result in made.items()}
 
     def _fit(self, name: str, shape: Shape, lesson: Lesson) -> Trained:
         trainer = Trainer(shape, self.train, self.validation, lesson, self.options.train)
@@ -175,11 +175,6 @@ class Distillation:
 
         rule, points = tune_rule(self.session, self._episodes, tables, report)
         return replace(ckpt, rule=rule, card={"rule_grid": points})
-
-    def _baselines(self) -> None:
-        self.scores["linear on hand features"] = linear_baseline(
-            self.train, self.validation, self.validation.rows, self.norm
-        )
 
     def _metrics(self) -> dict[str, Any]:
         rows, target = self.validation.rows, self.validation.target[self.validation.rows]

@@ -57,11 +57,6 @@ class Shape:
         """Parameters of all students together."""
         return sum(int(np.prod(s)) for s in self.arrays().values())
 
-    @property
-    def per_expert(self) -> int:
-        """Parameters of one student."""
-        return self.parameters // self.experts
-
     @classmethod
     def single(cls, total: int, outputs: int = 3) -> Shape:
         """Return one student with (about) `total` parameters: the same layers, widened alike.

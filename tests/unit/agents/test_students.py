@@ -14,8 +14,8 @@ from mmsim_agents.students.shape import Shape, check_weights
 def test_sizes_are_what_the_specification_asks() -> None:
     all27 = Shape()
     single = Shape.single(all27.parameters)
-    assert 10_000 <= all27.per_expert <= 100_000
-    assert all27.parameters == 27 * all27.per_expert
+    assert 10_000 <= all27.parameters // 27 <= 100_000
+    assert all27.parameters % 27 == 0
     assert abs(single.parameters / all27.parameters - 1) < 0.02
     assert 2 * (all27.parameters + single.parameters) < 1.5 * 2**20  # float16, both: room below 2 MiB
 
