@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 
 from mmsim.errors import ConfigError
+from mmsim.files import replacing
 from mmsim.paths import cache_home
 
 _log = logging.getLogger("mmsim.cache")
@@ -36,14 +37,8 @@ def keep(path: Path, content: bytes) -> bool:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=f".{path.name[:40]}-", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(aside, path)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as err:
         cannot_keep(err, path)
         return False

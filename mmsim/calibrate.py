@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 from mmsim.agent import O_ASK_PX, O_BID_PX, O_EXCH_TS
 from mmsim.errors import DataError
+from mmsim.play import episodes_of, record
 from mmsim.types import EventFlag, EventKind, MarketData
 
 SIGMA_S = 5.0  # seconds over which mid changes are taken
@@ -142,19 +143,9 @@ def observe(data: MarketData, split: str = "train") -> list[Stretch]:
     DataError
         If the split has no episodes.
     """
-    from mmsim.config import SimConfig
-    from mmsim.sim.session import Session
-
-    episodes = data.splits.get(split, ())
-    if not episodes:
-        have = ", ".join(s for s, e in data.splits.items() if e) or "none"
-        raise DataError(
-            f"the split {split!r} has no episodes to calibrate on; with episodes: {have}", source=data.name
-        )
-    session = Session(data, SimConfig())
+    episodes = episodes_of(data, split, "to calibrate on")
     out = []
-    for episode in episodes:
-        raw = session.record(episode)
+    for episode, raw in zip(episodes, record(data, episodes), strict=True):
         segment = data.segments[episode.segment]
         events = data.events[segment.start : segment.stop]
         first, last = np.searchsorted(events["ts"], (episode.start_ts, episode.end_ts))

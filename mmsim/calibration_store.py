@@ -94,20 +94,25 @@ def save(
 def _text(
     name: str, found: Calibration, split: str, source_sha256: str, market: str, given: Mapping[str, float]
 ) -> bytes:
-    values = found.constants()
+    import tomli_w
+
+    constants = found.constants()
     by_hand = "".join(f" --set {key}={value!r}" for key, value in given.items())
-    return (
+    head = (
         f"# Made by: mmsim calibrate {name} --split {split}{by_hand} --write\n"
-        f"sigma = {values['sigma']!r}  # ticks per square-root second\n"
-        f"A = {values['A']!r}  # orders at the mid reached per second\n"
-        f"k = {values['k']!r}  # per tick\n"
-        f"mean_spread = {values['mean_spread']!r}  # ticks\n"
-        f"horizon_s = {found.horizon_s!r}  # seconds a hypothetical order waited\n"
-        f'split = "{split}"\n'
-        f'source_sha256 = "{source_sha256}"\n'
-        f'market = "{market}"  # hash of data and settings\n'
-        f"crc32 = {_checksum(values)}  # of the four constants; delete this line if you change them\n"
-    ).encode()
+        "# sigma: ticks per square-root second; A: orders at the mid reached per second; k: per tick; mean_spread: ticks\n"
+        "# horizon_s: seconds a hypothetical order waited; market: hash of data and settings\n"
+        "# crc32: of the four constants; delete that line if you change them\n"
+    )
+    values = {
+        **constants,
+        "horizon_s": found.horizon_s,
+        "split": split,
+        "source_sha256": source_sha256,
+        "market": market,
+        "crc32": _checksum(constants),
+    }
+    return (head + tomli_w.dumps(values)).encode()
 
 
 def _checksum(constants: Mapping[str, float]) -> int:

@@ -29,9 +29,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.bench import kernels as k
+from mmsim.bench import flow_kernel as k
 from mmsim.book.kernels import REQUEST
 from mmsim.errors import BenchError, ConfigError
+from mmsim.files import replacing
 from mmsim.paths import cache_home
 from mmsim.types import EVENT, Episode, EventKind, Instrument, MarketData, Segment
 
@@ -214,9 +215,8 @@ def many_flows(n_books: int, n: int, seed: int = 7) -> tuple[npt.NDArray[np.void
             requests[b] = flow.requests
             fills += flow.counts["fills"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as out:
+        with replacing(path) as temporary, temporary.open("wb") as out:
             np.savez(out, requests=requests, fills=fills)
-        os.replace(out.name, path)
     with np.load(path) as kept:
         return kept["requests"], int(kept["fills"])
 
@@ -271,13 +271,13 @@ def wrap(
     )
 
 
-def published(events: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
-    """Return an L3 EVENT array in the form in which exchanges publish it, a `FEED` array."""
-    n_exec = int(np.count_nonzero(events["kind"] == EventKind.EXECUTE))
-    n_add = int(np.count_nonzero(events["kind"] == EventKind.ADD))
-    out = np.zeros(len(events) + 2 * n_exec + n_add, k.FEED)
-    slots = np.zeros((int(events["oid"].max(initial=0)) + 1, 4), np.int64)
-    return out[: k.publish(events, slots, out)]
+def published_rows(events: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """Return how many rows an exchange publishes up to and with each row of an L3 EVENT array, ``(n,)``.
+
+    An execution is three rows of the published feed (trade, fill, then cancel or modify), anything else one.
+    """
+    rows: npt.NDArray[np.int64] = np.cumsum(np.where(events["kind"] == EventKind.EXECUTE, 3, 1))
+    return rows
 
 
 @contextmanager

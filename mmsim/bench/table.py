@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmsim.bench.peer import HOW
-from mmsim.bench.runner import Missing, Outcome
+from mmsim.bench.checkout import HOW
+from mmsim.bench.measure import Missing, Outcome
 
 _MARKS = {"aim": "[green]aim[/]", "pass": "[green]pass[/]", "fail": "[red]fail[/]", "-": "-"}
 LEGEND = (

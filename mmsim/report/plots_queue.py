@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmsim.report.plots import CYCLE, GREY, RED
+from mmsim.report.plots import CYCLE, GREY, RED, save
 from mmsim.scoring.queue import SIMPLE, QueueFit, power_name
 from mmsim.scoring.scores import ModelScore
 
@@ -23,7 +23,7 @@ def plot_queue(fits: Sequence[QueueFit], path: str | os.PathLike[str]) -> Path:
         _curve(curve, fit.report, f"{fit.dataset}, {fit.report_split}")
         _bars(bars, fit.report)
         _powers(powers, fit)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_inside(markets: Sequence[tuple[str, tuple[ModelScore, ...]]], path: str | os.PathLike[str]) -> Path:
@@ -33,7 +33,7 @@ def plot_inside(markets: Sequence[tuple[str, tuple[ModelScore, ...]]], path: str
         _curve(curve, scores, title)
         _bars(bars, scores)
         _rates(bias, scores)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _colour(k: int) -> str:
@@ -113,10 +113,3 @@ def _rates(axes: Axes, scores: Sequence[ModelScore]) -> None:
         xlabel="horizon, s", ylabel="share of orders filled", ylim=(0, 1.02), title="filled by the horizon"
     )
     axes.legend(fontsize=8, frameon=False)
-
-
-def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    out = Path(path)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
-    return out

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from mmsim.report.table import number, print_whole
 from mmsim.scoring.queue import QueueFit
-from mmsim.scoring.scores import Estimate, ModelScore
+from mmsim.scoring.scores import ModelScore
+from mmsim.statistics.bootstrap import Estimate
 
 
 def render_fit(fit: QueueFit, console: Console | None = None) -> None:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmsim.metrics import inventory_max
-from mmsim.report.result import MarketResult, by_market, market_title
+from mmsim.metrics import MarketResult, inventory_max
+from mmsim.report.titles import by_market, market_title
 
 
 class _Column(NamedTuple):

@@ -15,8 +15,7 @@ from mmsim import metrics
 from mmsim.agent import Strategy, within_limits
 from mmsim.config import SimConfig
 from mmsim.errors import ConfigError, DataError
-from mmsim.metrics import EpisodeResult
-from mmsim.report.result import MarketResult
+from mmsim.metrics import EpisodeResult, MarketResult
 from mmsim.report.table import render
 from mmsim.sim.session import Session
 from mmsim.testing.markets import tiny_market

@@ -1,4 +1,4 @@
-"""The picture of a sensitivity run: EPnL of every agent in every setting, and the ranks below."""
+"""The picture of a `mmsim sensitivity` run: EPnL of every agent in every setting, and the ranks below."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mmsim.report.plots import CYCLE, GREY, save
-from mmsim.report.sensitivity import Sensitivity, number_of_ns, ranks
+from mmsim.report.ranking_table import number_of_ns
+from mmsim.statistics.ranking import Rankings
 
 ROW = 0.3  # inches: an agent's row of ranks, an axis's row of values
 LABEL_ROW = 0.85  # inches: the fastest axis, whose values are written upwards
 _RANKS = LinearSegmentedColormap.from_list("ranks", ("#08519c", "#deebf7"))
 
 
-def plot_sensitivity(found: Sensitivity, path: str | os.PathLike[str]) -> Path:
+def plot_rankings(found: Rankings, path: str | os.PathLike[str]) -> Path:
     """Draw `found` into the PNG `path` and return the path.
 
     Above, mean EPnL an episode with its 95 % interval; below, the ranks (1 = best); under them, the settings.
@@ -52,7 +53,7 @@ def plot_sensitivity(found: Sensitivity, path: str | os.PathLike[str]) -> Path:
     return save(figure, path)
 
 
-def _draw_money(axis: Axes, found: Sensitivity) -> None:
+def _draw_money(axis: Axes, found: Rankings) -> None:
     n, agents = len(found.cells), found.agents
     x = np.arange(n)
     axis.axhline(0, color=GREY, lw=0.6)
@@ -73,8 +74,8 @@ def _draw_money(axis: Axes, found: Sensitivity) -> None:
     axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1.0), fontsize=9, frameon=False)
 
 
-def _draw_ranks(axis: Axes, found: Sensitivity) -> None:
-    table = ranks(found)
+def _draw_ranks(axis: Axes, found: Rankings) -> None:
+    table = found.ranks
     most = max(len(found.agents), 2)
     axis.imshow(table, aspect="auto", cmap=_RANKS, vmin=1, vmax=most, interpolation="nearest")
     for k, j in np.ndindex(table.shape):
@@ -91,7 +92,7 @@ def _draw_ranks(axis: Axes, found: Sensitivity) -> None:
     )
 
 
-def _draw_settings(axis: Axes, found: Sensitivity, shown: list[str]) -> None:
+def _draw_settings(axis: Axes, found: Rankings, shown: list[str]) -> None:
     depth = ROW * max(len(shown) - 1, 0) + LABEL_ROW
     axis.set_ylim(depth, 0)
     at, ticks = 0.0, []

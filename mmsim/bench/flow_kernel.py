@@ -20,7 +20,6 @@ from mmsim.types import EventFlag, EventKind
 # more for every plain one.
 _ADD, _DELETE, _EXECUTE = np.int64(EventKind.ADD), np.int64(EventKind.DELETE), np.int64(EventKind.EXECUTE)
 _TRADE, _LEVEL = np.int64(EventKind.TRADE), np.int64(EventKind.LEVEL)
-_REDUCE, _HIDE, _CLEAR = int(EventKind.REDUCE), int(EventKind.HIDE), int(EventKind.CLEAR)
 _LAST = np.uint16(EventFlag.LAST)
 _LIMIT, _MARKET, _CANCEL = np.int64(LIMIT), np.int64(MARKET), np.int64(CANCEL)  # REQUEST.verb
 
@@ -63,22 +62,6 @@ L_QTY, L_HEAD, L_TAIL, N_LEVEL = range(4)  # rows of `levels`, each (2, WIDTH): 
 F_BURST, F_DRIFT, N_FLOATS = range(3)
 
 _U13, _U7, _U17, _U11 = np.uint64(13), np.uint64(7), np.uint64(17), np.uint64(11)
-
-# One row of a market-by-order feed as exchanges publish it and as hftbacktest wants it: an execution is
-# three rows (trade, fill, then cancel or modify), ids are never used again.
-FEED = np.dtype(
-    [
-        ("ts", "<i8"),  # exchange time, ns
-        ("order_id", "<i8"),
-        ("px", "<i4"),  # ticks
-        ("qty", "<i4"),  # lots; of a MODIFY: what is left
-        ("kind", "u1"),  # FEED_*
-        ("side", "i1"),  # of the order; of a trade: the aggressor's
-        ("pad", "<u2"),
-        ("row", "<u4"),  # the EVENT row it stands for
-    ]
-)
-FEED_TRADE, FEED_ADD, FEED_CANCEL, FEED_MODIFY, FEED_FILL = 2, 10, 11, 12, 13  # the peer's numbers
 
 
 @kernel
@@ -347,74 +330,3 @@ def flow(
         if not warm:
             c[C_SUM_LIVE] += c[C_LIVE]
             c[C_SUM_SPREAD] += c[C_ASK] - c[C_BID]
-
-
-@kernel
-def _feed_row(
-    out: Any, n: int, e: Any, row: int, order_id: int, qty: int, kind: int, side: int, px: int
-) -> int:
-    o = out[n]
-    o["ts"] = e["ts"]
-    o["order_id"] = order_id
-    o["px"] = px
-    o["qty"] = qty
-    o["kind"] = kind
-    o["side"] = side
-    o["row"] = row
-    return n + 1
-
-
-@kernel
-def publish(events: Any, slots: Any, out: Any) -> int:
-    """Write an L3 EVENT array as published rows; return how many.
-
-    Parameters
-    ----------
-    events : (n,) EVENT
-    slots : (n_slots, 4) int64, zeros
-        Scratch: price, open lots, side, id of the order in each slot.
-    out : (m,) FEED
-        With room for three rows an execution, one for each other row and one more for each ADD.
-    """
-    n = np.int64(0)
-    ids = np.int64(0)
-    for i in range(len(events)):
-        e = events[i]
-        kind = e["kind"]
-        if kind == _ADD:
-            ids += 1
-            s = slots[e["oid"]]
-            s[0], s[1], s[2], s[3] = e["px"], e["qty"], e["side"], ids
-            n = _feed_row(out, n, e, i, ids, s[1], FEED_ADD, s[2], s[0])
-        elif kind == _TRADE:
-            n = _feed_row(
-                out,
-                n,
-                e,
-                i,
-                np.int64(0),
-                np.int64(e["qty"]),
-                FEED_TRADE,
-                np.int64(e["side"]),
-                np.int64(e["px"]),
-            )
-        elif kind == _HIDE or kind == _CLEAR:
-            # orders that leave the view are cancelled: the published form knows nothing else
-            for k in range(len(slots)):
-                s = slots[k]
-                if s[1] > 0 and (kind == _CLEAR or (s[0] == e["px"] and s[2] == e["side"])):
-                    n = _feed_row(out, n, e, i, s[3], s[1], FEED_CANCEL, s[2], s[0])
-                    s[1] = 0
-        else:
-            s = slots[e["oid"]]
-            if kind == _EXECUTE:
-                qty = np.int64(e["qty"])
-                n = _feed_row(out, n, e, i, np.int64(0), qty, FEED_TRADE, -s[2], s[0])
-                n = _feed_row(out, n, e, i, s[3], qty, FEED_FILL, s[2], s[0])
-            before = s[1]
-            s[1] = 0 if kind == _DELETE else before - e["qty"]
-            if s[1] > 0:
-                n = _feed_row(out, n, e, i, s[3], s[1], FEED_MODIFY, s[2], s[0])
-            else:
-                n = _feed_row(out, n, e, i, s[3], before, FEED_CANCEL, s[2], s[0])
-    return n

@@ -12,9 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mmsim.bench.cases import CASES, Case, Sample
+from mmsim.bench.cases import CASES, Case, Peer, Sample
 from mmsim.bench.inputs import Inputs
-from mmsim.bench.peer import Peer
 from mmsim.errors import ConfigError, DataError, did_you_mean
 
 Tick = Callable[[str, int, int], None]
