@@ -3,52 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import platform
-import subprocess
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-import mmsim
+from mmsim import provenance
 from mmsim.agent import Agent
-from mmsim.paths import package_root
 from mmsim.profiles import measure
 from mmsim.sim.session import Session
 
 _LIBRARIES = ("numpy", "numba", "torch", "transformers", "safetensors")
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python, mmsim and the libraries that a training uses."""
-    out = {"python": platform.python_version(), "mmsim": mmsim.__version__}
-    for name in _LIBRARIES:
-        try:
-            out[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            out[name] = "absent"
-    return out
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of Python, mmsim and the libraries that a training uses, and of `more`."""
+    return provenance.versions((*_LIBRARIES, *more))
 
 
 def git_revision() -> str:
     """Return the commit that the code is at, ``+changes`` if tracked files differ, "" outside git."""
-    root = package_root().parent
-
-    def git(*args: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=False
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    head = git("rev-parse", "HEAD")
-    if not head:
-        return ""
-    return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    found = provenance.git_revision()
+    return found["revision"] + ("+changes" if found["dirty"] else "") if found else ""
 
 
 def recorded_sha256(raw: Sequence[npt.NDArray[np.int64]]) -> str:

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.config import SimConfig
-from mmsim.errors import DataError
-from mmsim.sim.session import Session
+from mmsim import play
 from mmsim.types import MarketData
 from mmsim_agents.common.progress import Progress, silent
 
@@ -24,15 +22,10 @@ def record(data: MarketData, split: str, progress: Progress = silent) -> list[np
     DataError
         If the split has no episodes.
     """
-    episodes = data.splits.get(split, ())
-    if not episodes:
-        raise DataError(f"training needs a {split} split, there is none", source=data.name)
-    session = Session(data, SimConfig())
-    out = []
-    for i, episode in enumerate(episodes):
-        out.append(session.record(episode))
-        progress(f"record {split}", i + 1, len(episodes))
-    return out
+    episodes = play.episodes_of(data, split, "to train on")
+    return list(
+        play.record(data, episodes, tick=lambda done, total: progress(f"record {split}", done, total))
+    )
 
 
 def evenly(n: int, count: int) -> npt.NDArray[np.int64]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from mmsim_agents.rl.learner import Learner
 
 LEAN = 1.0  # shift of the quotes at the inventory limit before the policy's own skew, in reaches
+_LIBRARIES = ("stable-baselines3", "gymnasium")
 _SPREAD = STATE.index("spread")
 
 
@@ -120,12 +120,8 @@ def fit_quoter(data: MarketData) -> QuoterSpec:
 def work_folder(data: MarketData, cfg: TrainConfig) -> Path:
     """Return the folder of the resumable state of one training: of one market, constants and versions."""
     market = [data.source_sha256, str(data.instrument), str(dict(data.splits)), data.decision_ns]
-    key = json.dumps([market, asdict(cfg), STATE, _versions()])
+    key = json.dumps([market, asdict(cfg), STATE, versions(*_LIBRARIES)])
     return cache_home() / "train" / "ppo" / f"{data.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-
-
-def _versions() -> dict[str, str]:
-    return versions() | {name: version(name) for name in ("stable-baselines3", "gymnasium")}
 
 
 def _card(data: MarketData, cfg: TrainConfig, learner: Learner, command: str) -> dict[str, Any]:
@@ -144,5 +140,5 @@ def _card(data: MarketData, cfg: TrainConfig, learner: Learner, command: str) ->
         "command": command,
         "seconds": round(learner.seconds, 1),
         "git": git_revision(),
-        "versions": _versions(),
+        "versions": versions(*_LIBRARIES),
     }

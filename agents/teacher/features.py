@@ -6,7 +6,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from mmsim import caches
 from mmsim.errors import ConfigError
+from mmsim.files import replacing
 from mmsim.paths import cache_home
 from mmsim_agents.common.progress import Progress, silent
 from mmsim_agents.teacher.model import Pool, TeacherModel, TeacherSpec, load_teacher
@@ -131,18 +131,13 @@ def _kept(folder: Path, name: str, blocks: list[npt.NDArray[np.float16]]) -> npt
     path = folder / f"{name}-{_checksum(blocks)}.npy"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=".part-", suffix=".npy", dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                # (written, not mapped: a full disk is an error then, and the blocks need not be in memory at once)
-                shape = (sum(map(len, blocks)), *blocks[0].shape[1:])
-                head = {"descr": "<f2", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, head)
-                for block in blocks:
-                    file.write(_bytes(block))
-            os.replace(aside, path)
-        finally:
-            Path(aside).unlink(missing_ok=True)
+        with replacing(path) as aside, aside.open("wb") as file:
+            # (written, not mapped: a full disk is an error then, and the blocks need not be in memory at once)
+            shape = (sum(map(len, blocks)), *blocks[0].shape[1:])
+            head = {"descr": "<f2", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, head)
+            for block in blocks:
+                file.write(_bytes(block))
         out: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
     except OSError as err:
         caches.cannot_keep(err, path)

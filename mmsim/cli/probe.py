@@ -66,14 +66,14 @@ def _probe(
     data_home: Path | None,
 ) -> ProbeReport:
     from mmsim.data import load
-    from mmsim_agents.common.progress import bars
+    from mmsim.progress import bar
     from mmsim_agents.common.recording import record
     from mmsim_agents.teacher.model import load_teacher
     from mmsim_agents.teacher.probing import probe_market
 
     teacher = load_teacher(model)  # first: a missing model is known before the market is replayed
     data = load(dataset, data_home=data_home)
-    with bars() as show:
+    with bar(kept=True) as show:
         train, validation = (record(data, split, show) for split in ("train", "validation"))
         return probe_market(
             dataset, train, validation, unit=data.instrument.unit_lots, model=teacher, samples=samples, control=control,

@@ -47,13 +47,13 @@ def register(app: typer.Typer) -> None:
         try:
             if agent == "ppo":
                 from mmsim.data import load
-                from mmsim_agents.common.progress import bars
+                from mmsim.progress import bar
                 from mmsim_agents.rl.train import train as train_ppo
 
                 data = load(dataset, data_home=data_home)
                 more: dict[str, Any] = {} if steps is None else {"steps": steps}
                 command += "" if steps is None else f" --steps {steps}"
-                with bars() as show:
+                with bar(kept=True) as show:
                     folder = train_ppo(
                         data, out=out, seed=seed, fresh=fresh, progress=show, command=command, **more
                     )
@@ -92,8 +92,8 @@ def _distil(
     command: str,
 ) -> None:
     from mmsim.data import load
+    from mmsim.progress import bar
     from mmsim_agents.common.checkpoint import shipped
-    from mmsim_agents.common.progress import bars
     from mmsim_agents.distill.pipeline import Options, distil
     from mmsim_agents.distill.train import TrainConfig
 
@@ -102,7 +102,7 @@ def _distil(
     options = Options(
         train=TrainConfig(seed=seed, epochs=epochs), agents=agents, command=command, resume=not fresh
     )
-    with bars() as show:
+    with bar(kept=True) as show:
         cards = distil(data, folder, options, samples=samples, teacher=teacher, progress=show)
     _report(dataset, cards)
     typer.echo(f"written to {folder / dataset}", err=True)

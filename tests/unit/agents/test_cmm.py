@@ -251,7 +251,7 @@ def test_projection_is_a_pca_of_unit_mean_square() -> None:
 def test_too_little_data_is_named(raw: dict[str, Raw], market: MarketData) -> None:
     with pytest.raises(DataError, match="expected an episode of more than 30 decisions"):
         fit_normaliser([raw["train"][0][:25]], 1)
-    with pytest.raises(DataError, match="needs a train split"):
+    with pytest.raises(DataError, match="no train split to train on"):
         record(replace(market, splits={"train": ()}), "train")
 
 
