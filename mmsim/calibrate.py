@@ -117,22 +117,16 @@ def fit(stretches: Iterable[Stretch], *, horizon_s: float | None = None, source:
     sigma = _sigma(stretches, source)
     spread = np.concatenate([s.spread for s in stretches])
     least2 = max(int(np.median(spread)), 1)  # half the median spread, in half-ticks
-    if horizon_s is not None:
-        return _fit_decay(
-            _trials(stretches, horizon_s), least2, sigma, float(spread.mean()), horizon_s, source
-        )
-    horizon_s = HORIZON_S
-    trials = _trials(stretches, horizon_s)
-    share = _share(trials, least2)
-    while share > 0.9 and horizon_s > 0.05:
-        horizon_s /= 2
-        trials = _trials(stretches, horizon_s)
-        share = _share(trials, least2)
-    while share < 0.02 and horizon_s < 60:
-        horizon_s *= 4
-        trials = _trials(stretches, horizon_s)
-        share = _share(trials, least2)
-    return _fit_decay(trials, least2, sigma, float(spread.mean()), horizon_s, source)
+    wait_s = HORIZON_S if horizon_s is None else horizon_s
+    trials = _trials(stretches, wait_s)
+    if horizon_s is None:
+        while _share(trials, least2) > 0.9 and wait_s > 0.05:
+            wait_s /= 2
+            trials = _trials(stretches, wait_s)
+        while _share(trials, least2) < 0.02 and wait_s < 60:
+            wait_s *= 4
+            trials = _trials(stretches, wait_s)
+    return _fit_decay(trials, least2, sigma, float(spread.mean()), wait_s, source)
 
 
 def observe(data: MarketData, split: str = "train") -> list[Stretch]:

@@ -19,14 +19,14 @@ _log = logging.getLogger("mmsim.calibration")
 
 
 def user_folder() -> Path:
-    """Return the folder of the user's own calibrations, which go before the shipped ones."""
+    """Return the folder of the user's own calibrations, which take precedence over the shipped ones."""
     return cache_home() / "calibration"
 
 
 def market_key(data: MarketData) -> str:
-    """Return a hash of all that constants depend on: sources, steps, level and episodes.
+    """Return a hash of everything that the constants depend on: sources, steps, level and episodes.
 
-    The sources alone do not tell: imported again with another tick size or other splits, the same files have other
+    The sources alone are not enough: the same files, imported with another tick size or other splits, have other
     constants.
     """
     instrument = data.instrument
@@ -50,8 +50,8 @@ def lookup(name: str, market: str = "") -> dict[str, float]:
     Raises
     ------
     ConfigError
-        If a shipped file lacks a constant or holds something else than a number. A user's file that does is
-        passed over, and that is said.
+        If a shipped file lacks a constant or holds something other than a number. A user's file that does is
+        passed over, with a warning.
     """
     path = user_folder() / f"{name}.toml"
     if path.is_file():
@@ -78,7 +78,7 @@ def save(
     folder: Path | None = None,
     given: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write ``NAME.toml`` into `folder` (default the user's) and return its path; `given` are those set by hand.
+    """Write ``NAME.toml`` into `folder` (default the user's) and return its path; `given` holds those set by hand.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def _checksum(constants: Mapping[str, float]) -> int:
 
 
 def constants_for(data: MarketData) -> dict[str, float]:
-    """Return a market's constants: stored ones, else calibrated now and stored for next time.
+    """Return a market's constants: stored ones, else those fitted now, which are stored for next time.
 
     Calibrates on the training split; where there is none, on the first split that has episodes.
 

@@ -55,14 +55,28 @@ EVERYTHING = set(LAYERS)
 LAYERS["testing"] = EVERYTHING
 LAYERS["cli"] = EVERYTHING | {"testing"}
 
+# Package under agents/ -> what of mmsim_agents it may import besides itself.
+AGENT_LAYERS: dict[str, set[str]] = {
+    "common": set(),
+    "students": {"common"},
+    "cmm": {"common", "students"},
+    "rl": {"common"},
+    "teacher": {"common"},
+    "distill": {"common", "students", "cmm", "teacher"},
+}
+
 # Inside functions only (start-up stays quick): the command line is the one place that knows the agents' trainers.
 OUTER = {"mmsim_agents", "mmsim_strategies"}
 HEAVY = {"torch", "transformers", "gymnasium", "stable_baselines3", "sklearn"}
 
 
-def _imports(path: Path) -> list[tuple[str, bool]]:
-    """Absolute dotted names imported by a file, and whether at module level."""
+def _imports(path: Path, *, types: bool = True) -> list[tuple[str, bool]]:
+    """Absolute dotted names imported by a file, and whether at module level; `types`: those for annotations, too."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not types:
+        tree.body = [
+            n for n in tree.body if not (isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test))
+        ]
     top = {id(n) for n in tree.body}
     out = []
     for node in ast.walk(tree):
@@ -75,6 +89,8 @@ def _imports(path: Path) -> list[tuple[str, bool]]:
                 out += [(f"mmsim.{a.name}", id(node) in top) for a in node.names]
             else:
                 out.append((module, id(node) in top))
+                if module.startswith("mmsim_agents"):  # from a package, perhaps a module
+                    out += [(f"{module}.{a.name}", id(node) in top) for a in node.names]
     return out
 
 
@@ -119,6 +135,39 @@ def test_agents_do_not_reach_into_the_command_line_or_each_others_names(path: Pa
     for name, _ in _imports(path):
         assert not name.startswith("mmsim.cli"), f"{path.name} imports {name}"
         assert name.split(".")[0] not in {"agents", "strategies", "tests"}, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", _python_files("agents"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_agents_respect_their_layer_table(path: Path) -> None:
+    layer, *inside = path.relative_to(ROOT / "agents").parts
+    if not inside:  # the package's own guard
+        return
+    assert layer in AGENT_LAYERS, f"agents/{layer} has no row in the layer table of {__file__}"
+    for name, _ in _imports(path):
+        package, *rest = name.split(".")
+        if package == "mmsim_agents":
+            target = rest[0] if rest else ""
+            assert target == layer or target in AGENT_LAYERS[layer], f"agents/{layer} must not import {name}"
+    text = path.read_text(encoding="utf-8")
+    assert "import_module" not in text and "__import__" not in text, f"{path.name} imports by string"
+
+
+def test_agents_import_each_other_in_no_circle() -> None:
+    left = {
+        path.relative_to(ROOT / "agents").with_suffix("").as_posix().replace("/", "."): path
+        for path in _python_files("agents")
+        if path.name != "__init__.py"
+    }
+    while left:
+        free = [
+            module
+            for module, path in left.items()
+            if not {n.removeprefix("mmsim_agents.") for n, _ in _imports(path, types=False)}
+            & (set(left) - {module})
+        ]
+        assert free, f"these import each other in a circle: {', '.join(sorted(left))}"
+        for module in free:
+            del left[module]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "mmsim" / "cli").glob("*.py")), ids=lambda p: p.name)

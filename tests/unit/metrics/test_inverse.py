@@ -227,6 +227,6 @@ def test_the_environment_and_the_trainings_refuse_it(coin_market, tmp_path):
     from mmsim_agents.rl.train import train
 
     with pytest.raises(ConfigError, match="a training of PPO counts money in ticks"):
-        train(coin_market, out=tmp_path, progress=False)
+        train(coin_market, out=tmp_path)
     with pytest.raises(ConfigError, match="the order rule that a training chooses"):
         distil(coin_market, tmp_path, Options())

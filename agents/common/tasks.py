@@ -7,10 +7,13 @@ import numpy.typing as npt
 
 from mmsim.agent import O_ASK_PX, O_BID_PX, O_BUY_QTY, O_SELL_QTY
 from mmsim.errors import ConfigError
+from mmsim.features import WINDOW
+from mmsim_agents.common.recording import Raw
 
 HORIZON = 10  # decisions ahead
-TASKS = ("mid", "spread", "volume")  # order of the columns
+TASKS = ("mid", "spread", "volume")  # order of every task axis
 N_TASKS = len(TASKS)
+Prediction = tuple[float, float, float]  # (dm, s, v): ticks, ticks and log1p(lots / unit), see `targets`
 
 
 def targets(raw: npt.NDArray[np.int64], unit: int = 1, horizon: int = HORIZON) -> npt.NDArray[np.float64]:
@@ -53,3 +56,19 @@ def targets(raw: npt.NDArray[np.int64], unit: int = 1, horizon: int = HORIZON) -
     traded = np.cumsum(raw[:, O_BUY_QTY] + raw[:, O_SELL_QTY])
     out[:done, 2] = np.log1p((traded[horizon:] - traded[:-horizon]) / unit)
     return out
+
+
+def samples(raw: Raw, unit: int = 1) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return the targets of a split and which of its decisions can be learned from.
+
+    Returns
+    -------
+    target : (N, 3) float64
+        The `targets` of all episodes, one after the other.
+    rows : (n,) int64
+        Decisions with a full feature window (`WINDOW` decisions, itself included) behind them in their episode,
+        and a target ahead.
+    """
+    target = np.concatenate([np.empty((0, N_TASKS)), *(targets(rows, unit) for rows in raw)])
+    offset = np.concatenate([np.empty(0, np.int64), *(np.arange(len(rows)) for rows in raw)])
+    return target, np.flatnonzero((offset >= WINDOW - 1) & np.isfinite(target).all(1))

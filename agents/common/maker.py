@@ -6,9 +6,8 @@ import math
 from abc import abstractmethod
 
 from mmsim.agent import Observation, Quotes, SessionContext, Strategy
-from mmsim_agents.cmm.order_rule import RuleParams, order_rule
-
-HORIZON = 10  # decisions that a prediction looks ahead
+from mmsim_agents.common.order_rule import RuleParams, order_rule
+from mmsim_agents.common.tasks import HORIZON, Prediction
 
 
 class PredictiveMaker(Strategy):
@@ -18,7 +17,7 @@ class PredictiveMaker(Strategy):
     `reset` calls ``super().reset(ctx)`` LAST, when `card_rule` can answer.
 
     Where `predict` returns None (the feature window is not full yet), the maker predicts no change:
-    dm = 0, s = the current spread, v = log1p(HORIZON * mean units traded in a decision so far).
+    dm = 0, s = the current spread, v = log1p(HORIZON * mean units traded per decision so far).
 
     Parameters
     ----------
@@ -32,8 +31,8 @@ class PredictiveMaker(Strategy):
     slack: float | None = None
 
     @abstractmethod
-    def predict(self, obs: Observation) -> tuple[float, float, float] | None:
-        """Return (dm, s, v): mid change in ticks, spread in ticks, log1p(units traded), 10 decisions ahead."""
+    def predict(self, obs: Observation) -> Prediction | None:
+        """Return (dm, s, v): mid change in ticks, spread in ticks, log1p(units traded), `HORIZON` decisions ahead."""
 
     def card_rule(self) -> RuleParams:
         """Return the order rule's constants that parameters left at None take."""
