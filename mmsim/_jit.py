@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from mmsim.paths import cache_home
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -106,6 +108,11 @@ def hot_kernel(fn: _F) -> _F:
     For what runs per event: a call hands over seven machine words an array.
     """
     return _compiled(fn, nogil=True, forceinline=True)
+
+
+def records(array: Any) -> Any:
+    """Return a structured array in the form that kernels take: its rows have attributes without the JIT, too."""
+    return array.view(np.recarray) if NO_JIT else array
 
 
 def entry_point(fn: Callable[..., Any], *args: Any) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from mmsim.bench.agents import Idle, PythonMaker, TouchMaker, simulation
 from mmsim.bench.inputs import REAL, Inputs
 from mmsim.bench.peer import Peer
 from mmsim.bench.stream import Level, long_file, many_flows
-from mmsim.book.kernels import CANCEL, LIMIT
+from mmsim.book.layout import CANCEL, LIMIT
 from mmsim.book.many import Books
 from mmsim.book.view import OrderBook, match
 from mmsim.errors import BenchError

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmsim._jit import kernel
-from mmsim.book.kernels import CANCEL, LIMIT, MARKET
+from mmsim.book.layout import CANCEL, LIMIT, MARKET
 from mmsim.types import EventFlag, EventKind
 
 # Constants that are passed on as arguments are NumPy integers: numba would compile the callee once

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.bench import kernels as k
-from mmsim.book.kernels import REQUEST
+from mmsim.book.layout import REQUEST
 from mmsim.errors import BenchError, ConfigError
 from mmsim.paths import cache_home
 from mmsim.types import EVENT, Episode, EventKind, Instrument, MarketData, Segment
