@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsim._jit import kernel
+from mmsim._jit import rare_kernel
 from mmsim.book import layout as L
 from mmsim.book.queues import BOOK_FULL, TRIGGERED, release, report, rest, take, withdraw
 from mmsim.book.rows import FOUND, ROW, U, enter, slot_of
@@ -22,7 +22,7 @@ _NONE, _STOPPED = np.int64(0), np.int64(L.STOPPED)
 _NO_ROOM = 1  # besides the status codes: ``state.why`` stands in the way
 
 
-@kernel
+@rare_kernel
 def _wrong(verb: int, side: int, px: int, qty: int, display: int, stop: int, flags: int) -> int:
     # What is wrong with a request for a new or changed order, DONE if nothing is.
     if verb < L.LIMIT or verb > L.LOAD:
@@ -55,7 +55,7 @@ def _wrong(verb: int, side: int, px: int, qty: int, display: int, stop: int, fla
     return L.DONE
 
 
-@kernel
+@rare_kernel
 def _shrink(book: Any, row: int, by: int) -> None:
     # A smaller order, in its place: the hidden lots go first.
     order, more = book.orders[U(row)], book.extra[U(row)]
@@ -65,13 +65,13 @@ def _shrink(book: Any, row: int, by: int) -> None:
     book.levels[U(level_of(book, book.state[0], np.int64(order.px), FIND))].qty -= by - hidden
 
 
-@kernel
+@rare_kernel
 def _lots(book: Any, row: int) -> int:
     # all that an order has
     return np.int64(book.orders[U(row)].qty) + np.int64(book.extra[U(row)].reserve)
 
 
-@kernel
+@rare_kernel
 def _withdrawal(book: Any, found: int, cancel: bool, by: int) -> int:
     # CANCEL and REDUCE of the order in row `found` (+ STOPPED); a status code.
     s = book.state[0]
@@ -99,7 +99,7 @@ def _withdrawal(book: Any, found: int, cancel: bool, by: int) -> int:
     return L.DONE
 
 
-@kernel
+@rare_kernel
 def _fillable(book: Any) -> bool:
     # Whether the order in hand would trade in full at its limit or better, hidden lots included.
     s, hand, orders, extra = book.state[0], book.state[0].hand, book.orders, book.extra
@@ -128,7 +128,7 @@ def _fillable(book: Any) -> bool:
     return False
 
 
-@kernel
+@rare_kernel
 def _take_in_hand(book: Any, request: Any, matches: Any) -> int:
     # Reads a new request. A status code; DONE with nothing in hand: it is seen to already.
     s, hand, orders, extra = book.state[0], book.state[0].hand, book.orders, book.extra
@@ -188,13 +188,13 @@ def _take_in_hand(book: Any, request: Any, matches: Any) -> int:
     return L.DONE
 
 
-@kernel
+@rare_kernel
 def _without_limit(hand: Any) -> None:
     hand.limit = hand.side * L.ANY_PX
     hand.terms |= L.IOC
 
 
-@kernel
+@rare_kernel
 def _take_stop_in_hand(book: Any, matches: Any) -> None:
     # The next of the stops that were triggered.
     s, hand = book.state[0], book.state[0].hand
@@ -217,7 +217,7 @@ def _take_stop_in_hand(book: Any, matches: Any) -> None:
     report(s, matches, TRIGGERED, _NONE, hand.oid, np.int64(order.px), hand.left, _NONE, hand.owner, hand.side)
 
 
-@kernel
+@rare_kernel
 def _tested(book: Any) -> int:
     # What the flags of the order in hand say about it: DONE or why it is refused. SLIDE moves its limit.
     s, hand = book.state[0], book.state[0].hand
@@ -230,7 +230,7 @@ def _tested(book: Any) -> int:
     return L.POST_ONLY_REJECT if crosses and hand.terms & L.POST_ONLY else L.DONE
 
 
-@kernel
+@rare_kernel
 def _stays(book: Any, code: int) -> bool:
     # Whether an order that is to be replaced stays where it is: refused, unchanged, or smaller at its price.
     s, hand = book.state[0], book.state[0].hand
@@ -244,7 +244,7 @@ def _stays(book: Any, code: int) -> bool:
     return True
 
 
-@kernel
+@rare_kernel
 def _rest_or_drop(book: Any) -> None:
     # What is left of the order in hand after its trades.
     s, hand = book.state[0], book.state[0].hand
@@ -263,7 +263,7 @@ def _rest_or_drop(book: Any) -> None:
             release(book, hand.row)
 
 
-@kernel
+@rare_kernel
 def proceed(book: Any, requests: Any, k: int, statuses: Any, matches: Any) -> bool:
     """Execute request `k`, or what is left of it; False if ``state.why`` stands in the way."""
     s, hand = book.state[0], book.state[0].hand

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsim._jit import hot_kernel, kernel
+from mmsim._jit import hot_kernel, rare_kernel
 from mmsim.bits import clear_bit, set_bit
 from mmsim.book import layout as L
 from mmsim.book.rows import U, leave, slot_of
@@ -89,7 +89,7 @@ def withdraw(book: Any, s: Any, row: int) -> None:
         vacate(book, s, at, px)
 
 
-@kernel
+@rare_kernel
 def release(book: Any, row: int) -> None:
     """Forget the id of an order that has left its queue, and free its row."""
     leave(book, book.state[0], slot_of(book, book.extra[U(row)].oid), row)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsim._jit import hot_kernel, kernel
+from mmsim._jit import hot_kernel, rare_kernel
 from mmsim.bits import highest_below, lowest_above
 from mmsim.book.layout import BUY_STOPS, FAR, NO_ASK, NO_BID, SELL_STOPS
 from mmsim.book.rows import LOW, U
@@ -18,7 +18,7 @@ FAR_SHELF, BUYS, SELLS = np.int64(FAR), np.int64(BUY_STOPS), np.int64(SELL_STOPS
 FIND, ADD = np.int64(0), np.int64(1)
 
 
-@kernel
+@rare_kernel
 def shelf_index(book: Any, shelf: int, key: int) -> int:
     """Return how many entries of `shelf` are below `key`."""
     low, high = np.int64(0), book.state[0].shelved[shelf]
@@ -31,7 +31,7 @@ def shelf_index(book: Any, shelf: int, key: int) -> int:
     return low
 
 
-@kernel
+@rare_kernel
 def shelf_level(book: Any, shelf: int, key: int, add: int) -> int:
     """Return the level row of `key` on `shelf`, making one if `add`; 0 if there is none."""
     s, levels, shelves = book.state[0], book.levels, book.shelves
@@ -57,7 +57,7 @@ def shelf_level(book: Any, shelf: int, key: int, add: int) -> int:
     return row
 
 
-@kernel
+@rare_kernel
 def shelf_drop(book: Any, shelf: int, key: int) -> None:
     """Take the empty level of `key` off `shelf`."""
     s, shelves = book.state[0], book.shelves
@@ -71,7 +71,7 @@ def shelf_drop(book: Any, shelf: int, key: int) -> None:
         shelves[U(shelf), U(j)] = shelves[U(shelf), U(j + 1)]
 
 
-@kernel
+@rare_kernel
 def far_level(book: Any, px: int, add: int) -> int:
     """Return the level row of price `px` outside the window."""
     s = book.state[0]
@@ -89,7 +89,7 @@ def level_of(book: Any, s: Any, px: int, add: int) -> int:
     return at if 1 <= at <= s.width else far_level(book, px, add)
 
 
-@kernel
+@rare_kernel
 def _beyond_window(book: Any, px: int, step: int) -> int:
     # `next_price` where the window between `px` and the answer may be empty
     s = book.state[0]

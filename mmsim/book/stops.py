@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from mmsim._jit import hot_kernel, kernel
+from mmsim._jit import hot_kernel, rare_kernel
 from mmsim.book.layout import NO_ASK, NO_BID
 from mmsim.book.queues import append, unlink
 from mmsim.book.rows import U
 from mmsim.book.shelves import ADD, BUYS, FIND, SELLS, shelf_drop, shelf_level
 
 
-@kernel
+@rare_kernel
 def wait(book: Any, row: int, side: int, trigger: int, qty: int) -> None:
     """Let order `row` wait as a stop, triggered at `trigger`."""
     s = book.state[0]
@@ -25,7 +25,7 @@ def wait(book: Any, row: int, side: int, trigger: int, qty: int) -> None:
         s.next_sell = max(s.next_sell, trigger)
 
 
-@kernel
+@rare_kernel
 def stop_waiting(book: Any, row: int) -> None:
     """Take waiting stop `row` off its shelf; its row and its id stay taken."""
     px = np.int64(book.orders[U(row)].px)
@@ -36,7 +36,7 @@ def stop_waiting(book: Any, row: int) -> None:
         _find_next(book)
 
 
-@kernel
+@rare_kernel
 def _find_next(book: Any) -> None:
     # triggers of the stops next in line: the last entries of the two shelves
     s = book.state[0]
@@ -52,7 +52,7 @@ def trigger(book: Any, s: Any, first: int) -> None:
         _trigger(book, min(first, s.last), max(first, s.last))
 
 
-@kernel
+@rare_kernel
 def _trigger(book: Any, low: int, high: int) -> None:
     # trades from `low` to `high`; `mmsim.book.naive_book` has the rule in plain words
     s = book.state[0]
