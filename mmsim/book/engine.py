@@ -21,6 +21,7 @@ from mmsim.book.rows import FOUND, ROW, U, enter, leave, slot_of
 from mmsim.book.stops import trigger
 
 _FIRST, _NONE, _NO_PX = np.int64(0), np.int64(0), np.int64(L.NO_BID)
+_OTHER, _DONE, _LEFT = 0, 1, 2
 UNTOLD = np.int64(-(1 << 63))
 
 
@@ -40,11 +41,13 @@ def execute(handle: Any, requests: Any, start: int, statuses: Any, matches: Any)
     s.why = L.FINISHED
     unfinished = s.hand.kind != L.NOTHING or s.pending != 0  # left from the last call
     while k < end or unfinished:
-        if not unfinished and _is_plain(book, s, requests[U(k)], matches):
-            statuses[U(k)] = L.DONE
-            if s.hand.kind == L.NOTHING and s.pending == 0:
-                k += 1
-                continue
+        if not unfinished:
+            come = _plain(book, s, requests[U(k)], matches)
+            if come != _OTHER:
+                statuses[U(k)] = L.DONE
+                if come == _DONE:
+                    k += 1
+                    continue
         unfinished = False
         if not proceed(book, requests, k, statuses, matches):
             return k
@@ -57,19 +60,19 @@ def execute(handle: Any, requests: Any, start: int, statuses: Any, matches: Any)
 
 
 @hot_kernel
-def _is_plain(book: Any, s: Any, request: Any, matches: Any) -> bool:
-    # Executes a request without conditions; False if `proceed` must see to it. Stops that it triggered, and
-    # what is left of it when `matches` is full, are left to `proceed` all the same.
+def _plain(book: Any, s: Any, request: Any, matches: Any) -> int:
+    # Executes a request without conditions. _OTHER: it is another one, and nothing has happened; _LEFT: `proceed`
+    # goes on with what is left of it when `matches` is full, or with the stops that it triggered.
     verb, oid = np.int64(request.verb), request.oid
     slot = slot_of(book, oid)
     row = book.slots[U(slot)] & FOUND
     if verb == L.CANCEL:
         if row == 0 or row > ROW:
-            return False
+            return _OTHER
         s.resting = np.int64(book.orders[U(row)].qty) + np.int64(book.extra[U(row)].reserve)
         withdraw(book, s, row)
         leave(book, s, slot, row)
-        return True
+        return _DONE
     limit, side, left = np.int64(request.px), np.int64(request.side), np.int64(request.qty)
     at = limit - s.origin
     if (
@@ -84,7 +87,7 @@ def _is_plain(book: Any, s: Any, request: Any, matches: Any) -> bool:
         or (verb == L.LIMIT and (at < 1 or at > s.width))
         or s.n_matches == len(matches)
     ):
-        return False
+        return _OTHER
     owner = np.int64(request.owner)
     if verb == L.MARKET:
         limit = side * L.ANY_PX
@@ -96,7 +99,7 @@ def _is_plain(book: Any, s: Any, request: Any, matches: Any) -> bool:
         hand.oid, hand.owner, hand.side, hand.limit = oid, owner, side, limit
         hand.left, hand.first = left, first
         hand.terms = L.IOC if verb == L.MARKET else 0
-        return True
+        return _LEFT
     if verb == L.MARKET:
         left = _NONE
     if left > 0:
@@ -107,8 +110,7 @@ def _is_plain(book: Any, s: Any, request: Any, matches: Any) -> bool:
         book.extra[U(row)].display = 0
         rest(book, s, row, side, limit, left)
     s.resting = left
-    trigger(book, s, first)
-    return True
+    return _LEFT if trigger(book, s, first) else _DONE
 
 
 @kernel

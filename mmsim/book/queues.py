@@ -96,11 +96,11 @@ def release(book: Any, row: int) -> None:
 
 
 @hot_kernel
-def trade(book: Any, s: Any, at: int, row: int, px: int, done: int) -> None:
-    """Take `done` lots from order `row`, the oldest at its price; an iceberg shows its next ones at the back."""
-    order, more = book.orders[U(row)], book.extra[U(row)]
-    if done < order.qty:
-        order.qty = order.qty - done
+def trade(book: Any, s: Any, at: int, row: int, px: int, shown: int, done: int) -> None:
+    """Take `done` of its `shown` lots from order `row`, the oldest at its price; an iceberg shows more at the back."""
+    more = book.extra[U(row)]
+    if done < shown:
+        book.orders[U(row)].qty = shown - done
         book.levels[U(at)].qty -= done
         return
     empty = unlink(book, at, row)
@@ -172,7 +172,7 @@ def take(
             continue
         done = min(shown, left)
         report(s, matches, TRADE, maker, oid, px, done, theirs, owner, side)
-        trade(book, s, at, row, px, done)
+        trade(book, s, at, row, px, shown, done)
         left -= done
         s.last = px
         if first == L.NO_BID:

@@ -86,7 +86,7 @@ def far_level(book: Any, px: int, add: int) -> int:
 def level_of(book: Any, s: Any, px: int, add: int) -> int:
     """Return the level row of price `px`, making one if `add`."""
     at = px - s.origin
-    return at if 1 <= at <= s.width else far_level(book, px, add)
+    return at if U(at - 1) < U(s.width) else far_level(book, px, add)
 
 
 @rare_kernel

@@ -46,10 +46,18 @@ def _find_next(book: Any) -> None:
 
 
 @hot_kernel
-def trigger(book: Any, s: Any, first: int) -> None:
-    """Queue the stops that an order triggered, whose first trade was at `first` (NO_BID: it had none)."""
-    if first != NO_BID and (max(first, s.last) >= s.next_buy or min(first, s.last) <= s.next_sell):
-        _trigger(book, min(first, s.last), max(first, s.last))
+def trigger(book: Any, s: Any, first: int) -> bool:
+    """Queue the stops that an order triggered, whose first trade was at `first` (NO_BID: it had none).
+
+    Returns whether there are any.
+    """
+    if first == NO_BID:
+        return False
+    low, high = min(first, s.last), max(first, s.last)
+    triggered = high >= s.next_buy or low <= s.next_sell
+    if triggered:
+        _trigger(book, low, high)
+    return triggered
 
 
 @rare_kernel
