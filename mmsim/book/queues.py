@@ -17,6 +17,7 @@ from mmsim.book.rows import U, leave, slot_of
 from mmsim.book.shelves import ADD, DOWN, FAR_SHELF, FIND, UP, level_of, next_price, shelf_drop
 
 TRADE, REMOVED, TRIGGERED = np.int64(L.TRADE), np.int64(L.REMOVED), np.int64(L.TRIGGERED)
+_NONE = np.int64(0)
 BOOK_FULL = 2  # besides the status codes: `take` needs more room in `matches`
 
 
@@ -39,10 +40,13 @@ def append(book: Any, at: int, row: int, px: int, qty: int) -> bool:
 
 
 @hot_kernel
-def unlink(book: Any, at: int, row: int) -> bool:
-    """Take order `row` out of the queue; return whether the queue is empty now."""
+def unlink(book: Any, at: int, row: int, older: int, qty: int) -> bool:
+    """Take order `row`, which stands behind `older` with `qty` lots, out of the queue.
+
+    Returns whether the queue is empty now.
+    """
     orders, levels = book.orders, book.levels
-    older, younger = np.int64(orders[U(row)].prev), np.int64(orders[U(row)].next)
+    younger = np.int64(orders[U(row)].next)
     if older != 0:
         orders[U(older)].next = younger
     else:
@@ -51,7 +55,7 @@ def unlink(book: Any, at: int, row: int) -> bool:
         orders[U(younger)].prev = older
     else:
         levels[U(at)].tail = older
-    levels[U(at)].qty -= orders[U(row)].qty
+    levels[U(at)].qty -= qty
     return (older | younger) == 0
 
 
@@ -83,9 +87,10 @@ def rest(book: Any, s: Any, row: int, side: int, px: int, shown: int) -> None:
 @hot_kernel
 def withdraw(book: Any, s: Any, row: int) -> None:
     """Take resting order `row` out of the book; its row and its id stay taken."""
-    px = np.int64(book.orders[U(row)].px)
+    order = book.orders[U(row)]
+    px = np.int64(order.px)
     at = level_of(book, s, px, FIND)
-    if unlink(book, at, row):
+    if unlink(book, at, row, np.int64(order.prev), np.int64(order.qty)):
         vacate(book, s, at, px)
 
 
@@ -103,7 +108,7 @@ def trade(book: Any, s: Any, at: int, row: int, px: int, shown: int, done: int) 
         book.orders[U(row)].qty = shown - done
         book.levels[U(at)].qty -= done
         return
-    empty = unlink(book, at, row)
+    empty = unlink(book, at, row, _NONE, done)
     reserve = np.int64(more.reserve)
     if reserve > 0:
         shown = min(reserve, np.int64(more.display))

@@ -28,10 +28,11 @@ def wait(book: Any, row: int, side: int, trigger: int, qty: int) -> None:
 @rare_kernel
 def stop_waiting(book: Any, row: int) -> None:
     """Take waiting stop `row` off its shelf; its row and its id stay taken."""
-    px = np.int64(book.orders[U(row)].px)
+    order = book.orders[U(row)]
+    px = np.int64(order.px)
     buys = book.extra[U(row)].side > 0
     shelf, key = BUYS if buys else SELLS, -px if buys else px
-    if unlink(book, shelf_level(book, shelf, key, FIND), row):
+    if unlink(book, shelf_level(book, shelf, key, FIND), row, np.int64(order.prev), np.int64(order.qty)):
         shelf_drop(book, shelf, key)
         _find_next(book)
 
