@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsim.book import kernels as k
 from mmsim.book import layout as L
 from mmsim.book.many import Books
 from mmsim.book.naive_book import NaiveBook
@@ -254,41 +253,6 @@ def test_each_of_many_books_is_a_book_of_its_own():
         books.step(requests[0])
     with pytest.raises(BookError, match="expected one book at least, was 0"):
         Books(0)
-
-
-@settings(max_examples=10 if SLOW else 60, deadline=None)
-@given(st.integers(0, 2**32))
-def test_the_bare_ladder_of_the_flow_matches_like_the_book(seed):
-    rng = np.random.default_rng(seed)
-    orders, levels, state = k.empty_book(200, 12)
-    matches = np.zeros(200, k.MATCH)
-    book = OrderBook()
-    live: list[int] = []
-    for row in range(1, 120):
-        draw = rng.integers(0, 10)
-        if draw < 7:
-            side, px, qty = int(rng.choice([1, -1])), int(rng.integers(1, 13)), int(rng.integers(1, 6))
-            state[k.N_MATCHES] = 0
-            ioc = bool(draw == 0)
-            k.submit(orders, levels, state, matches, row, side, px, qty, k.IOC if ioc else 0)
-            report = book.submit(side, px, qty, ioc=ioc, order_id=row)
-            got = matches[["maker", "taker", "px", "qty"]][: state[k.N_MATCHES]].tolist()
-            assert got == [m[:4] for m in report.matches]
-        elif live:
-            row = int(rng.choice(live))
-            if draw == 9 and orders["qty"][row] > 1:
-                k.reduce(orders, levels, state, row, 1)
-                book.reduce(row, 1)
-            else:
-                k.cancel(orders, levels, state, row)
-                book.cancel(row)
-        live = [o.order_id for o in book]
-        assert {o.order_id: o.qty for o in book} == {
-            int(r): int(orders["qty"][r]) for r in np.flatnonzero(orders["qty"])
-        }
-        bid, ask = book.best(1), book.best(-1)
-        assert state[k.BEST_BID] == (bid[0] if bid else 0)
-        assert state[k.BEST_ASK] == (ask[0] if ask else 13)
 
 
 def digest() -> str:
