@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from mmsim.paths import cache_home
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -106,6 +108,19 @@ def hot_kernel(fn: _F) -> _F:
     For what runs per event: a call hands over seven machine words an array.
     """
     return _compiled(fn, nogil=True, forceinline=True)
+
+
+def rare_kernel(fn: _F) -> _F:
+    """Compile `fn` as `kernel` does, and keep it out of its callers: what happens rarely.
+
+    numba passes the wish to be inlined on from a `hot_kernel` to what it calls, unless told otherwise.
+    """
+    return _compiled(fn, nogil=True, forceinline=False)
+
+
+def records(array: Any) -> Any:
+    """Return a structured array in the form that kernels take: its rows have attributes without the JIT, too."""
+    return array.view(np.recarray) if NO_JIT else array
 
 
 def entry_point(fn: Callable[..., Any], *args: Any) -> Callable[..., Any]:

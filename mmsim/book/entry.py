@@ -1,9 +1,8 @@
-"""The short way from Python into the engine, for one request a call.
+"""The short way from Python into the engine, for one request per call.
 
-Handing seven arrays to a compiled function costs more than what it does with them: about 40 ns each, against
-some 20 ns for an order. So their addresses are kept in one small array, whose own address is all that is
-handed over, and the compiled side makes arrays of them again. `mmsim.book.memory.Memory` keeps the addresses
-true.
+Handing four arrays to a compiled function costs more than what it does with them: about 40 ns each, against
+some 20 ns for an order. So the addresses of all are kept in one small array, whose own address is all that is
+handed over, and the compiled side makes arrays of them again.
 """
 
 from __future__ import annotations
@@ -12,36 +11,25 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import carray, config, types
-from numba.extending import intrinsic
+from numba import carray
 
-from mmsim._jit import brief_kernel, entry_point
+from mmsim._jit import NO_JIT, brief_kernel, entry_point, records
 from mmsim.book import layout as L
 from mmsim.book.engine import execute_one
+from mmsim.book.handle import HANDLE_SIZE, pointer
 from mmsim.book.memory import Memory
 
-_WORD, _STATUS = np.int64, np.int8
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _pointer(_context: Any, address: Any) -> Any:  # pragma: no cover (compiled code only)
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-    return types.voidptr(address), generate
+_INT, _STATUS = np.int64, np.int8
 
 
 @brief_kernel
 def _execute_at(address: int) -> int:  # pragma: no cover (compiled code only)
-    where = carray(_pointer(address), 14, _WORD)
+    where = carray(pointer(address), 4, _INT)
     return execute_one(
-        carray(_pointer(where[0]), where[1], _WORD),
-        carray(_pointer(where[2]), where[3], L.ORDER),
-        carray(_pointer(where[4]), where[5], L.EXTRA),
-        carray(_pointer(where[6]), where[7], L.LEVEL),
-        carray(_pointer(where[8]), where[9], L.REQUEST),
-        carray(_pointer(where[10]), where[11], _STATUS),
-        carray(_pointer(where[12]), where[13], L.MATCH),
+        carray(pointer(where[0]), HANDLE_SIZE, _INT),
+        carray(pointer(where[1]), 1, L.REQUEST),
+        carray(pointer(where[2]), 1, _STATUS),
+        carray(pointer(where[3]), L.MATCHES_OF_ONE, L.MATCH),
     )
 
 
@@ -50,13 +38,11 @@ def single_call(
 ) -> tuple[Callable[[int], int], int]:
     """Return a function that executes the request in `requests`, and the number to call it with.
 
-    The caller keeps `memory` and the three arrays alive.
+    The caller keeps `memory` and the three arrays (1, 1 and MATCHES_OF_ONE rows) alive.
     """
-    for i, array in enumerate((requests, statuses, matches)):
-        memory.where[8 + 2 * i : 10 + 2 * i] = array.ctypes.data, len(array)
-    if config.DISABLE_JIT:
-        return lambda _: execute_one(
-            memory.words, memory.orders, memory.extra, memory.levels, requests, statuses, matches
-        ), 0
-    address = memory.where.ctypes.data  # pragma: no cover (compiled code only)
+    if NO_JIT:
+        return lambda _: execute_one(memory.handle, records(requests), statuses, records(matches)), 0
+    arrays = (memory.handle, requests, statuses, matches)  # pragma: no cover (compiled code only)
+    memory.where = np.array([a.ctypes.data for a in arrays])  # pragma: no cover
+    address = memory.where.ctypes.data  # pragma: no cover
     return entry_point(_execute_at, address), address  # pragma: no cover

@@ -1,11 +1,14 @@
-"""What the arrays of the book hold: dtypes, verbs, flags, status codes and the layout of its words.
+"""What the arrays of a book hold: their records, verbs, flags and status codes.
 
-A book is four arrays. ``orders`` and ``extra`` have one row an order (what every message touches, and the
-rest of it), ``levels`` one row a price: a dense window around the market, followed by rows for prices
-outside it. ``words`` are its scalars, three sorted shelves and the hash table of ids.
+A book is the arrays of `Book`. ``orders`` and ``extra`` have one row per order (what every message touches,
+and the rest of it), ``levels`` one row per price: a dense window around the market, followed by rows for prices
+outside it. Such a price, and the trigger of every waiting stop, stands on a *shelf*: a sorted array whose
+entries name a row of ``levels`` behind the window, where the orders queue as at any other price.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,7 +70,7 @@ MATCH = np.dtype(
 )
 
 # MATCH.kind. REMOVED: self-trade prevention took `qty` lots of order `maker` (which may be the taker itself) out.
-# TRIGGERED: a trade set off stop order `taker`, whose trigger is `px` (`maker` 0, `qty` its lots).
+# TRIGGERED: a trade triggered stop order `taker` at its trigger `px` (`maker` is 0, `qty` its lots).
 TRADE, REMOVED, TRIGGERED = 0, 1, 2
 
 # REQUEST.verb. LOAD rests an iceberg in mid-life, as `OrderBook.restore` needs it.
@@ -80,7 +83,7 @@ STP_RESTING, STP_INCOMING, STP_BOTH = 16, 32, 48
 ALL_FLAGS = 63
 
 # Status codes. 1 and 3: the order was refused and changed nothing. Negative: the request was wrong, the same.
-DONE, POST_ONLY_REJECT, MATCHES_FULL, FOK_KILLED, SELF_TRADE = 0, 1, 2, 3, 4
+DONE, POST_ONLY_REJECT, FOK_KILLED, SELF_TRADE = 0, 1, 3, 4
 BAD_VERB, BAD_PRICE, BAD_ORDER, BAD_QTY, BAD_SIDE, BAD_DISPLAY, BAD_FLAGS = -1, -2, -3, -4, -5, -6, -7
 
 MAX_QTY = 2**31 - 1  # lots of one order
@@ -90,51 +93,71 @@ MAX_ROWS = 1 << 24  # orders in one book (2.5 GB)
 NO_BID, NO_ASK = -(1 << 62), 1 << 62  # best price of an empty side
 ANY_PX = 1 << 40  # limit of a market order (times its side)
 
-# Why `execute` returned, in words[WHY].
+# Why `execute` returned, in ``state.why``.
 FINISHED, FULL, NO_ROWS, CROWDED = 0, 1, 2, 3
 
 STOPPED = 1 << 31  # added to the row in the hash table: the order is a waiting stop
 
-# words[0:N_STATE]
-(
-    BEST_BID,
-    BEST_ASK,
-    N_MATCHES,  # rows of `matches` in use
-    RESTING,  # lots, hidden ones included, that the last request's order has in the book or (CANCEL) had
-    BASE,  # price of levels[0]
-    WIDTH,  # usable prices of the window: levels[1] to levels[WIDTH]
-    FREE,  # free rows of `orders` that were used before, linked by `next`
-    TOP,  # first row of `orders` never used
-    LEVEL_FREE,  # the same of the level rows behind the window
-    LEVEL_TOP,
-    LIVE,  # orders in the book, waiting stops included
-    LAST,  # price of the last trade, NO_BID: none yet
-    NEXT_BUY,  # lowest trigger of a waiting buy stop, NO_ASK: none
-    NEXT_SELL,  # highest trigger of a waiting sell stop, NO_BID: none
-    PENDING,  # first stop that was set off and has not run yet, 0: none; linked by `next`
-    PENDING_TAIL,
-    HASH_AT,  # where the hash table starts: slots of (tag << 32) + row, 0: empty
-    HASH_SHIFT,  # 31 - log2 of its slots
-    SHELF_SIZE,  # entries a shelf has room for: as many as there may be orders
-    SHELVED,  # three counters: prices in use on each shelf
-    SHELVED_BUY,
-    SHELVED_SELL,
-    FAR_USES,  # touches of prices outside the window since it was placed
-    FAR_LIMIT,
-    LEAST,  # usable prices of the window at first; never fewer
-    WHY,
-    AHEAD,  # what `look` found
-    HAND,  # the order in hand when `matches` was full: 0 none, 1 the request's, 2 a stop's
-    HAND_ROW,
-    HAND_SIDE,
-    HAND_LIMIT,
-    HAND_LEFT,
-    HAND_DISPLAY,
-    HAND_OWNER,
-    HAND_FLAGS,
-    HAND_OID,
-    HAND_FIRST,  # price of its first trade
-    N_STATE,
-) = range(38)
+FAR, BUY_STOPS, SELL_STOPS = 0, 1, 2  # the shelves; an entry is (key << 32) + level row
+N_SHELVES = 3
+MATCHES_OF_ONE = 256  # rows for the matches of one call; more are collected in parts
 
-FAR, BUY_STOPS, SELL_STOPS = 0, 1, 2  # the shelves, each sorted; an entry is (key << 32) + level row
+NOTHING, REQUESTED, TRIGGERED_STOP = 0, 1, 2  # HAND.kind
+
+HAND = np.dtype(
+    [
+        ("kind", "<i8"),  # NOTHING is in hand, the order of a request, or a stop that was triggered
+        ("started", "<i8"),  # it has passed the tests of its flags
+        ("replaces", "<i8"),  # it is the new form of the order in `row`
+        ("row", "<i8"),  # of `orders`, 0: it has none yet
+        ("oid", "<i8"),
+        ("owner", "<i8"),
+        ("side", "<i8"),
+        ("limit", "<i8"),
+        ("left", "<i8"),  # lots that have not traded yet
+        ("display", "<i8"),
+        ("tip", "<i8"),  # lots that a loaded iceberg shows at first, 0: as many as others
+        ("terms", "<i8"),  # its flags
+        ("first", "<i8"),  # price of its first trade, NO_BID: none yet
+    ]
+)
+
+STATE = np.dtype(
+    [
+        ("best_bid", "<i8"),  # ticks, NO_BID: the side is empty
+        ("best_ask", "<i8"),
+        ("last", "<i8"),  # price of the last trade, NO_BID: none yet
+        ("n_matches", "<i8"),  # rows of `matches` in use
+        ("resting", "<i8"),  # lots, hidden ones included, that the last request's order has in the book or (CANCEL) had
+        ("why", "<i8"),  # why `execute` returned
+        ("ahead", "<i8"),  # what `look` found
+        ("origin", "<i8"),  # price of levels[0]
+        ("width", "<i8"),  # prices of the window: levels[1] to levels[width]
+        ("least", "<i8"),  # prices of the window at first; it never has fewer
+        ("live", "<i8"),  # orders in the book, waiting stops included
+        ("free", "<i8"),  # free rows of `orders` that were used before, linked by `next`
+        ("top", "<i8"),  # first row of `orders` never used
+        ("level_free", "<i8"),  # the same of the level rows behind the window, linked by `head`
+        ("level_top", "<i8"),
+        ("shelved", "<i8", (N_SHELVES,)),  # entries of each shelf
+        ("far_uses", "<i8"),  # touches of prices outside the window since it was placed
+        ("far_limit", "<i8"),  # so many are enough to place it anew
+        ("next_buy", "<i8"),  # lowest trigger of a waiting buy stop, NO_ASK: none waits
+        ("next_sell", "<i8"),  # highest trigger of a waiting sell stop, NO_BID: none waits
+        ("pending", "<i8"),  # first triggered stop that has not run yet, 0: none; linked by `next`
+        ("pending_tail", "<i8"),
+        ("hand", HAND),  # the order that is being executed
+    ]
+)
+
+
+class Book(NamedTuple):
+    """The arrays of one book, as kernels take them."""
+
+    state: Any  # (1,) STATE
+    orders: Any  # (n + 1,) ORDER; row 0 is none
+    extra: Any  # (n + 1,) EXTRA
+    levels: Any  # (width + 2 + n,) LEVEL
+    occupied: Any  # bitmap of the window's levels (`mmsim.bits`)
+    shelves: Any  # (N_SHELVES, n) int64, each row sorted: as many entries as there may be orders, so never full
+    slots: Any  # (power of two,) int64, the hash table of ids: (tag << 32) + row, 0: empty

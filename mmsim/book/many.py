@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mmsim._jit import NO_JIT, records
 from mmsim.book import layout as L
 from mmsim.book.engine import execute_many
 from mmsim.book.memory import Memory
@@ -56,14 +58,12 @@ class Books:
     def __init__(self, n: int, *, n_levels: int = 1024, n_orders: int = 256) -> None:
         if n < 1:
             raise BookError(f"expected one book at least, was {n}")
-        one = Memory(n_orders, n_levels)
-        self._words = np.tile(one.words, (n, 1))
-        self._orders = np.tile(one.orders, (n, 1))
-        self._extra = np.tile(one.extra, (n, 1))
-        self._levels = np.tile(one.levels, (n, 1))
+        self._memories = [Memory(n_orders, n_levels) for _ in range(n)]
+        self._handles: Any = []
+        self._find_handles()
 
     def __len__(self) -> int:
-        return len(self._words)
+        return len(self._memories)
 
     def step(self, requests: npt.NDArray[np.void], *, buffer: int | None = None) -> StepResult:
         """Execute ``requests[b]`` on every book ``b``, in order.
@@ -77,54 +77,40 @@ class Books:
         """
         if requests.dtype != L.REQUEST or requests.ndim != 2 or len(requests) != len(self):
             raise BookError(f"expected ({len(self)}, m) REQUEST, was {requests.shape} {requests.dtype}")
-        ready = compiled_form(requests)
+        ready = records(compiled_form(requests))
         statuses = np.zeros(ready.shape, np.int8)
         ends = np.zeros(len(self), np.int64)
         size = max(256, ready.size // 4) if buffer is None else max(buffer, 2)
-        rows = np.zeros(size, L.MATCH)
+        rows = records(np.zeros(size, L.MATCH))
         done: list[npt.NDArray[np.void]] = []
         before = 0  # events put aside
         book = at = n = 0
         while True:
             old = book
-            book, at, n = execute_many(
-                self._words, self._orders, self._extra, self._levels, ready, book, at, statuses, rows, ends, n
-            )
+            book, at, n = execute_many(self._handles, ready, book, at, statuses, rows, ends, n)
             ends[old:book] += before
             if book == len(self):
                 break
-            if self._words[book, L.WHY] == L.FULL:
+            if self._memories[book].make_room():
+                self._find_handles()
+            else:
                 done.append(rows[:n])
-                rows = np.zeros(size, L.MATCH)
+                rows = records(np.zeros(size, L.MATCH))
                 before += n
                 n = 0
-            else:
-                self._make_room(book)
         done.append(rows[:n])
-        return StepResult(done[0] if len(done) == 1 else np.concatenate(done), statuses, ends)
+        events = np.concatenate(done) if len(done) > 1 else done[0]
+        return StepResult(events.view(np.ndarray), statuses, ends)
 
     def best(self, side: int) -> npt.NDArray[np.int64]:
         """Return the best price of each book, ``(n_books,)`` ticks; below -2**31 or above 2**31 if a side is empty."""
-        return self._words[:, L.BEST_BID if side > 0 else L.BEST_ASK].copy()
+        name = "best_bid" if side > 0 else "best_ask"
+        return np.array([m.book.state[name][0] for m in self._memories])
 
     def book(self, b: int) -> BookReader:
         """Return one book to look at, until the next step; ``OrderBook.restore`` takes its snapshot."""
-        return BookReader(Memory.over(self._words[b], self._orders[b], self._extra[b], self._levels[b]))
+        return BookReader(self._memories[b])
 
-    def _make_room(self, b: int) -> None:
-        memory = Memory.over(self._words[b], self._orders[b], self._extra[b], self._levels[b])
-        memory.make_room()
-        self._words = _with_row(self._words, b, memory.words)
-        self._orders = _with_row(self._orders, b, memory.orders)
-        self._extra = _with_row(self._extra, b, memory.extra)
-        self._levels = _with_row(self._levels, b, memory.levels)
-
-
-def _with_row(table: npt.NDArray, b: int, row: npt.NDArray) -> npt.NDArray:  # type: ignore[type-arg]
-    # rows of different books need not be used to the same length
-    if len(row) > table.shape[1]:
-        wider = np.zeros((len(table), len(row)), table.dtype)
-        wider[:, : table.shape[1]] = table
-        table = wider
-    table[b, : len(row)] = row
-    return table
+    def _find_handles(self) -> None:
+        handles = [m.handle for m in self._memories]
+        self._handles = handles if NO_JIT else np.array(handles)

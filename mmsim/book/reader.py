@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.book import layout as L
+from mmsim.book.listing import look
 from mmsim.book.memory import Memory
 from mmsim.book.report import Resting, Waiting, checked_id, checked_side
-from mmsim.book.shelves import look
 from mmsim.errors import BookError
 
 if TYPE_CHECKING:
@@ -48,19 +48,19 @@ class BookReader:
     @property
     def last_px(self) -> int | None:
         """Price of the last trade in ticks, None if there was none."""
-        last = int(self._memory.words[L.LAST])
+        last = int(self._memory.state.last)
         return None if last == L.NO_BID else last
 
     def best(self, side: int) -> tuple[int, int] | None:
         """Return price and total quantity shown of the best level, None if the side is empty."""
-        words = self._memory.words
-        px = int(words[L.BEST_BID if checked_side(side) > 0 else L.BEST_ASK])
+        s = self._memory.state
+        px = int(s.best_bid if checked_side(side) > 0 else s.best_ask)
         if abs(px) == L.NO_ASK:
             return None
-        at = px - int(words[L.BASE])
-        if not 1 <= at <= words[L.WIDTH]:
+        at = px - int(s.origin)
+        if not 1 <= at <= s.width:
             return self.depth(side, 1)[0]
-        return px, int(self._memory.levels["qty"][at])
+        return px, int(self._memory.book.levels["qty"][at])
 
     def depth(self, side: int, n: int | None = None) -> list[tuple[int, int]]:
         """Return ``(px, qty)`` of the `n` best levels (default all), best first; hidden lots do not count."""
@@ -75,7 +75,7 @@ class BookReader:
                 yield Resting(oid, side, px, qty, hidden, owner)
 
     def stops(self, side: int) -> Iterator[Waiting]:
-        """Yield the waiting stops of one side, first to be set off first."""
+        """Yield the waiting stops of one side, first to be triggered first."""
         checked_side(side)
         for oid, px, qty, _, trigger, _, owner, verb, of in self._memory.requests().tolist():
             if of == side and verb in (L.STOP, L.STOP_LIMIT):
@@ -85,7 +85,7 @@ class BookReader:
         """Return the lots shown that trade before the order at its price."""
         if self._row(order_id) & L.STOPPED or order_id not in self:
             raise unknown(order_id)
-        return int(self._memory.words[L.AHEAD])
+        return int(self._memory.state.ahead)
 
     def to_pandas(self, what: str = "levels") -> pd.DataFrame:
         """Return a table of the book.
@@ -93,8 +93,8 @@ class BookReader:
         Parameters
         ----------
         what : str
-            ``"levels"``: one row a price (side, px, qty shown, orders), bids then asks, best first.
-            ``"orders"``: one row an order, in the order in which they trade, stops last, with all they have.
+            ``"levels"``: one row per price (side, px, qty shown, orders), bids then asks, best first.
+            ``"orders"``: one row per order, in the order in which they trade, stops last, with all they have.
         """
         import pandas as pd
 
@@ -130,7 +130,7 @@ class BookReader:
         yield from self.orders(-1)
 
     def __len__(self) -> int:
-        return int(self._memory.words[L.LIVE])
+        return int(self._memory.state.live)
 
     def __contains__(self, order_id: object) -> bool:
         return self._row(order_id) != 0
@@ -144,8 +144,7 @@ class BookReader:
             oid: Any = np.int64(checked_id(order_id))
         except BookError:
             return 0
-        m = self._memory
-        return int(look(m.words, m.orders, m.extra, oid))
+        return int(look(self._memory.handle, oid))
 
     def _found(self, order_id: Any) -> Resting | Waiting:
         row = self._row(order_id)

@@ -1,4 +1,4 @@
-"""The matching engine for Python: `OrderBook`, one call a request or an array at once, and `match`."""
+"""The matching engine for Python: `OrderBook`, one call per request or an array at once, and `match`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,6 @@ _TAKE, _HIT = (L.MARKET << 48) + (1 << 56), (L.MARKET << 48) + (255 << 56)
 _CANCEL = L.CANCEL << 48
 _unpack = struct.Struct("<qqiiHH4x").iter_unpack  # the columns of L.MATCH that a Match has
 _UNTOLD = int(UNTOLD)
-_MATCHES = 256  # rows of the report of one call; a longer one is collected in parts
 _new: Any = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 
 
@@ -52,7 +51,7 @@ class MatchResult:
     """What a book did with an array of requests.
 
     ``events`` is a MATCH array in order of execution: trades, and orders that self-trade prevention
-    removed or trades set off (see `mmsim.book.layout`). ``statuses`` is ``(n,)`` int8, one code a request:
+    removed or trades triggered (see `mmsim.book.layout`). ``statuses`` is ``(n,)`` int8, one code per request:
     0 done, 1 post-only and 3 fill-or-kill refused, 4 cut short by self-trade prevention, negative: a wrong
     request, which changed nothing. ``book`` is the book afterwards.
     """
@@ -78,7 +77,7 @@ class OrderBook(BookReader):
     Prices are ticks, quantities lots. Ids are the caller's own (any 64-bit integer but 0), or counted
     from 1 in the order of submission (refused and market orders take one too; numbers of orders in the
     book are passed over). It grows as needed and holds any 32-bit price. It behaves exactly like
-    `mmsim.book.reference.ReferenceBook`; docs/order_book.md has the rules.
+    `mmsim.book.naive_book.NaiveBook`; docs/order_book.md has the rules.
 
     Parameters
     ----------
@@ -108,7 +107,7 @@ class OrderBook(BookReader):
         self._request = np.zeros(1, L.REQUEST)
         self._bytes = self._request.view(np.uint8).data
         self._statuses = np.zeros(1, np.int8)
-        self._matches = np.zeros(_MATCHES, L.MATCH)
+        self._matches = np.zeros(L.MATCHES_OF_ONE, L.MATCH)
         self._rows = self._matches.view(np.uint8).data
         self._run, self._where = single_call(self._memory, self._request, self._statuses, self._matches)
 
@@ -231,7 +230,7 @@ class OrderBook(BookReader):
     ) -> Report:
         """Wait for a trade at `trigger` or beyond, then become a market order, or with `px` a limit order.
 
-        A buy stop is set off by a trade at or above its trigger, a sell stop by one at or below; by the
+        A buy stop is triggered by a trade at or above its trigger, a sell stop by one at or below; by the
         last trade at once, if that has been there. The other parameters are those of `submit`; they apply
         to the order that it becomes.
         """
@@ -259,7 +258,7 @@ class OrderBook(BookReader):
         had = self._run(self._where)
         if had < 0 and self._collect()[0] != L.DONE:
             raise unknown(order_id)
-        return had if had >= 0 else int(self._memory.words[L.RESTING])
+        return had if had >= 0 else int(self._memory.state.resting)
 
     def reduce(self, order_id: int, by: int) -> int:
         """Shrink an order in its place, hidden lots first; return what is left (0: it is gone)."""
@@ -321,15 +320,15 @@ class OrderBook(BookReader):
             raise BookError(f"expected a one-dimensional REQUEST array, was {requests.dtype}")
         ready = compiled_form(requests)
         statuses = np.zeros(len(ready), np.int8)
-        size = max(_MATCHES, len(ready) // 4) if buffer is None else max(buffer, 2)
+        size = max(L.MATCHES_OF_ONE, len(ready) // 4) if buffer is None else max(buffer, 2)
         done: list[npt.NDArray[np.void]] = []
         at, why = 0, L.FULL
         while why == L.FULL:
             rows = np.zeros(size, L.MATCH)
-            self._memory.words[L.N_MATCHES] = 0
+            self._memory.state.n_matches = 0
             at = self._memory.run(ready, at, statuses, rows)
-            done.append(rows[: int(self._memory.words[L.N_MATCHES])])
-            why = int(self._memory.words[L.WHY])
+            done.append(rows[: int(self._memory.state.n_matches)])
+            why = int(self._memory.state.why)
         return MatchResult(done[0] if len(done) == 1 else np.concatenate(done), statuses, self)
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -340,7 +339,7 @@ class OrderBook(BookReader):
         BookError
             If its orders cannot stand in one book: crossed prices, an id twice, an impossible quantity.
         """
-        least = int(self._memory.words[L.LEAST])
+        least = int(self._memory.state.least)
         copy = OrderBook(n_levels=least, n_orders=max(len(snapshot.orders), 256))
         result = copy.apply(snapshot.orders)
         if result.statuses.any() or len(result.events):
@@ -348,7 +347,7 @@ class OrderBook(BookReader):
             raise BookError(f"expected the orders of a book at rest, was one that cannot rest in row {row}")
         memory = copy._memory
         if snapshot.last_px is not None:
-            memory.words[L.LAST] = checked_px(snapshot.last_px)
+            memory.state.last = checked_px(snapshot.last_px)
         self._next_id = checked_id(snapshot.next_id)
         self._memory = memory
         self._run, self._where = single_call(memory, self._request, self._statuses, self._matches)
@@ -394,7 +393,7 @@ class OrderBook(BookReader):
         while status == L.BAD_ORDER and order_id is None:  # one of the caller's own ids is in the way
             self._next_id += 1
             self._request["oid"] = self._next_id
-            self._memory.words[L.N_MATCHES] = 0
+            self._memory.state.n_matches = 0
             self._memory.run(self._request, 0, self._statuses, self._matches)
             status, events = self._collect()
         if status < 0:
@@ -406,7 +405,7 @@ class OrderBook(BookReader):
             order_id,
             status not in (L.POST_ONLY_REJECT, L.FOK_KILLED),
             tuple([_new(Match, e[:6]) for e in events if e[6] == L.TRADE]),
-            int(self._memory.words[L.RESTING]),
+            int(self._memory.state.resting),
             _REASONS.get(status, ""),
             tuple([Removed(e[0], e[3]) for e in events if e[6] == L.REMOVED]),
             tuple([e[1] for e in events if e[6] == L.TRIGGERED]),
@@ -417,9 +416,9 @@ class OrderBook(BookReader):
         events: list[Any] = []
         m = self._memory
         while True:
-            events += self._matches[: int(m.words[L.N_MATCHES])].tolist()
-            m.words[L.N_MATCHES] = 0
-            why = m.words[L.WHY]
+            events += self._matches[: int(m.state.n_matches)].tolist()
+            m.state.n_matches = 0
+            why = m.state.why
             if why != L.FULL and not m.make_room():
                 return int(self._statuses[0]), events
             if why != L.CROWDED:

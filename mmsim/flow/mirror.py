@@ -13,22 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from mmsim._jit import kernel
-from mmsim.book.kernels import BEST_ASK, BEST_BID, cancel, reduce, submit
-from mmsim.flow.kernels import (
-    C_BURST,
-    C_EVENTS,
-    C_FILLS,
-    C_MOMENTUM,
-    C_OWN_ID,
-    C_TS,
+from mmsim._jit import borrow, kernel
+from mmsim.book.handle import book_at
+from mmsim.book.layout import CANCEL, LIMIT, REDUCE
+from mmsim.book.shelves import FIND, level_of
+from mmsim.flow.arrivals import (
     DONE,
     EVENTS_FULL,
     MAX_BURST,
     ONE,
-    P_BURST,
-    P_MOMENTUM,
+    OWN,
+    borrowed,
     emit,
+    end_message,
+    request,
+    resting,
     run,
     withdraw,
 )
@@ -66,9 +65,10 @@ from mmsim.types import EventFlag, EventKind
 
 _TRADE = np.int64(EventKind.TRADE)
 _REST = np.int64(0)  # request flags of an order without conditions
+_LIMIT, _CANCEL, _REDUCE = np.int64(LIMIT), np.int64(CANCEL), np.int64(REDUCE)
 _QUIET = int(EventFlag.LAST | EventFlag.AUCTION)  # a print that everybody sees and that fills nobody
 
-DISAGREE = 4  # besides the statuses of `mmsim.flow.kernels`
+DISAGREE = 4  # besides the statuses of `mmsim.flow.arrivals`
 
 # own orders in the flow's book, one row each: id (0: free), lots when last compared, lots still to be explained
 M_ID, M_QTY, M_DUE, N_MIRROR = range(4)
@@ -84,50 +84,51 @@ def find_mirrored(mine: Any, oid: int) -> int:
 
 
 @kernel
-def take_out(
-    orders: Any,
-    levels: Any,
-    state: Any,
-    pool: Any,
-    c: Any,
-    events: Any,
-    base: int,
-    side: int,
-    px: int,
-    qty: Any,
-) -> Any:
+def lots_of(market: Any, j: int) -> int:
+    """Return the lots that the own order in row `j` of `mine` has in the flow's book."""
+    book = book_at(market.handle)
+    return np.int64(book.orders[resting(book, len(market.slots) + j)].qty)
+
+
+@kernel
+def change_own(market: Any, verb: int, j: int, side: int, px: int, qty: int) -> None:
+    """Send one request for the own order in row `j` of `mine` to the flow's matching engine."""
+    request(market, verb, len(market.slots) + j, OWN, side, px, qty, _REST)
+
+
+@kernel
+def take_out(market: Any, events: Any, side: int, px: int, qty: Any) -> Any:
     """Take `qty` lots of others, oldest first, out of level `px` for an own order on `side`; return those not found.
 
     Rows of the orders that shrink or leave, then the print. Own orders on the level are passed over.
     """
-    row = np.int64(levels[px - base]["head"])
+    m, book = market.state[0], book_at(market.handle)
+    row = np.int64(book.levels[level_of(book, book.state[0], px, FIND)].head)
     left = qty
     while left > 0 and row != 0:
-        younger = np.int64(orders[row]["next"])
-        if row < pool.shape[1]:
-            by = min(left, np.int64(orders[row]["qty"]))
-            withdraw(events, orders, levels, state, pool, c, row, -side, px, by)
+        younger = np.int64(book.orders[row].next)
+        if book.extra[row].owner != OWN:
+            has = np.int64(book.orders[row].qty)
+            by = min(left, has)
+            withdraw(market, events, book.extra[row].oid, -side, px, has, by)
             left -= by
         row = younger
-    emit(events, c, _TRADE, 1, side, px, qty - left)
-    events[c[C_EVENTS] - 1]["flags"] = _QUIET
+    emit(events, m, _TRADE, 1, side, px, qty - left)
+    end_message(events, m, _QUIET)
     return left
 
 
 @kernel
-def mirror_fills(
-    st: Any, fills: Any, lad: Any, mine: Any, p: Any, orders: Any, levels: Any, state: Any, pool: Any, c: Any,
-    events: Any, base: int,
-) -> int:  # fmt: skip
+def mirror_fills(st: Any, fills: Any, lad: Any, mine: Any, rates: Any, market: Any, events: Any) -> int:
     """Check own resting fills against the flow's book and take out of it what own orders took."""
-    first = pool.shape[1]
+    m, book = market.state[0], book_at(market.handle)
     for j in range(mine.shape[0]):
         if mine[j, M_ID] != 0:
-            mine[j, M_DUE] = mine[j, M_QTY] - orders[first + j]["qty"]
-    arrival = c[C_TS]
-    c[C_TS] = st[S_SEEN]  # what own orders took leaves now; the flow's own clock stands where it stood
+            mine[j, M_DUE] = mine[j, M_QTY] - lots_of(market, j)
+    arrival = m.ts
+    m.ts = st[S_SEEN]  # what own orders took leaves now; the flow's own clock stands where it stood
     taker = np.int64(-1)
-    for i in range(c[C_FILLS], st[S_NFILL]):
+    for i in range(m.fills, st[S_NFILL]):
         oid = np.int64(fills[i]["order_id"])
         px, qty, side = np.int64(fills[i]["px"]), np.int64(fills[i]["qty"]), np.int64(fills[i]["side"])
         if fills[i]["maker"] == 1:
@@ -136,17 +137,17 @@ def mirror_fills(
                 return DISAGREE
             mine[j, M_DUE] -= qty
             continue
-        if take_out(orders, levels, state, pool, c, events, base, side, px, qty) > 0:
+        if take_out(market, events, side, px, qty) > 0:
             return DISAGREE
         row = 3 if side > 0 else 2
         lad[row, px - st[S_BASE]] = 0
         if oid != taker:  # it stirs the flow as anybody's market order does
             taker = oid
-            c[C_BURST] = min(c[C_BURST] + p[P_BURST], MAX_BURST)
-            if levels[px - base]["qty"] == 0:
-                c[C_MOMENTUM] = min(max(c[C_MOMENTUM] + side * p[P_MOMENTUM], -ONE), ONE)
-    c[C_TS] = arrival
-    c[C_FILLS] = st[S_NFILL]
+            m.burst = min(m.burst + rates.burst, MAX_BURST)
+            if book.levels[level_of(book, book.state[0], px, FIND)].qty == 0:
+                m.momentum = min(max(m.momentum + side * rates.momentum, -ONE), ONE)
+    m.ts = arrival
+    m.fills = st[S_NFILL]
     for j in range(mine.shape[0]):
         if mine[j, M_ID] != 0 and mine[j, M_DUE] != 0:
             return DISAGREE
@@ -154,72 +155,67 @@ def mirror_fills(
 
 
 @kernel
-def mirror_orders(
-    st: Any, own: Any, ack: Any, lat: Any, lad: Any, mine: Any, orders: Any, levels: Any, state: Any, matches: Any,
-    pool: Any, c: Any, base: int,
-) -> int:  # fmt: skip
+def mirror_orders(st: Any, own: Any, ack: Any, lat: Any, lad: Any, mine: Any, market: Any) -> int:
     """Cancel, shrink and add own orders in the flow's book as the session did in its own."""
-    first = pool.shape[1]
+    m, best = market.state[0], book_at(market.handle).state[0]
     for j in range(mine.shape[0]):
         if mine[j, M_ID] == 0:
             continue
         r = find_own(st, own, mine[j, M_ID])  # type: ignore[no-untyped-call]
         open_qty = own[r, W_QTY] if r >= 0 and own[r, W_STATE] == OWN_LIVE else np.int64(0)
-        held = np.int64(orders[first + j]["qty"])
+        held = lots_of(market, j)
         if open_qty > held:
             return DISAGREE
         if open_qty == 0 and held > 0:
-            cancel(orders, levels, state, first + j)
+            change_own(market, _CANCEL, j, 1, 0, held)
         elif open_qty < held:
-            reduce(orders, levels, state, first + j, held - open_qty)
+            change_own(market, _REDUCE, j, 1, 0, held - open_qty)
         mine[j, M_QTY] = open_qty
         if open_qty == 0:
             mine[j, M_ID] = 0
     while True:
         r, newest = np.int64(-1), np.int64(INF)  # requests of one kind never overtake: by id is by arrival
         for k in range(st[S_NOWN]):
-            if own[k, W_STATE] == OWN_LIVE and c[C_OWN_ID] < own[k, W_ID] < newest:
+            if own[k, W_STATE] == OWN_LIVE and m.own_id < own[k, W_ID] < newest:
                 r, newest = np.int64(k), own[k, W_ID]
         if r < 0:
             return DONE
-        c[C_OWN_ID] = newest
-        side, px, qty = own[r, W_SIDE], own[r, W_PX] - base, own[r, W_QTY]
-        if px >= state[BEST_ASK] if side > 0 else px <= state[BEST_BID]:
+        m.own_id = newest
+        side, px, qty = own[r, W_SIDE], own[r, W_PX], own[r, W_QTY]
+        if px >= best.best_ask if side > 0 else px <= best.best_bid:
             # The session has found no one else to trade with, so an own order stands there: the exchange
             # prevents the trade with oneself and cancels the newer order.
             own[r, W_STATE] = OWN_DEAD
             st[C_POST_REJECTS] += 1
             own_bounds(st, own)  # type: ignore[no-untyped-call]
-            push_ack(st, ack, lat, st[S_SEEN], ACK_GONE, newest, side, own[r, W_PX], 0)  # type: ignore[no-untyped-call]
+            push_ack(st, ack, lat, st[S_SEEN], ACK_GONE, newest, side, px, 0)  # type: ignore[no-untyped-call]
             continue
-        if px < 1 or px > len(levels) - 2:
+        if px <= best.origin or px > best.origin + best.width:
             continue  # where the flow never comes
-        ix = own[r, W_PX] - st[S_BASE]
+        ix = px - st[S_BASE]
         if 0 <= ix < lad.shape[1]:
             # What we took from this level at the same moment is not ahead of us, but the rows that say so are
             # still to come and will shorten the queue as the session counts it.
             own[r, W_AHEAD] = lad[0 if side > 0 else 1, ix]
         j = find_mirrored(mine, 0)
         mine[j, M_ID], mine[j, M_QTY] = newest, qty
-        submit(orders, levels, state, matches, first + j, side, px, qty, _REST)  # crosses nobody: it rests
+        change_own(market, _LIMIT, j, side, px, qty)  # crosses nobody: it rests
 
 
 @kernel
-def react(
-    mem: Any, ring: Any, fills: Any, lad: Any, mine: Any, p: Any, add_cum: Any, cancel_rate: Any, size_of: Any,
-    market_size_of: Any, regimes: Any, exp: Any, rng: Any, orders: Any, levels: Any, state: Any, matches: Any,
-    pool: Any, c: Any, events: Any, base: int, mid: int,
-) -> int:  # fmt: skip
+def react(mem: Any, ring: Any, fills: Any, lad: Any, mine: Any, flow: Any, market: Any, events: Any) -> int:
     """Bring the flow's book up to date and let the flow run to the agent's next message or decision.
 
-    `mem`, `ring`, `fills` and `lad` are the session's, the others the flow's (`mmsim.flow.kernels.run`);
+    `mem`, `ring`, `fills` and `lad` are the session's, the others the flow's (`mmsim.flow.arrivals.run`);
     `mine` is ``(MAX_OWN, N_MIRROR)``. Returns a status; EVENTS_FULL: the rows so far are good, there is more.
     """
+    market, events, mine = borrowed(market), borrow(events), borrow(mine)
+    m = market.state[0]
     st, own, req, ack, _, _, lat = split(mem)  # type: ignore[no-untyped-call]
-    code = mirror_fills(st, fills, lad, mine, p, orders, levels, state, pool, c, events, base)
+    code = mirror_fills(st, fills, lad, mine, flow.rates[0], market, events)
     if code != DONE:
         return code
-    code = mirror_orders(st, own, ack, lat, lad, mine, orders, levels, state, matches, pool, c, base)
+    code = mirror_orders(st, own, ack, lat, lad, mine, market)
     if code != DONE:
         return code
     horizon = st[S_END]
@@ -228,10 +224,7 @@ def react(
     waiting = st[S_RING_H] < st[S_RING_T]
     horizon = min(horizon, ring[st[S_RING_H] & (ring.shape[0] - 1), RING_T] if waiting else st[S_TP])
     until = horizon + 1 if horizon < st[S_END] else horizon  # the market comes first at equal times
-    code = run(
-        p, add_cum, cancel_rate, size_of, market_size_of, regimes, exp, rng, orders, levels, state, matches, pool,
-        c, events, base, mid, until,
-    )  # fmt: skip
-    st[S_STOP] = c[C_EVENTS]
-    st[S_SEEN] = max(c[C_TS], st[S_SEEN]) if code == EVENTS_FULL else horizon
+    code = run(flow, market, events, until)
+    st[S_STOP] = m.n_events
+    st[S_SEEN] = max(m.ts, st[S_SEEN]) if code == EVENTS_FULL else horizon
     return code

@@ -17,18 +17,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import entry_point
+from mmsim._jit import entry_point, records
 from mmsim.errors import ConfigError, DataError, KernelError
-from mmsim.flow import kernels as k
+from mmsim.flow import arrivals as k
 from mmsim.flow.markets import flow_of
 from mmsim.flow.mirror import DISAGREE, N_MIRROR, react
-from mmsim.flow.zero_intelligence import MAX_ORDERS, WINDOW, check, empty_market, tables
+from mmsim.flow.zero_intelligence import MAX_ORDERS, Market, check, tables
 from mmsim.sim.layout import MAX_OWN
 from mmsim.types import EVENT, Episode, MarketData
 
 _NS = 1_000_000_000
 _ROOM = 4 * (MAX_ORDERS + MAX_OWN)  # free rows in the event buffer at every call
-_RNG, _ORDERS, _LEVELS, _STATE, _MATCHES, _POOL, _COUNTERS = range(7)  # parts of a market's state
 
 
 class ReactiveMarket:
@@ -64,10 +63,9 @@ class ReactiveMarket:
         self._tables = tables(flow_of(data.generator), MAX_ORDERS)
         self._mine = np.zeros((MAX_OWN, N_MIRROR), np.int64)
         self._quiet: _Quiet | None = None
-        self._market: tuple[npt.NDArray[Any], ...] = ()
+        self._market: Market
         self._events = self._lent = np.zeros(0, EVENT)
         self._args: tuple[Any, ...] = ()  # what the kernel gets besides the session's arrays
-        self._base = np.int64(0)
         self._react: Callable[..., int] | None = None
 
     def begin(self, episode: Episode) -> tuple[npt.NDArray[np.void], int]:
@@ -84,10 +82,9 @@ class ReactiveMarket:
         if quiet is None or quiet.segment != episode.segment or quiet.ts > episode.start_ts:
             self._quiet = quiet = _Quiet(self._data, self._tables, episode.segment)
         quiet.run(episode.start_ts)
-        n = int(quiet.market[_COUNTERS][k.C_EVENTS])
-        self._market = tuple(part.copy() for part in quiet.market)
+        n = int(quiet.market.state["n_events"])
+        self._market = quiet.market.copy()
         self._mine[:] = 0
-        self._base = quiet.base
         self._lend(quiet.events[:n], n + 2 * _ROOM)
         return self._lent, n
 
@@ -109,7 +106,7 @@ class ReactiveMarket:
         DataError
             If the market explodes.
         """
-        if len(self._events) - int(self._market[_COUNTERS][k.C_EVENTS]) < _ROOM:
+        if len(self._events) - int(self._market.state["n_events"]) < _ROOM:
             self._lend(self._events, 2 * len(self._events))
         if self._react is None:
             self._react = entry_point(react, mem, ring, fills, lad, *self._args)
@@ -125,14 +122,7 @@ class ReactiveMarket:
         self._events = _enlarged(rows, size)
         self._lent = self._events.view()
         self._lent.flags.writeable = False
-        self._args = (
-            self._mine,
-            *self._tables,
-            *self._market,
-            self._events,
-            self._base,
-            np.int64(WINDOW // 2),
-        )
+        self._args = (self._mine, self._tables, self._market.arrays, records(self._events))
 
 
 def _enlarged(rows: npt.NDArray[np.void], size: int) -> npt.NDArray[np.void]:
@@ -144,40 +134,28 @@ def _enlarged(rows: npt.NDArray[np.void], size: int) -> npt.NDArray[np.void]:
 class _Quiet:
     # One segment with nobody in it but the flow: the tape, with the state that goes on from it. Episodes start
     # from copies of it.
-    def __init__(self, data: MarketData, flow: tuple[npt.NDArray[np.int64], ...], segment: int) -> None:
+    def __init__(self, data: MarketData, flow: k.FlowTables, segment: int) -> None:
         bounds = data.segments[segment]
         self.segment = segment
         self._tape = data.events[bounds.start : bounds.stop]
         self._name = data.name
         self._flow = flow
         self.ts = int(self._tape["ts"][0])
-        self.market = empty_market(data.generator["seed"] * 1000 + segment, self.ts, own=MAX_OWN)
-        self.events = np.zeros(2 * _ROOM, EVENT)
         # The book is opened with a bid and an ask at one distance from the middle.
-        self.base = (self._tape["px"][:2].sum(dtype=np.int64) + 1) // 2 - WINDOW // 2
-        _, add_cum, cancel_rate, sizes, *_ = flow
-        args: tuple[Any, ...] = (
-            add_cum,
-            cancel_rate,
-            sizes,
-            *self.market,
-            self.events,
-            self.base,
-            WINDOW // 2,
-        )
-        check(k.open_book(*args))
+        first_ask = int(self._tape["px"][:2].sum(dtype=np.int64) + 1) // 2
+        self.market = Market(data.generator["seed"] * 1000 + segment, self.ts, first_ask, own=MAX_OWN)
+        self.events = np.zeros(2 * _ROOM, EVENT)
+        check(k.open_market(flow, self.market.arrays, records(self.events)))
 
     def run(self, ts: int) -> None:
-        counters = self.market[_COUNTERS]
         while True:
-            args: tuple[Any, ...] = (*self._flow, *self.market, self.events, self.base, WINDOW // 2, ts + 1)
-            code = k.run(*args)
+            code = k.run(self._flow, self.market.arrays, records(self.events), ts + 1)
             if code != k.EVENTS_FULL:
                 break
             self.events = _enlarged(self.events, 2 * len(self.events))
         check(code)
         self.ts = ts
-        n = int(counters[k.C_EVENTS])
+        n = int(self.market.state["n_events"])
         tape = self._tape[: int(np.searchsorted(self._tape["ts"], ts, side="right"))]
         if len(tape) != n or not np.array_equal(self.events[:n], tape):
             raise DataError(

@@ -23,9 +23,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.book.kernels import BEST_ASK, MATCH, empty_book
+from mmsim._jit import records
+from mmsim.book.layout import MATCH, REQUEST
+from mmsim.book.memory import Memory
 from mmsim.errors import ConfigError, DataError
-from mmsim.flow import kernels as k
+from mmsim.flow import arrivals as k
 from mmsim.types import EVENT
 
 _EXP_SIZE = 4096
@@ -37,14 +39,14 @@ WINDOW = 8192  # prices, ticks, around the first one, that the market may visit
 class Flow:
     """Parameters of one simulated market; all integers.
 
-    Rates are in micro-events per second (1_000_000 = one a second), shares and factors in 1/1024.
+    Rates are in micro-events per second (1_000_000 = one per second), shares and factors in 1/1024.
 
     Parameters
     ----------
     start_px : int
         First best ask, ticks.
     add_rates : sequence of int
-        Limit orders a side at 1, 2, ... ticks from the opposite best price.
+        Limit orders per side at 1, 2, ... ticks from the opposite best price.
     cancel_rates : sequence of int
         Cancellation rate of one resting order by the same distance; the last holds for all farther.
     market_rate : int
@@ -65,7 +67,7 @@ class Flow:
         Tilt of the side at full imbalance: of market orders, of quotes inside the spread, of
         cancellations at the touch, of limit orders.
     drift, drift_decay : int
-        Step of the latent drift every 100 ms and the inverse of its relaxation time (in 1/1024 a step).
+        Step of the latent drift every 100 ms and the inverse of its relaxation time (in 1/1024 per step).
     momentum, momentum_ns : int
         Tilt added when a queue is emptied by a trade, and its decay time.
     burst, burst_ns : int
@@ -101,30 +103,6 @@ class Flow:
     regimes: Sequence[Sequence[int]]
     dwell_ns: int
 
-    def vector(self) -> npt.NDArray[np.int64]:
-        """Return the scalar parameters as the kernel takes them, ``(_N_PARAMS,)``."""
-        return np.array(
-            [
-                self.market_rate,
-                self.fill_rate,
-                self.sweep,
-                self.rest,
-                self.partial,
-                self.imb_market,
-                self.imb_fill,
-                self.imb_cancel,
-                self.imb_add,
-                self.drift,
-                self.drift_decay,
-                self.momentum,
-                self.momentum_ns,
-                self.burst,
-                self.burst_ns,
-                self.dwell_ns,
-            ],
-            np.int64,
-        )
-
 
 def exponential_table() -> npt.NDArray[np.int64]:
     """Return the ``(4096,)`` mid-quantiles of the unit exponential law, in 1/65536.
@@ -137,13 +115,13 @@ def exponential_table() -> npt.NDArray[np.int64]:
     )
 
 
-def seed_state(seed: int) -> npt.NDArray[np.uint64]:
-    """Return the generator's state for `seed`: one step of splitmix64, never zero."""
+def seed_state(seed: int) -> int:
+    """Return the state of the random numbers for `seed`: one step of splitmix64, never zero."""
     mask = (1 << 64) - 1
     z = (seed + 0x9E3779B97F4A7C15) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-    return np.array([(z ^ (z >> 31)) or 1], np.uint64)
+    return (z ^ (z >> 31)) or 1
 
 
 def _expand(values: Sequence[int], weights: Sequence[int], name: str) -> npt.NDArray[np.int64]:
@@ -156,8 +134,8 @@ def _expand(values: Sequence[int], weights: Sequence[int], name: str) -> npt.NDA
     return np.repeat(np.array(values, np.int64), weights)
 
 
-def tables(flow: Flow, max_orders: int) -> tuple[npt.NDArray[np.int64], ...]:
-    """Return what the kernel reads of `flow`: its first seven arguments.
+def tables(flow: Flow, max_orders: int) -> k.FlowTables:
+    """Return what the kernels read of `flow`.
 
     Raises
     ------
@@ -178,34 +156,62 @@ def tables(flow: Flow, max_orders: int) -> tuple[npt.NDArray[np.int64], ...]:
         raise ConfigError(
             f"flow: expected rates that add up to less than {2**31} micro-events/s with {max_orders} orders"
         )
-    return flow.vector(), add_cum, cancel_rate, sizes, market_sizes, regimes, exponential_table()
+    rates = np.array([tuple(getattr(flow, name) for name in k.RATES.names or ())], k.RATES)
+    return k.FlowTables(
+        records(rates), add_cum, cancel_rate, sizes, market_sizes, regimes, exponential_table()
+    )
 
 
-def empty_market(
-    seed: int, start_ts: int, *, max_orders: int = MAX_ORDERS, window: int = WINDOW, own: int = 0
-) -> tuple[npt.NDArray[Any], ...]:
-    """Return the kernel's state of a market in which nothing has happened.
+class Market:
+    """A market in which nothing has happened, or a copy of one.
 
     Parameters
     ----------
     seed, start_ts, max_orders, window : int
         As of `generate_events`.
+    first_ask : int
+        Ticks.
     own : int
-        Rows for orders of an agent, after those of the flow.
-
-    Returns
-    -------
-    rng, orders, levels, state, matches, pool, counters : ndarray
-        Random state; book and report buffer (`mmsim.book.kernels`); ``(3, max_orders + 1)`` live rows, their
-        places among these, stack of free rows; ``(N_COUNTERS,)``.
+        Orders that an agent may have in the book besides those of the flow.
     """
-    orders, levels, state = empty_book(max_orders + own, window)
-    matches = np.zeros(max_orders + own, MATCH)
-    pool = np.zeros((3, max_orders + 1), np.int64)
-    pool[2, :max_orders] = np.arange(max_orders, 0, -1)
-    counters = np.zeros(k.N_COUNTERS, np.int64)
-    counters[k.C_TS], counters[k.C_FREE] = start_ts, max_orders
-    return seed_state(seed), orders, levels, state, matches, pool, counters
+
+    def __init__(
+        self,
+        seed: int,
+        start_ts: int,
+        first_ask: int,
+        *,
+        max_orders: int = MAX_ORDERS,
+        window: int = WINDOW,
+        own: int = 0,
+    ) -> None:
+        self.memory = Memory(max_orders + own, window, first_ask - window // 2)
+        slots = records(np.zeros(max_orders + 1, k.SLOT))
+        slots["free"][:max_orders] = np.arange(max_orders, 0, -1)
+        self.arrays = k.MarketArrays(
+            records(np.zeros(1, k.FLOW_STATE)),
+            slots,
+            self.memory.handle,
+            records(np.zeros(1, REQUEST)),
+            np.zeros(1, np.int8),
+            records(np.zeros(max_orders + own + 2, MATCH)),
+        )
+        state = self.state
+        state["random"], state["ts"] = seed_state(seed), start_ts
+        state["n_free"], state["first_ask"] = max_orders, first_ask
+
+    @property
+    def state(self) -> Any:
+        """The flow's state, one FLOW_STATE record."""
+        return self.arrays.state[0]
+
+    def copy(self) -> Market:
+        """Return an equal market."""
+        other = Market.__new__(Market)
+        other.memory = self.memory.copy()
+        arrays = {name: getattr(self.arrays, name).copy() for name in ("state", "slots", "request", "status", "matches")}
+        other.arrays = k.MarketArrays(handle=other.memory.handle, **arrays)
+        return other
 
 
 def check(code: int, max_orders: int = MAX_ORDERS, window: int = WINDOW) -> None:
@@ -256,22 +262,18 @@ def generate_events(
     DataError
         If the price leaves the window or more orders rest than `max_orders`: the parameters explode.
     """
-    base = (flow.start_px if start_px is None else start_px) - window // 2
+    first_ask = flow.start_px if start_px is None else start_px
     flow_tables = tables(flow, max_orders)
-    _, add_cum, cancel_rate, sizes, *_ = flow_tables
     capacity = 4 * max_orders + int(12 * (end_ts - start_ts) / 1e9)
     while True:
-        market = empty_market(seed, start_ts, max_orders=max_orders, window=window)
-        state, counters = market[3], market[6]
+        market = Market(seed, start_ts, first_ask, max_orders=max_orders, window=window)
         events = np.zeros(capacity, EVENT)
-        args: tuple[Any, ...] = (*market, events, base, window // 2)
-        code = k.open_book(add_cum, cancel_rate, sizes, *args)
+        code = k.open_market(flow_tables, market.arrays, records(events))
         if code == k.DONE:
-            args = (*flow_tables, *args, end_ts)
-            code = k.run(*args)
+            code = k.run(flow_tables, market.arrays, records(events), end_ts)
         if code == k.EVENTS_FULL:
             capacity *= 2  # the same seed gives the same rows again, and then the rest
             continue
         check(code, max_orders, window)
-        close_px = int(min(state[BEST_ASK], window)) + base
-        return events[: counters[k.C_EVENTS]].copy(), int(counters[k.C_HIGH]), close_px
+        close_px = int(min(market.memory.state.best_ask, first_ask - window // 2 + window))
+        return events[: market.state["n_events"]].copy(), int(market.state["high"]), close_px

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsim.book import kernels as k
 from mmsim.book import layout as L
 from mmsim.book.many import Books
-from mmsim.book.reference import ReferenceBook
+from mmsim.book.naive_book import NaiveBook
 from mmsim.book.view import OrderBook, match
 from mmsim.errors import BookError
 
@@ -79,7 +78,7 @@ def wrong(row, book) -> int:
 
 def naive(requests):
     """Return (trades, statuses, the book) of the reference."""
-    book = ReferenceBook()
+    book = NaiveBook()
     trades, statuses = [], []
     for row in requests.tolist():
         oid, px, qty, display, stop, flags, owner, verb, side = row
@@ -121,8 +120,9 @@ def trades_of(result):
 
 def check(book: OrderBook | Books, b: int = 0) -> None:
     """Assert that the arrays of a book are one consistent book."""
-    m = book._memory if isinstance(book, OrderBook) else book.book(b)._memory
-    w, width = m.words.tolist(), int(m.words[L.WIDTH])
+    memory = book._memory if isinstance(book, OrderBook) else book.book(b)._memory
+    m, s = memory.book, memory.state
+    width, origin = int(s.width), int(s.origin)
     seen = {}  # row -> STOPPED or 0
     used = {}  # level row -> price
 
@@ -137,41 +137,40 @@ def check(book: OrderBook | Books, b: int = 0) -> None:
         assert m.levels["tail"][at] == older != 0
         return total
 
-    assert m.levels["qty"][0] == m.levels["qty"][width + 1] == 1
     for at in range(1, width + 1):
         if m.levels["qty"][at] or m.levels["head"][at]:
-            assert queue(at, w[L.BASE] + at) == m.levels["qty"][at]
-            used[at] = w[L.BASE] + at
-    for shelf in range(3):
-        start = L.N_STATE + shelf * w[L.SHELF_SIZE]
-        entries = w[start : start + w[L.SHELVED + shelf]]
+            assert queue(at, origin + at) == m.levels["qty"][at]
+            used[at] = origin + at
+    occupied = np.unpackbits(m.occupied.view(np.uint8), bitorder="little")
+    assert np.flatnonzero(occupied).tolist() == sorted(used)
+    for shelf in range(L.N_SHELVES):
+        entries = m.shelves[shelf, : s.shelved[shelf]].tolist()
         assert entries == sorted(entries) and len({e >> 32 for e in entries}) == len(entries)
         for entry in entries:
             at, px = entry & 0xFFFFFFFF, (entry >> 32) * (-1 if shelf == L.BUY_STOPS else 1)
-            assert at > width + 1 and at < w[L.LEVEL_TOP] and at not in used
+            assert at > width + 1 and at < s.level_top and at not in used
             before = len(seen)
             total = queue(at, px)
             used[at] = px
             if shelf == L.FAR:
-                assert not 1 <= px - w[L.BASE] <= width and total == m.levels["qty"][at]
+                assert not 1 <= px - origin <= width and total == m.levels["qty"][at]
             else:
                 seen.update(dict.fromkeys(list(seen)[before:], L.STOPPED))
-    assert len(seen) == w[L.LIVE]
-    table = m.words[w[L.HASH_AT] :]
-    assert np.count_nonzero(table[: 1 << (31 - w[L.HASH_SHIFT])]) == len(seen)
+    assert len(seen) == s.live
+    assert np.count_nonzero(m.slots) == len(seen)
     for row, stopped in seen.items():
         assert book._row(int(m.extra["oid"][row])) == row + stopped if isinstance(book, OrderBook) else True
-    free, row = set(), w[L.FREE]
+    free, row = set(), int(s.free)
     while row:
         free.add(row)
         row = int(m.orders["next"][row])
-    assert free | set(seen) == set(range(1, w[L.TOP])) and not free & set(seen)
-    resting = {r: int(m.orders["px"][r]) for r, s in seen.items() if not s}
-    bids = [px for px in resting.values() if px <= w[L.BEST_BID]]
-    asks = [px for px in resting.values() if px >= w[L.BEST_ASK]]
-    assert max(bids, default=L.NO_BID) == w[L.BEST_BID] < w[L.BEST_ASK] == min(asks, default=L.NO_ASK)
+    assert free | set(seen) == set(range(1, s.top)) and not free & set(seen)
+    resting = {r: int(m.orders["px"][r]) for r, stop in seen.items() if not stop}
+    bids = [px for px in resting.values() if px <= s.best_bid]
+    asks = [px for px in resting.values() if px >= s.best_ask]
+    assert max(bids, default=L.NO_BID) == s.best_bid < s.best_ask == min(asks, default=L.NO_ASK)
     assert len(bids) + len(asks) == len(resting)
-    assert w[L.PENDING] == w[L.HAND] == 0
+    assert s.pending == s.hand.kind == 0
 
 
 @settings(max_examples=30 if SLOW else 250, deadline=None)
@@ -248,47 +247,12 @@ def test_each_of_many_books_is_a_book_of_its_own():
         assert [*first.statuses[b], *second.statuses[b]] == alone.statuses.tolist()
         assert books.book(b).snapshot().orders.tolist() == alone.book.snapshot().orders.tolist()
         check(books, b)
-    assert books.best(1).tolist() == [int(books._words[b, L.BEST_BID]) for b in range(n)]
+    assert books.best(1).tolist() == [int(books.book(b)._memory.state.best_bid) for b in range(n)]
     assert len(books) == n
     with pytest.raises(BookError, match=r"expected \(5, m\) REQUEST"):
         books.step(requests[0])
     with pytest.raises(BookError, match="expected one book at least, was 0"):
         Books(0)
-
-
-@settings(max_examples=10 if SLOW else 60, deadline=None)
-@given(st.integers(0, 2**32))
-def test_the_bare_ladder_of_the_flow_matches_like_the_book(seed):
-    rng = np.random.default_rng(seed)
-    orders, levels, state = k.empty_book(200, 12)
-    matches = np.zeros(200, k.MATCH)
-    book = OrderBook()
-    live: list[int] = []
-    for row in range(1, 120):
-        draw = rng.integers(0, 10)
-        if draw < 7:
-            side, px, qty = int(rng.choice([1, -1])), int(rng.integers(1, 13)), int(rng.integers(1, 6))
-            state[k.N_MATCHES] = 0
-            ioc = bool(draw == 0)
-            k.submit(orders, levels, state, matches, row, side, px, qty, k.IOC if ioc else 0)
-            report = book.submit(side, px, qty, ioc=ioc, order_id=row)
-            got = matches[["maker", "taker", "px", "qty"]][: state[k.N_MATCHES]].tolist()
-            assert got == [m[:4] for m in report.matches]
-        elif live:
-            row = int(rng.choice(live))
-            if draw == 9 and orders["qty"][row] > 1:
-                k.reduce(orders, levels, state, row, 1)
-                book.reduce(row, 1)
-            else:
-                k.cancel(orders, levels, state, row)
-                book.cancel(row)
-        live = [o.order_id for o in book]
-        assert {o.order_id: o.qty for o in book} == {
-            int(r): int(orders["qty"][r]) for r in np.flatnonzero(orders["qty"])
-        }
-        bid, ask = book.best(1), book.best(-1)
-        assert state[k.BEST_BID] == (bid[0] if bid else 0)
-        assert state[k.BEST_ASK] == (ask[0] if ask else 13)
 
 
 def digest() -> str:

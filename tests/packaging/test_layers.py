@@ -19,15 +19,16 @@ LAYERS: dict[str, set[str]] = {
     "progress": set(),
     "_jit_cache": {"caches"},
     "_jit": {"paths", "_jit_cache"},
+    "bits": {"_jit"},
     "types": {"errors"},
     "config": {"errors", "types"},
     "agent": {"errors", "types"},
     "registry": {"agent", "errors"},
-    "book": {"errors", "types", "_jit"},
+    "book": {"errors", "types", "_jit", "bits"},
     "compiled": {"errors", "agent", "_jit"},
     # The session returns metrics.episode.EpisodeResult. A queue model that the configuration names is looked up
     # in the registry or the calibration store, inside a function.
-    "sim": BASE | {"book", "metrics", "compiled", "registry", "calibration_store"},
+    "sim": BASE | {"bits", "book", "metrics", "compiled", "registry", "calibration_store"},
     "flow": ENGINE | {"data"},  # a generated market is one more conversion; data finds it by string
     "features": {"errors", "types", "_jit", "agent"},
     "data": {"errors", "types", "config", "paths", "caches", "_jit", "book"},

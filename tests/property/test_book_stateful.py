@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from mmsim.book.reference import ReferenceBook
+from mmsim.book.naive_book import NaiveBook
 from mmsim.book.report import STP_MODES, Match, Report
 from mmsim.book.view import OrderBook
 from mmsim.errors import BookError
@@ -37,7 +37,7 @@ class BookMachine(RuleBasedStateMachine):
         super().__init__()
         # room for next to nothing, so that both the window and the rows must grow on the way
         self.book = OrderBook(stp="cancel_resting", n_levels=3, n_orders=2)
-        self.model = ReferenceBook(stp="cancel_resting")
+        self.model = NaiveBook(stp="cancel_resting")
 
     def both(self, verb: str, *args, **kwargs):
         """Ask both books the same, expect the same; account for the lots."""
@@ -185,7 +185,7 @@ def test_every_public_verb_has_a_rule() -> None:
     read = {"best", "depth", "orders", "stops", "queue_ahead", "last_px"}
     alone = {"apply", "snapshot", "restore", "to_pandas"}  # the first: test_book_kernels
     assert verbs == compared | read | alone
-    assert compared | read <= set(dir(ReferenceBook()))
+    assert compared | read <= set(dir(NaiveBook()))
 
 
 def test_matches_name_maker_taker_price_quantity_and_owners() -> None:

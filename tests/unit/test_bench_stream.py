@@ -11,7 +11,7 @@ from mmsim.bench import flow_kernel as k
 from mmsim.bench import stream as s
 from mmsim.bench.checkout import peer_module
 from mmsim.book.layout import CANCEL, LIMIT
-from mmsim.book.reference import ReferenceBook
+from mmsim.book.naive_book import NaiveBook
 from mmsim.book.view import match
 from mmsim.errors import BenchError, ConfigError
 from mmsim.types import EVENT, EventFlag, EventKind
@@ -133,7 +133,7 @@ def test_the_matching_engine_reproduces_the_feed(stream: s.Stream) -> None:
 
 def test_makers_are_those_of_the_reference_book(stream: s.Stream) -> None:
     requests = np.array(stream.requests[:12_000])
-    book = ReferenceBook()
+    book = NaiveBook()
     matches = []
     for row in requests.tolist():
         oid, px, qty, verb, side = (

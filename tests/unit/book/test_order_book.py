@@ -12,12 +12,12 @@ from mmsim.book import layout as L
 from mmsim.book.many import Books
 from mmsim.book.memory import MAX_LEVELS, Memory
 from mmsim.book.reader import Snapshot
-from mmsim.book.reference import ReferenceBook
+from mmsim.book.naive_book import NaiveBook
 from mmsim.book.report import Match, Removed, Report, Resting, Waiting
 from mmsim.book.view import OrderBook, match
 from mmsim.errors import BookError
 
-BOTH = pytest.mark.parametrize("kind", [OrderBook, ReferenceBook])
+BOTH = pytest.mark.parametrize("kind", [OrderBook, NaiveBook])
 
 
 def book_with(kind, bids=(), asks=()):
@@ -327,7 +327,7 @@ def test_no_price_is_out_of_reach_and_memory_stays_bounded():
     rng = np.random.default_rng(1)
     for px in rng.integers(-(2**31) + 1, 2**31, 3000).tolist():
         book.submit(1 if px <= 0 else -1, px, 2)
-    assert len(book._memory.levels) <= MAX_LEVELS + 2 + 4096
+    assert len(book._memory.book.levels) <= MAX_LEVELS + 2 + 4096
     assert book.depth(1)[-1][0] == -(2**31) + 1
     traded = book.market(1, 2**31 - 1).matches
     assert [m.px for m in traded] == sorted(m.px for m in traded)
@@ -342,9 +342,9 @@ def test_the_window_follows_a_market_that_drifts_away():
         if len(oids) > 500:
             book.cancel(oids.pop(0))
     assert book.depth(1) == [(7 * i, 1) for i in range(19_999, 19_499, -1)]
-    words = book._memory.words
-    assert words[L.BASE] > 100_000
-    assert words[L.WIDTH] == 8192  # dense enough to grow: one level in seven
+    state = book._memory.state
+    assert state.origin > 100_000
+    assert state.width == 8192  # dense enough to grow: one level in seven
 
 
 def test_an_empty_book_reaches_any_price():
@@ -548,4 +548,4 @@ def test_a_price_that_no_shelf_holds_is_not_found() -> None:
     from mmsim.book.shelves import FAR_SHELF, FIND, shelf_level
 
     memory = OrderBook()._memory
-    assert shelf_level(memory.words, memory.levels, FAR_SHELF, 123, FIND) == 0
+    assert shelf_level(memory.book, FAR_SHELF, 123, FIND) == 0

@@ -12,9 +12,10 @@ from mmsim.agent import A_QTY, O_ASK_PX, O_BID_PX, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.data import manifest
 from mmsim.errors import ConfigError, DataError, KernelError
-from mmsim.flow import kernels as k
+from mmsim._jit import records
+from mmsim.flow import arrivals as k
 from mmsim.flow.markets import flow_of, generate
-from mmsim.flow.zero_intelligence import MAX_ORDERS, WINDOW, empty_market, generate_events, tables
+from mmsim.flow.zero_intelligence import MAX_ORDERS, Market, generate_events, tables
 from mmsim.sim import layout as L
 from mmsim.sim.session import Session
 from mmsim.testing.markets import market_from, tiny_market
@@ -107,15 +108,14 @@ def test_the_flow_makes_the_same_events_in_pieces(data):
     flow = flow_of(data.generator)
     whole, *_ = generate_events(flow, seed=3, start_ts=S, end_ts=200 * S)
     shared = tables(flow, MAX_ORDERS)
-    state = empty_market(3, S)
-    base = flow.start_px - WINDOW // 2
-    events = np.zeros(len(whole) + 4 * MAX_ORDERS, EVENT)
-    assert k.open_book(*shared[1:4], *state, events, base, WINDOW // 2) == k.DONE
+    market = Market(3, S, flow.start_px)
+    events = records(np.zeros(len(whole) + 4 * MAX_ORDERS, EVENT))
+    assert k.open_market(shared, market.arrays, events) == k.DONE
     rng = np.random.default_rng(0)
     stops = [*np.sort(rng.integers(S, 200 * S, 500)).tolist(), 200 * S]
     for stop in stops:
-        assert k.run(*shared, *state, events, base, WINDOW // 2, stop) == k.DONE
-        assert state[6][k.C_EVENTS] == np.searchsorted(whole["ts"], stop)
+        assert k.run(shared, market.arrays, events, stop) == k.DONE
+        assert market.state["n_events"] == np.searchsorted(whole["ts"], stop)
     assert events[: len(whole)].tobytes() == whole.tobytes()
 
 

@@ -1,6 +1,6 @@
 """The order book as a specification: dictionaries of lists, one obvious statement after another.
 
-`mmsim.book.view.OrderBook` must behave exactly like `ReferenceBook`; the stateful test compares them
+`mmsim.book.view.OrderBook` must behave exactly like `NaiveBook`; the stateful test compares them
 after every verb. Read this file to learn what the engine does, and the others to learn how it is quick.
 """
 
@@ -58,7 +58,7 @@ class _Stop:
     terms: _Terms
 
 
-class ReferenceBook:
+class NaiveBook:
     """Price-time priority, naively. Prices in ticks, quantities in lots, ids counted from 1.
 
     Parameters
