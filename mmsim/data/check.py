@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from mmsim.data import store
-from mmsim.data.conversion import NS, Progress, no_progress
+from mmsim.data.conversion import Progress, no_progress
 from mmsim.data.kept import Stored
 from mmsim.data.manifest import Manifest
 from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
+from mmsim.sessions import NS
 
 
 def check(

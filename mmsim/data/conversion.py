@@ -1,29 +1,21 @@
 """What every format converter returns, and the checked steps that all of them share.
 
-A format module of `mmsim.data.formats` offers::
-
-    OPTIONS: frozenset[str]      # names of the options it understands
-    def convert(paths: list[Path], instrument: Instrument,
-                options: Mapping[str, Any], progress: Progress) -> Conversion
-
-It never repairs silently: what it drops it counts under ``counts["dropped_<reason>"]``, what it compares
-it counts under ``checks``, and a broken file is a `DataError` naming file, row and field.
+Nothing is repaired silently: what is dropped is counted under ``counts["dropped_<reason>"]``, what is compared
+under ``checks``, and a broken file is a `DataError` naming file, row and field (`mmsim.data.formats.format`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.steps import MAX_UNITS, advice, whole_units
-from mmsim.errors import ConfigError, DataError, did_you_mean
+from mmsim.errors import ConfigError, DataError
 from mmsim.types import EVENT, EventFlag, EventKind, Segment
 
 Progress = Callable[[str, float], None]
@@ -31,7 +23,6 @@ Ints = npt.NDArray[np.int64]
 
 LEVELS = ("L3", "L2", "snapshot")
 INT32_MAX = np.iinfo(np.int32).max
-NS = 1_000_000_000
 
 
 def no_progress(stage: str, fraction: float) -> None:
@@ -384,34 +375,6 @@ def units_from_float(
             field=field,
         )
     return ticks.astype(np.int64)
-
-
-def midnight_ns(day: date | str, timezone: str) -> int:
-    """Return ns since the epoch (UTC) of local midnight of `day` (a date or ``YYYYMMDD``).
-
-    >>> midnight_ns("20210104", "Asia/Shanghai")
-    1609689600000000000
-    """
-    if isinstance(day, str):
-        day = datetime.strptime(day.replace("-", ""), "%Y%m%d").date()
-    local = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(timezone))
-    return int(local.timestamp()) * NS
-
-
-def check_options(options: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    """Refuse an option that a format does not know.
-
-    Raises
-    ------
-    ConfigError
-        Naming the nearest known option.
-    """
-    known = sorted(known)
-    for key in options:
-        if key not in known:
-            raise ConfigError(
-                f"{where}: unknown option {key!r}{did_you_mean(key, known)}; known: {', '.join(known) or 'none'}"
-            )
 
 
 def whole_option(options: Mapping[str, Any], name: str, default: int, where: str, low: int, high: int) -> int:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import NS, Conversion, Ints, Progress, Tape, midnight_ns
+from mmsim.data.conversion import Conversion, Ints, Progress, Tape
 from mmsim.data.snapshot_encode import encode
-from mmsim.data.splits import session_spans
 from mmsim.data.steps import MAX_UNITS
 from mmsim.data.times import NIGHT_NS
 from mmsim.errors import ConfigError, DataError
+from mmsim.sessions import NS, midnight_ns, session_spans
 from mmsim.types import BUY, EVENT, SELL, Instrument, Segment
 
 CLOSE_GRACE_NS = 1 * NS  # the last snapshot of a session is published just after its end

@@ -10,10 +10,8 @@ checksums are right, else it is made again; where the cache cannot be written th
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,19 +22,19 @@ import numpy.typing as npt
 from mmsim import caches
 from mmsim.data import plausibility
 from mmsim.data.conversion import Conversion, Progress, TooManyLotsError, no_progress
+from mmsim.data.converters import version_of
+from mmsim.data.formats import FORMATS
 from mmsim.data.kept import META, DamagedError, Stored, meta_text, open_folder, write_folder
 from mmsim.data.locked import drop_locked
 from mmsim.data.manifest import Manifest, SourceFile, manifest
 from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
 from mmsim.paths import cache_home, data_home
-from mmsim.types import MarketData
+from mmsim.types import EventKind, MarketData
 
 LAYOUT_VERSION = 5  # of the cache folder; raise it when meta.json or what events mean changes in all formats
 # what of a manifest no conversion looks at; all else is part of the key (files by their sha256s)
 _WORDS = {"title", "licence", "source", "fees", "files", "imported"}
-# code of several formats
-SHARED = ("contracts", "conversion", "files", "ladder", "snapshots", "snapshot_encode", "steps", "times")
 
 
 def load(name: str, *, data_home: str | os.PathLike[str] | None = None, progress: bool = True) -> MarketData:
@@ -120,7 +118,7 @@ def stored(
     if damage:
         caches.made_again(folder, damage)
     if spec.simulated:
-        return save(spec, _generate(spec), [])
+        return save(spec, _as_pinned(spec, generate(spec)), [])
     try:
         paths = find_sources(spec, home)
         verify_sources(spec, paths)
@@ -142,12 +140,12 @@ def convert(spec: Manifest, paths: list[Path], progress: Progress = no_progress)
     DataError
         For anything in the files that is not as claimed.
     """
-    module = importlib.import_module(f"mmsim.data.formats.{spec.format}")
+    format_ = FORMATS[spec.format]
     options = dict(spec.options)
-    if "depth" not in options and spec.replay.view_depth and "depth" in module.OPTIONS:
+    if "depth" not in options and spec.replay.view_depth and "depth" in format_.options:
         options["depth"] = spec.replay.view_depth
     try:
-        done: Conversion = module.convert(paths, spec.instrument.build(), options, progress)
+        done = format_.convert(paths, spec.instrument.build(), options, progress)
     except TooManyLotsError as err:
         if not err.factor:
             raise
@@ -249,7 +247,7 @@ def content_sha256_of(path: Path) -> str:
 
 def cache_folder(spec: Manifest) -> Path:
     """Return the folder of the converted dataset, whether it exists or not."""
-    version = "" if spec.simulated else _format_version(spec.format)
+    version = "" if spec.simulated else version_of(FORMATS[spec.format].read)
     key = json.dumps(
         {
             "layout": LAYOUT_VERSION,
@@ -278,23 +276,28 @@ def events_sha256(events: npt.NDArray[np.void]) -> str:
     return hashlib.sha256(np.ascontiguousarray(events).view(np.uint8).data).hexdigest()
 
 
-def _format_version(name: str) -> str:
-    # the source of the format and of what it shares decides: an edited converter never meets an old cache
-    here = Path(__file__).resolve().parent
-    own = (here / "formats" / f"{name}.py").read_bytes()
-    digest = hashlib.sha256(own)
-    for stem in SHARED:
-        digest.update((here / f"{stem}.py").read_bytes())
-    for path in sorted((here / "formats").glob("_[a-z]*.py")):
-        if path.stem.encode() in own:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def generate(spec: Manifest) -> Conversion:
+    """Simulate the market that a manifest describes."""
+    from mmsim.flow.markets import generate as trading_day  # (only simulated markets need the simulator)
+
+    events, segments, n_slots = trading_day(spec.generator, spec.instrument.build(), spec.name)
+    executed = events["kind"] == EventKind.EXECUTE
+    return Conversion(
+        events,
+        segments,
+        "L3",
+        n_slots=n_slots,
+        counts={
+            "rows_read": len(events),
+            "messages": int(np.count_nonzero(events["flags"])),
+            "trades": int(executed.sum()),
+            "traded_lots": int(events["qty"][executed].sum()),
+        },
+        notes=["simulated: a zero-intelligence order flow, not a recording of any market"],
+    ).finish(spec.name)
 
 
-def _generate(spec: Manifest) -> Conversion:
-    markets = importlib.import_module("mmsim.flow.markets")
-    generate: Callable[[Manifest], Conversion] = markets.generate
-    done = generate(spec).finish(spec.name)
+def _as_pinned(spec: Manifest, done: Conversion) -> Conversion:
     actual = events_sha256(done.events)
     if spec.events_sha256 and actual != spec.events_sha256:
         raise DataError(

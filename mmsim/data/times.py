@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import NS, Ints, midnight_ns
+from mmsim.data.conversion import Ints
 from mmsim.errors import DataError
+from mmsim.sessions import NS, midnight_ns
 from mmsim.types import Instrument
 
 NIGHT_NS = 18 * 3600 * NS  # a session that starts later belongs to the next trading day

@@ -23,7 +23,7 @@ import zstandard
 
 from mmsim.data.conversion import Conversion, no_progress
 from mmsim.data.files import read_members
-from mmsim.data.formats import hftbacktest, tardis, wondertrader
+from mmsim.data.formats import FORMATS, hftbacktest, tardis, wondertrader
 from mmsim.data.formats._itch_kernel import LENGTHS
 from mmsim.data.manifest import manifest
 from mmsim.types import Instrument
@@ -109,8 +109,11 @@ class Sample:
 
     def convert(self, paths: list[Any]) -> Conversion:
         """Read the files at `paths`."""
-        module = importlib.import_module(f"mmsim.data.formats.{self.format}")
-        return module.convert(paths, self.instrument, dict(self.options), no_progress).finish("fuzz")
+        return (
+            FORMATS[self.format]
+            .convert(paths, self.instrument, dict(self.options), no_progress)
+            .finish("fuzz")
+        )
 
 
 def gz(name: str, content: bytes) -> tuple[str, bytes]:

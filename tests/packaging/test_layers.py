@@ -25,9 +25,10 @@ LAYERS: dict[str, set[str]] = {
     # The session returns metrics.episode.EpisodeResult. A queue model that the configuration names is looked up
     # in the registry or the calibration store, inside a function.
     "sim": BASE | {"book", "metrics", "compiled", "registry", "calibration_store"},
-    "flow": ENGINE | {"data"},  # a generated market is one more conversion; data finds it by string
+    "sessions": {"types"},
+    "flow": ENGINE | {"sessions"},
     "features": {"errors", "types", "_jit", "agent"},
-    "data": {"errors", "types", "config", "paths", "caches", "_jit", "book"},
+    "data": {"errors", "types", "config", "paths", "caches", "_jit", "sessions", "flow"},  # (flow: simulated markets)
     "metrics": {"errors", "types"},
     "report": {"errors", "types", "config", "paths", "metrics", "scoring"},
     "scoring": ENGINE | {"data", "metrics"},  # the same engine on a day and on what poorer feeds show of it

@@ -23,16 +23,15 @@ from mmsim.data.conversion import (
     Progress,
     Tape,
     build_events,
-    check_options,
     units_from_text,
 )
 from mmsim.data.formats._binance_read import Depth, Stretch, in_order, read
+from mmsim.data.formats.format import Format
 from mmsim.data.ladder import top_of_book
 from mmsim.data.steps import split_decimal
 from mmsim.errors import ConfigError, DataError
 from mmsim.types import BUY, EVENT, SELL, EventFlag, EventKind, Instrument, Segment
 
-OPTIONS = frozenset({"symbol", "band"})
 _OPTION = {"price": "--tick-size", "p": "--tick-size", "quantity": "--lot-size", "q": "--lot-size"}
 BAND = 0.25  # levels farther from the first mid than this part of it are left out
 
@@ -55,7 +54,6 @@ def convert(
         For a cut file, a line that is no message, an unknown event, a price or quantity off the grid, exchange
         time running backwards along the chain, an empty side, a COIN-M (inverse) contract read as a linear one.
     """
-    check_options(options, OPTIONS, "binance")
     band = _band(options)
     counts: dict[str, int] = dict.fromkeys(
         (
@@ -381,3 +379,17 @@ def _check_book(
     equal = (said[at_or_before[known]] == top[known]).all(axis=1)
     checks["states_compared"] += int(known.sum())
     checks["states_equal"] += int(equal.sum())
+
+
+FORMAT = Format(
+    "binance",
+    "Binance raw websocket lines of USD-M futures or spot, depth differences and trades (L2)",
+    (".dat", ".txt", ".gz"),
+    convert,
+    "L2",
+    options=frozenset({"symbol", "band"}),
+    instrument={"currency": "USDT", "timezone": "UTC", "sessions": []},
+    decision_ns=100_000_000,
+    episode_s=60,
+    fees=("zero", "binance_vip0"),
+)

@@ -12,26 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.conversion import (
-    NS,
     Conversion,
     Ints,
     Progress,
-    check_options,
     units_from_float,
     units_from_text,
     whole_option,
 )
 from mmsim.data.files import Bound, read_members
-from mmsim.data.formats._ctp_columns import PRESETS, Columns, pick
+from mmsim.data.formats._ctp_columns import Columns, pick
+from mmsim.data.formats.format import Format
 from mmsim.data.snapshots import Snapshots, convert_days, turnover_option, turnover_ticks
 from mmsim.data.times import EPOCH_UNITS, NIGHT_NS, YEARS, snapshot_times
 from mmsim.errors import DataError
+from mmsim.sessions import NS, midnight_ns
 from mmsim.types import Instrument
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OPTIONS = frozenset({"columns", "depth", "contract", "encoding", "turnover"})
 NO_QUOTE = 1.7e308  # CTP writes the largest double (1.797e308) where there is no price
 _DAY_NS = 86_400 * NS
 
@@ -51,7 +50,6 @@ def convert(
         For a cut file, a missing column, what is no number, a price off the tick grid, a NaN, time or volume
         running backwards, a turnover that another multiplier explains.
     """
-    check_options(options, OPTIONS, "ctp")
     days: list[Snapshots] = []
     skipped = 0
     depth = whole_option(options, "depth", 10, "ctp", 1, 10)
@@ -260,7 +258,6 @@ def _stamps(raw: pd.Series, instrument: Instrument, source: str, rows: Ints, fie
 
 def _utc_offsets(stamp: Ints, instrument: Instrument) -> Ints:
     # local wall clock -> offset from UTC, a date at a time
-    from mmsim.data.conversion import midnight_ns
 
     out = np.zeros(len(stamp), dtype=np.int64)
     days = stamp // _DAY_NS
@@ -391,4 +388,14 @@ def _quotes(
     return ticks, np.where(quoted, qty, 0)
 
 
-__all__ = ["OPTIONS", "PRESETS", "convert"]
+FORMAT = Format(
+    "ctp",
+    "CTP-style snapshot csv or parquet of Chinese futures (snapshot)",
+    (".csv", ".csv.gz", ".parquet", ".zip"),
+    convert,
+    "snapshot",
+    options=frozenset({"columns", "depth", "contract", "encoding", "turnover"}),
+    instrument={"sessions": [["21:00", "02:30"], ["09:00", "10:15"], ["10:30", "11:30"], ["13:30", "15:00"]]},
+    episode_s=5400,
+    fees=("zero", "shfe", "cffex"),
+)

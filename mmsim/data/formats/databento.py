@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim._jit import kernel
-from mmsim.data.conversion import Conversion, Ints, Progress, check_options
+from mmsim.data.conversion import Conversion, Ints, Progress
 from mmsim.data.files import read_blocks
 from mmsim.data.formats import _orders
 from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
@@ -29,11 +29,11 @@ from mmsim.data.formats._streams import (
     receive_times,
 )
 from mmsim.data.formats._text import refuse, to_steps, units_per_step
+from mmsim.data.formats.format import Format
 from mmsim.data.snapshot_encode import encode
 from mmsim.errors import ConfigError, DataError, did_you_mean
 from mmsim.types import BUY, EVENT, NO_SIDE, SELL, EventFlag, EventKind, Instrument
 
-OPTIONS = frozenset({"symbol", "backwards"})
 F_LAST, F_SNAPSHOT = 128, 32
 UNDEFINED = np.iinfo(np.int64).max  # price of a level that does not exist
 _HEAD = [
@@ -85,7 +85,7 @@ def _package() -> Any:
     return databento_dbn
 
 
-def levels(paths: list[Path]) -> str:
+def level_of(paths: list[Path]) -> str:
     """Return the level of the feed in the files: ``L3`` for MBO, ``L2`` for MBP."""
     found = {_schema(_metadata(_content(path, head_only=True), str(path))[0], str(path)) for path in paths}
     if len(found) > 1:
@@ -238,7 +238,6 @@ def convert(
     ConfigError
         If the package databento-dbn is not installed.
     """
-    check_options(options, OPTIONS, "databento")
     how = backwards_option(options, "databento")
     symbol = options.get("symbol")
     counts = dict.fromkeys(("rows_read", "dropped_other_records", "dropped_other_symbols"), 0)
@@ -407,3 +406,17 @@ def _level_events(
     out.account().imported_trades += len(where)
     add_counts(out.checks, {"crossed_books": int(crossed.sum())})
     return np.concatenate([prints, levels_])[order], at[order]
+
+
+FORMAT = Format(
+    "databento",
+    "Databento DBN: mbo (L3), mbp-10 or mbp-1 (L2); needs databento-dbn",
+    (".dbn", ".dbn.zst"),
+    convert,
+    "L3",
+    options=frozenset({"symbol", "backwards"}),
+    instrument={"currency": "USD", "timezone": "UTC", "sessions": []},
+    decision_ns=500_000_000,
+    fees=("zero", "nasdaq"),
+    level_of=level_of,
+)

@@ -20,23 +20,16 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import (
-    NS,
-    Conversion,
-    Ints,
-    Progress,
-    Tape,
-    check_options,
-    units_from_text,
-)
+from mmsim.data.conversion import Conversion, Ints, Progress, Tape, units_from_text
 from mmsim.data.files import read_members
 from mmsim.data.formats._text import refuse
+from mmsim.data.formats.format import Format
 from mmsim.data.snapshots import Snapshots, convert_days
 from mmsim.data.steps import split_decimal
 from mmsim.errors import ConfigError, DataError
+from mmsim.sessions import NS
 from mmsim.types import Instrument
 
-OPTIONS = frozenset({"depth", "start", "step_ms", "jump", "price_scale", "size_scale"})
 ROWS, LEVELS = 149, 10
 _KEEP = 4 * LEVELS
 _WHY = (
@@ -60,7 +53,6 @@ def convert(
     DataError
         For a file of another shape, a z-score or min-max file, a price off the tick grid, a crossed book.
     """
-    check_options(options, OPTIONS, "fi2010")
     step = int(_number(options, "step_ms", "1000", 1) * 1_000_000)
     jump = float(_number(options, "jump", "0.03", 0))
     depth = int(_number(options, "depth", str(LEVELS), 1))
@@ -219,3 +211,22 @@ def _split(source: str, tables: tuple[Ints, Ints, Ints, Ints], jump: float) -> l
     sample = np.arange(n)
     bounds = [0, *cut.tolist(), n]
     return [whole.take((sample >= a) & (sample < b)) for a, b in pairwise(bounds)]
+
+
+FORMAT = Format(
+    "fi2010",
+    "FI-2010 DecPre text, no times and no trades (snapshot)",
+    (".txt", ".zip"),
+    convert,
+    "snapshot",
+    options=frozenset({"depth", "start", "step_ms", "jump", "price_scale", "size_scale"}),
+    instrument={
+        "tick_size": "0.01",
+        "lot_size": "1",
+        "unit_lots": 100,
+        "currency": "EUR",
+        "timezone": "Europe/Helsinki",
+        "sessions": [],
+    },
+    episode_s=3600,
+)

@@ -21,9 +21,29 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim._jit import kernel
-from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_float
+from mmsim.data.conversion import Conversion, Ints, Progress, build_events, units_from_float
 from mmsim.data.files import read_array, read_json, read_members
 from mmsim.data.formats import _orders
+from mmsim.data.formats._hftbacktest_rows import (
+    ADD,
+    ASK,
+    BBO,
+    BID,
+    CANCEL,
+    CLEAR,
+    DEPTH,
+    EXCH,
+    FILL,
+    KIND_SHIFT,
+    KINDS,
+    LOCAL,
+    MODIFY,
+    ROW,
+    SLOT_SHIFT,
+    SNAPSHOT,
+    TRADE,
+)  # fmt: skip
+from mmsim.data.formats._hftbacktest_write import write
 from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
 from mmsim.data.formats._streams import (
     add_counts,
@@ -35,42 +55,12 @@ from mmsim.data.formats._streams import (
     receive_times,
 )
 from mmsim.data.formats._text import refuse
+from mmsim.data.formats.format import Format
 from mmsim.errors import DataError
 from mmsim.types import BUY, EVENT, NO_SIDE, SELL, EventFlag, EventKind, Instrument
 
-OPTIONS = frozenset({"backwards"})
-ROW = np.dtype(
-    [
-        ("ev", "<u8"),
-        ("exch_ts", "<i8"),
-        ("local_ts", "<i8"),
-        ("px", "<f8"),
-        ("qty", "<f8"),
-        ("order_id", "<u8"),
-        ("ival", "<i8"),
-        ("fval", "<f8"),
-    ]
-)
-DEPTH, TRADE, CLEAR, SNAPSHOT, BBO = 1, 2, 3, 4, 5
-ADD, CANCEL, MODIFY, FILL = 10, 11, 12, 13
-EXCH, LOCAL, BID, ASK = 1 << 31, 1 << 30, 1 << 29, 1 << 28
-KINDS = {
-    DEPTH: "depth",
-    TRADE: "trade",
-    CLEAR: "clear",
-    SNAPSHOT: "snapshot",
-    BBO: "best quotes",
-    ADD: "add order",
-    CANCEL: "cancel order",
-    MODIFY: "modify order",
-    FILL: "fill",
-}
-# `ival` of a file that we wrote: event flags, from here on our kind (0: a further row of one event), the slot;
-# `fval` holds the quantity in lots
-KIND_SHIFT, SLOT_SHIFT = 16, 24
 
-
-def levels(paths: list[Path]) -> str:
+def level_of(paths: list[Path]) -> str:
     """Return the level of the feed in the files: ``L3``, ``L2``, or ``snapshot`` (files that we wrote)."""
     found = set()
     for path in paths:
@@ -137,7 +127,6 @@ def convert(
         For a broken file, an unknown event, a price or quantity off the grid, time running backwards, a file
         without exchange events, an order that the book does not know.
     """
-    check_options(options, OPTIONS, "hftbacktest")
     how = backwards_option(options, "hftbacktest")
     files = []
     for i, path in enumerate(paths):
@@ -432,3 +421,18 @@ def _count_restored(events: npt.NDArray[np.void], out: Conversion) -> None:
     tape.imported_trades += int((executed | (events["kind"] == EventKind.TRADE)).sum() - second.sum())
     lots = int(events["qty"][second].astype(np.int64).sum())
     tape.explain("second order of an auction's trade", int(second.sum()), lots)
+
+
+FORMAT = Format(
+    "hftbacktest",
+    "hftbacktest .npz (L2 or L3, as the file is)",
+    (".npz", ".npy"),
+    convert,
+    "L2",
+    options=frozenset({"backwards"}),
+    instrument={"currency": "USDT", "timezone": "UTC", "sessions": []},
+    decision_ns=100_000_000,
+    fees=("zero", "binance_vip0"),
+    level_of=level_of,
+    write=write,
+)

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim._jit import kernel
-from mmsim.data.conversion import Conversion, Ints, Progress, check_options, midnight_ns
+from mmsim.data.conversion import Conversion, Ints, Progress
 from mmsim.data.files import read_blocks
 from mmsim.data.formats import _orders
 from mmsim.data.formats._itch_kernel import (
@@ -56,10 +56,11 @@ from mmsim.data.formats._itch_kernel import (
 from mmsim.data.formats._orders import OrderLog, convert_orders, renumber
 from mmsim.data.formats._streams import add_counts, count_kinds
 from mmsim.data.formats._text import instrument_units, source_date, to_steps
+from mmsim.data.formats.format import Format
 from mmsim.errors import ConfigError, DataError, did_you_mean
+from mmsim.sessions import midnight_ns
 from mmsim.types import EVENT, EventFlag, EventKind, Instrument, Segment
 
-OPTIONS = frozenset({"symbol", "date"})
 MESSAGES = {
     ord(letter): name
     for letter, name in {
@@ -305,7 +306,6 @@ def convert(
         For a cut file, a message that is none of ITCH 5.0, an unknown stock, a price off the tick grid, time
         running backwards, an order that the book does not know.
     """
-    check_options(options, OPTIONS, "itch")
     symbol = None if options.get("symbol") is None else str(options["symbol"]).upper()
     counts = dict.fromkeys(("rows_read", "messages_of_the_stock"), 0)
     out = Conversion(np.zeros(0, EVENT), (), "L3", counts=counts, checks={"crossed_books": 0})
@@ -321,3 +321,23 @@ def convert(
     out.events, out.segments = np.concatenate(parts), tuple(segments)
     progress("done", 1.0)
     return out.finish(str(days[0][1]))
+
+
+FORMAT = Format(
+    "itch",
+    "NASDAQ TotalView-ITCH 5.0 full-day file, one stock (L3)",
+    (".NASDAQ_ITCH50", ".txt", ".gz"),
+    convert,
+    "L3",
+    options=frozenset({"symbol", "date"}),
+    instrument={
+        "tick_size": "0.01",
+        "lot_size": "1",
+        "unit_lots": 100,
+        "currency": "USD",
+        "timezone": "America/New_York",
+        "sessions": [["09:30", "16:00"]],
+    },
+    decision_ns=500_000_000,
+    fees=("zero", "nasdaq"),
+)

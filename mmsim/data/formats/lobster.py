@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
+from mmsim.data.conversion import Conversion, Ints, Progress, build_events
 from mmsim.data.formats._l3 import compare_books
 from mmsim.data.formats._lobster_kernel import COUNTERS, DUPLICATE, FULL, convert_messages
 from mmsim.data.formats._streams import add_counts, count_kinds
@@ -40,10 +40,11 @@ from mmsim.data.formats._text import (
     source_date,
     to_steps,
 )
+from mmsim.data.formats.format import Format
 from mmsim.errors import ConfigError, DataError
+from mmsim.sessions import NS, midnight_ns
 from mmsim.types import EVENT, EventKind, Instrument, Segment
 
-OPTIONS = frozenset({"date", "depth"})
 TIMEZONE = "America/New_York"  # of LOBSTER's seconds after midnight; the manifest's `timezone` must say so
 
 _FIELDS = ("time", "type", "order_id", "size", "price", "direction")
@@ -276,7 +277,6 @@ def convert(
     DataError
         Naming file, row and field of the first thing that is not as LOBSTER documents it.
     """
-    check_options(options, OPTIONS, "lobster")
     try:
         use = None if options.get("depth") is None else int(options["depth"])
     except ValueError:
@@ -302,3 +302,23 @@ def convert(
     )
     progress("done", 1.0)
     return out.finish(pairs[0][0].name)
+
+
+FORMAT = Format(
+    "lobster",
+    "LOBSTER message and orderbook csv, NASDAQ order by order (L3)",
+    (".csv", ".zip"),
+    convert,
+    "L3",
+    options=frozenset({"date", "depth"}),
+    instrument={
+        "tick_size": "0.01",
+        "lot_size": "1",
+        "unit_lots": 100,
+        "currency": "USD",
+        "timezone": "America/New_York",
+        "sessions": [["09:30", "16:00"]],
+    },
+    decision_ns=500_000_000,
+    fees=("zero", "nasdaq"),
+)

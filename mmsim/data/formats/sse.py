@@ -26,15 +26,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
+from mmsim.data.conversion import Conversion, Ints, Progress, build_events
 from mmsim.data.formats._l3 import Snapshots, match_snapshots
 from mmsim.data.formats._sse_kernel import PROBLEMS, convert_messages
 from mmsim.data.formats._streams import add_counts, count_kinds
 from mmsim.data.formats._text import SourceText, instrument_units, read_texts, refuse, source_date, to_steps
+from mmsim.data.formats.format import Format
 from mmsim.errors import ConfigError, DataError
+from mmsim.sessions import NS, midnight_ns
 from mmsim.types import EVENT, EventFlag, EventKind, Instrument, Segment
 
-OPTIONS = frozenset({"date", "symbol", "opening", "closing"})
 TIMEZONE = "Asia/Shanghai"
 
 LEVELS = 10  # a side, in a snapshot
@@ -362,7 +363,6 @@ def convert(
     DataError
         Naming file, line and key of the first thing that is not as documented.
     """
-    check_options(options, OPTIONS, "sse")
     texts = [text for path in sorted(paths) for text in read_texts(path, ".log")]
     if not texts:
         raise DataError("expected a log file, was none")
@@ -379,3 +379,22 @@ def convert(
     out.events, out.segments = np.concatenate(parts), tuple(segments)
     progress("done", 1.0)
     return out.finish(texts[0].name)
+
+
+FORMAT = Format(
+    "sse",
+    "Shanghai level-2 text log, order by order (L3)",
+    (".log", ".txt", ".zip"),
+    convert,
+    "L3",
+    options=frozenset({"date", "symbol", "opening", "closing"}),
+    instrument={
+        "tick_size": "0.01",
+        "lot_size": "1",
+        "unit_lots": 100,
+        "sessions": [["09:30", "11:30"], ["13:00", "14:57"]],
+    },
+    decision_ns=500_000_000,
+    episode_s=600,
+    fees=("zero", "sse"),
+)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.contracts import check_kind
-from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_text
+from mmsim.data.conversion import Conversion, Ints, Progress, build_events, units_from_text
 from mmsim.data.files import open_blocks, read_lines
 from mmsim.data.formats._streams import (
     backwards_option,
@@ -29,10 +29,10 @@ from mmsim.data.formats._streams import (
     receive_times,
 )
 from mmsim.data.formats._text import refuse
+from mmsim.data.formats.format import Format
 from mmsim.errors import ConfigError, DataError, did_you_mean
 from mmsim.types import BUY, EVENT, NO_SIDE, SELL, EventFlag, EventKind, Instrument
 
-OPTIONS = frozenset({"symbol", "band", "backwards"})
 BAND = 0.25  # levels farther from a snapshot's mid than this part of it are left out
 BOOK = ("exchange", "symbol", "timestamp", "local_timestamp", "is_snapshot", "side", "price", "amount")
 TRADES = ("exchange", "symbol", "timestamp", "local_timestamp", "id", "side", "price", "amount")
@@ -229,7 +229,6 @@ def convert(
         For a cut file, other columns, an unknown symbol, a price or amount off the grid, book messages out of
         order, no snapshot, an inverse contract read as a linear one or a quanto.
     """
-    check_options(options, OPTIONS, "tardis")
     how, band = backwards_option(options, "tardis"), _band(options)
     symbol = None if options.get("symbol") is None else str(options["symbol"])
     counts = dict.fromkeys(
@@ -377,3 +376,16 @@ def _prints(trades: list[_Rows], first: int, out: Conversion) -> tuple[npt.NDArr
         flags=int(EventFlag.LAST),
     )  # fmt: skip
     return events, recv[late]
+
+
+FORMAT = Format(
+    "tardis",
+    "Tardis csv, incremental_book_L2 and trades (L2)",
+    (".csv", ".csv.gz"),
+    convert,
+    "L2",
+    options=frozenset({"symbol", "band", "backwards"}),
+    instrument={"currency": "USDT", "timezone": "UTC", "sessions": []},
+    decision_ns=100_000_000,
+    fees=("zero", "binance_vip0"),
+)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import Conversion, Ints, Progress, check_options, units_from_float, whole_option
+from mmsim.data.conversion import Conversion, Ints, Progress, units_from_float, whole_option
 from mmsim.data.files import unpack_zstd
+from mmsim.data.formats.format import Format
 from mmsim.data.snapshots import Snapshots, convert_days, turnover_option, turnover_ticks
 from mmsim.data.times import snapshot_times
 from mmsim.errors import DataError
 from mmsim.types import Instrument
 
-OPTIONS = frozenset({"depth", "turnover"})
 HEAD = np.dtype([("flag", "S8"), ("type", "<u2"), ("version", "<u2"), ("size", "<u8")])
 HISTORIC_TICKS, ZSTD_OLD_STRUCT = 24, 2
 MAX_LEVELS = 10
@@ -107,7 +107,6 @@ def convert(
         For a broken file, a price off the tick grid, a NaN, time or volume running backwards, a turnover that
         another multiplier explains.
     """
-    check_options(options, OPTIONS, "wondertrader")
     days: list[Snapshots] = []
     with_turnover = turnover_option(options, "wondertrader")
     depth = 1
@@ -208,3 +207,16 @@ def _prices(
             source=source, field=field, rows=rows[quoted], option="--tick-size",
         )  # fmt: skip
     return out
+
+
+FORMAT = Format(
+    "wondertrader",
+    "WonderTrader .dsb tick blocks (snapshot)",
+    (".dsb",),
+    convert,
+    "snapshot",
+    options=frozenset({"depth", "turnover"}),
+    instrument={"sessions": [["09:30", "11:30"], ["13:00", "15:00"]]},
+    episode_s=3600,
+    fees=("zero", "cffex", "shfe"),
+)

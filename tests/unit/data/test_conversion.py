@@ -13,12 +13,11 @@ from mmsim.data.conversion import (
     Conversion,
     TooManyLotsError,
     build_events,
-    check_options,
-    midnight_ns,
     units_from_float,
     units_from_text,
 )
-from mmsim.errors import ConfigError, DataError
+from mmsim.errors import DataError
+from mmsim.sessions import midnight_ns
 from mmsim.types import EventFlag, EventKind, Segment
 
 TICKS = [Decimal(t) for t in ("0.2", "0.01", "0.1", "1", "10", "0.001", "0.0001")]
@@ -140,8 +139,3 @@ def test_midnight_knows_the_zone_and_daylight_saving() -> None:
     # 2012-06-21 is EDT (UTC-4), 2012-01-21 EST (UTC-5)
     assert midnight_ns("2012-06-21", "America/New_York") == 1340251200 * 10**9
     assert midnight_ns("20120121", "America/New_York") == 1327122000 * 10**9
-
-
-def test_unknown_option_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'depth'"):
-        check_options({"dept": 5}, {"depth", "columns"}, "ctp")

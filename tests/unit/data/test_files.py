@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import io
 import json
 import resource
@@ -22,7 +21,7 @@ import zstandard
 
 from mmsim.data import files
 from mmsim.data.conversion import no_progress
-from mmsim.data.formats import hftbacktest
+from mmsim.data.formats import FORMATS, hftbacktest
 from mmsim.errors import ConfigError, DataError
 from mmsim.types import Instrument
 
@@ -162,8 +161,7 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes], str]] = {
 
 
 def read(path: Path, format_: str) -> Any:
-    module = importlib.import_module(f"mmsim.data.formats.{format_}")
-    return module.convert([path], STOCK, {}, no_progress)
+    return FORMATS[format_].convert([path], STOCK, {}, no_progress)
 
 
 @pytest.mark.parametrize("bomb", BOMBS)

@@ -44,7 +44,7 @@ def write(path: Path, data: np.ndarray, **more: Any) -> Path:
 
 
 def convert(*paths: Path, instrument: Instrument = BTC, **options: object) -> Conversion:
-    return hbt.convert(list(paths), instrument, options, no_progress).finish()
+    return hbt.FORMAT.convert(list(paths), instrument, options, no_progress).finish()
 
 
 def plain(done: Conversion) -> list[tuple[Any, ...]]:
@@ -86,7 +86,7 @@ def test_levels_trades_and_clears(tmp_path: Path) -> None:
     ]
     assert done.recv_ts is not None
     assert (done.recv_ts - done.events["ts"] == 5).all()
-    assert hbt.levels([tmp_path / "a.npz"]) == "L2"
+    assert hbt.level_of([tmp_path / "a.npz"]) == "L2"
     # the plain array is read as well
     np.save(tmp_path / "a.npy", LEVELS)
     assert convert(tmp_path / "a.npy").events.tobytes() == done.events.tobytes()

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mmsim.data.conversion import midnight_ns, no_progress
+from mmsim.data.conversion import no_progress
 from mmsim.data.snapshot_encode import encode
 from mmsim.data.snapshots import Snapshots, classify_rows, convert_days, implied_trades
 from mmsim.data.times import snapshot_times
 from mmsim.errors import DataError
+from mmsim.sessions import midnight_ns
 from mmsim.types import EventFlag, EventKind, Instrument
 
 NS = 10**9

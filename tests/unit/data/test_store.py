@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from mmsim.data.conversion import Conversion, build_events
 from mmsim.data.imports import ImportSettings, import_dataset
 from mmsim.data.manifest import Manifest, manifest, parse_manifest
 from mmsim.errors import ConfigError, DataError
-from mmsim.types import EVENT, Segment
+from mmsim.types import EVENT, Instrument, Segment
 
 CSV_HEAD = (
     "TradingDay,ActionDay,UpdateTime,UpdateMillisec,InstrumentID,LastPrice,Volume,Turnover,"
@@ -351,18 +352,16 @@ def test_a_licensed_market_takes_its_shipped_constants(empty_cache: Path, tmp_pa
 def test_simulated_markets_come_from_the_generator(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import types
-
     calls, start = [], 1_700_000_000 * 10**9
 
-    def generate(spec: Manifest) -> Conversion:
-        calls.append(spec.name)
+    def generate(generator: Any, instrument: Instrument, name: str) -> Any:
+        calls.append(name)
         ts = start + np.arange(0, 4000, dtype=np.int64) * 10**9
         side = np.where(np.arange(4000) % 2, 1, -1)
-        rows = build_events(ts=ts, kind=6, side=side, px=10 - side, qty=spec.generator["qty"], flags=1)
-        return Conversion(rows, (Segment(0, 4000, "day"),), "L2")
+        rows = build_events(ts=ts, kind=6, side=side, px=10 - side, qty=generator["qty"], flags=1)
+        return rows, (Segment(0, 4000, "day"),), 1
 
-    monkeypatch.setitem(sys.modules, "mmsim.flow.markets", types.SimpleNamespace(generate=generate))
+    monkeypatch.setattr("mmsim.flow.markets.generate", generate)
     values = {
         "name": "sim",
         "title": "sim",
