@@ -20,12 +20,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import Conversion, Ints, Progress, Tape, units_from_text
+from mmsim.data.conversion import Conversion, Ints, Progress, Tape
 from mmsim.data.files import read_members
-from mmsim.data.formats._text import refuse
 from mmsim.data.formats.format import Format
+from mmsim.data.origin import Origin
 from mmsim.data.snapshots import Snapshots, convert_days
-from mmsim.data.steps import split_decimal
+from mmsim.data.steps import split_decimal, units_from_text
 from mmsim.errors import ConfigError, DataError
 from mmsim.sessions import NS
 from mmsim.types import Instrument
@@ -156,9 +156,8 @@ def _file(
                     source=source, row=4 * k + j + 1, field=f"{what} {k + 1}, sample {err.row}",
                 ) from None  # fmt: skip
     for table, other, what in ((ask_px, ask_qty, "ask"), (bid_px, bid_qty, "bid")):
-        refuse(
-            np.asarray((other < 0).any(axis=1)), other.min(axis=1), "sizes >= 0", source=source, field=f"{what} size"
-        )  # fmt: skip
+        origin = Origin(source)
+        origin.refuse((other < 0).any(axis=1), other.min(axis=1), "sizes >= 0", f"{what} size")
         other[table == 0] = 0
     return _split(source, (bid_px, bid_qty, ask_px, ask_qty), jump)
 
@@ -180,12 +179,8 @@ def _check_kind(cells: list[list[bytes]], source: str) -> None:
         # a crossed sample or two are an auction; scores are out of order everywhere
         if bad.mean() > 0.05:
             at = int(np.argmax(bad))
-            raise DataError(
-                f"expected prices, was {what} in sample {at + 1}: {_WHY}",
-                source=source,
-                row=1,
-                field="ask price 1",
-            )
+            said = f"expected prices, was {what} in sample {at + 1}: {_WHY}"
+            raise DataError(said, source=source, row=1, field="ask price 1")
 
 
 def _split(source: str, tables: tuple[Ints, Ints, Ints, Ints], jump: float) -> list[Snapshots]:

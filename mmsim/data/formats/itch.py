@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim._jit import kernel
-from mmsim.data.conversion import Conversion, Ints, Progress
+from mmsim.data.conversion import Conversion, Ints, Progress, add_counts, count_kinds
 from mmsim.data.files import read_blocks
 from mmsim.data.formats import _orders
 from mmsim.data.formats._itch_kernel import (
@@ -54,12 +54,15 @@ from mmsim.data.formats._itch_kernel import (
     scan,
 )
 from mmsim.data.formats._orders import OrderLog, convert_orders, renumber
-from mmsim.data.formats._streams import add_counts, count_kinds
-from mmsim.data.formats._text import instrument_units, source_date, to_steps
+from mmsim.data.formats._text import source_date
 from mmsim.data.formats.format import Format
+from mmsim.data.ladder import put
+from mmsim.data.options import text_option
+from mmsim.data.origin import Origin
+from mmsim.data.steps import instrument_units, to_steps
 from mmsim.errors import ConfigError, DataError, did_you_mean
 from mmsim.sessions import midnight_ns
-from mmsim.types import EVENT, EventFlag, EventKind, Instrument, Segment
+from mmsim.types import EventFlag, EventKind, Instrument
 
 MESSAGES = {
     ord(letter): name
@@ -159,13 +162,13 @@ def _check_symbol(symbol: str | None, state: Ints, names: npt.NDArray[np.uint8],
         )
 
 
-def _day(path: Path, option: Any) -> str:
+def _day(path: Path, option: str | None) -> str:
     # 01302020.NASDAQ_ITCH50.gz and S081321-v50.txt.gz are NASDAQ's names
     found = _US_DATE.search(path.name)
     if option is None and found:
         month, day, year = found.groups()
         return f"{year if len(year) == 4 else '20' + year}{month}{day}"
-    return source_date([path.name], None if option is None else str(option))
+    return source_date([path.name], option)
 
 
 @kernel
@@ -193,14 +196,7 @@ def _guess_sides(kind: Any, side: Any, px: Any, qty: Any, off: Any, index: Any) 
         i = np.searchsorted(index, px[k])
         if kind[k] == 4:
             aggressor = -side[k]
-        change = qty[k] if kind[k] == 1 else -qty[k]
-        total[b, i] += change
-        if change > 0 and ((b == 0 and i > best[0]) or (b == 1 and i < best[1])):
-            best[b] = i
-        while best[0] >= 0 and total[0, best[0]] == 0:
-            best[0] -= 1
-        while best[1] < index.shape[0] and total[1, best[1]] == 0:
-            best[1] += 1
+        put(total, best, b, i, total[b, i] + (qty[k] if kind[k] == 1 else -qty[k]))
 
 
 def _one_day(
@@ -241,18 +237,18 @@ def _one_day(
     first = np.concatenate([extra[1:], [False]])
     op, side, price, prints = op[twice], side[twice], price[twice], prints[twice] | first
     op[first], side[first] = _orders.PRINT, -order_side[owner[twice[first]]]
-    lines = rows[twice, NUMBER]
+    origin = Origin(source, rows[twice, NUMBER])
     px = price // tick
     priced = np.isin(op, (_orders.ADD, _orders.REPLACE))
-    px[priced] = to_steps(price[priced], tick, "tick", source=source, field="price", rows=lines[priced])
+    px[priced] = to_steps(price[priced], tick, "tick", origin[priced], "price")
     off = np.where(prints & (price % tick != 0), 2 + np.sign(2 * (price % tick) - tick), 0)
     px[(off > 0) & (side < 0)] += 1  # toward the aggressor
     off[(side != 0) | is_["Q"][twice]] = 0
-    qty = to_steps(rows[twice, SHARES], lot, "lot", source=source, field="shares", rows=lines)
+    qty = to_steps(rows[twice, SHARES], lot, "lot", origin, "shares")
     flags = np.where(is_["Q"][twice], int(EventFlag.AUCTION), 0).astype(np.int64)
-    log = OrderLog(op, owner[twice], new[twice], px, qty, side, flags, ~first, lines, n_owners)
+    log = OrderLog(op, owner[twice], new[twice], px, qty, side, flags, ~first, n_owners, origin)
     ts = rows[twice, TIME] + midnight_ns(day, instrument.timezone)
-    events, at, n_slots, counts = convert_orders(log, ts, source, strict=True)
+    events, at, n_slots, counts = convert_orders(log, ts, strict=True)
     if (off > 0).any():
         kind, guessed, ticks, lots = (events[n].astype(np.int64) for n in ("kind", "side", "px", "qty"))
         at_off = np.where(events["kind"] == EventKind.TRADE, off[at], 0)
@@ -295,7 +291,7 @@ def _inherit(owner: Any, new: Any, replaced: Any, side: Any) -> None:
 def convert(
     paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress
 ) -> Conversion:
-    """Convert full-day files to order-by-order events of one stock, one segment a day.
+    """Convert full-day files to order-by-order events of one stock, one segment per day.
 
     Options: ``symbol``, needed unless the directory has one stock only; ``date``: trading day ``YYYY-MM-DD`` if
     the file name does not hold it (as ``01302020`` or ``YYYYMMDD``).
@@ -306,19 +302,16 @@ def convert(
         For a cut file, a message that is none of ITCH 5.0, an unknown stock, a price off the tick grid, time
         running backwards, an order that the book does not know.
     """
-    symbol = None if options.get("symbol") is None else str(options["symbol"]).upper()
+    symbol = text_option(options, "symbol")
+    symbol = None if symbol is None else symbol.upper()
     counts = dict.fromkeys(("rows_read", "messages_of_the_stock"), 0)
-    out = Conversion(np.zeros(0, EVENT), (), "L3", counts=counts, checks={"crossed_books": 0})
+    out = Conversion(level="L3", counts=counts, checks={"crossed_books": 0})
     out.account().unit = "executions, hidden trades and crosses"
-    days = sorted((_day(path, options.get("date") if len(paths) == 1 else None), path) for path in paths)
-    parts: list[npt.NDArray[np.void]] = []
-    segments: list[Segment] = []
-    start = 0
+    days = sorted(
+        (_day(path, text_option(options, "date") if len(paths) == 1 else None), path) for path in paths
+    )
     for day, path in days:
-        parts.append(_one_day(path, instrument, symbol, day, out, progress))
-        segments.append(Segment(start, start + len(parts[-1]), day))
-        start += len(parts[-1])
-    out.events, out.segments = np.concatenate(parts), tuple(segments)
+        out.add(_one_day(path, instrument, symbol, day, out, progress), day)
     progress("done", 1.0)
     return out.finish(str(days[0][1]))
 
