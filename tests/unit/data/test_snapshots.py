@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmsim.data.conversion import no_progress
+from mmsim.data.origin import Origin
 from mmsim.data.snapshot_encode import encode
 from mmsim.data.snapshots import Snapshots, classify_rows, convert_days, implied_trades
 from mmsim.data.times import snapshot_times
@@ -271,8 +272,7 @@ def test_night_rows_get_their_real_date(trading: int, action: int, clock: int, l
         np.array([action]),
         np.array([clock]),
         AG,
-        source="",
-        rows=np.array([1]),
+        Origin("", np.array([1])),
         fields=("", "", ""),
     )
     expected = np.datetime64(local, "ns").astype(np.int64) - 8 * 3600 * NS
@@ -287,7 +287,6 @@ def test_impossible_times_name_the_row(trading: int, clock: int, field: str) -> 
     with pytest.raises(DataError, match=f"f, row 7, field '{field}'"):
         snapshot_times(
             *(np.array([trading]), np.array([trading]), np.array([clock]), AG),
-            source="f",
-            rows=np.array([7]),
-            fields=("day", "day", "time"),
+            Origin("f", np.array([7])),
+            ("day", "day", "time"),
         )
