@@ -6,6 +6,8 @@ price: -1 or ``total.shape[1]`` if there is none.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +20,7 @@ _LAST = int(EventFlag.LAST)
 
 
 @hot_kernel
-def put(total: Ints, best: Ints, b: int, at: int, qty: int) -> None:
+def put(total: Ints, best: Ints, b: int, at: Any, qty: Any) -> None:
     """Let `qty` be the total of side `b` at price index `at`."""
     total[b, at] = qty
     if b == 0:
@@ -42,8 +44,8 @@ def top_of_book(events: npt.NDArray[np.void]) -> Ints:
     px = events["px"][level].astype(np.int64)
     low, high = (int(px.min()), int(px.max())) if len(px) else (0, 0)
     out = np.zeros((int(np.sum(events["flags"] & _LAST > 0)), 4), dtype=np.int64)
-    columns = (events[name].astype(np.int64) for name in ("kind", "side", "px", "qty", "flags"))
-    _walk(*columns, low, np.zeros((2, high - low + 1), dtype=np.int64), out)
+    kind, side, px, qty, flags = (events[n].astype(np.int64) for n in ("kind", "side", "px", "qty", "flags"))
+    _walk(kind, side, px, qty, flags, low, np.zeros((2, high - low + 1), dtype=np.int64), out)
     return out
 
 

@@ -64,7 +64,8 @@ class Origins(Origin):
 
     def __getitem__(self, keep: Any) -> Origins:
         """Return the origin of the values that an index keeps."""
-        return replace(super().__getitem__(keep), where=self.where[keep])  # type: ignore[return-value]
+        row = None if self.row is None else self.row[keep]
+        return replace(self, row=row, where=self.where[keep])
 
     def place(self, at: int) -> tuple[str, int]:
         """Return file and row of value `at`."""

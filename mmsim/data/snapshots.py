@@ -52,8 +52,9 @@ class Snapshots:
 
     def take(self, keep: npt.NDArray[np.bool_]) -> Snapshots:
         """Return the rows where `keep`."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self)}
-        arrays = {name: a[keep] for name, a in columns.items() if isinstance(a, np.ndarray)}
+        arrays: dict[str, Any] = {
+            f.name: getattr(self, f.name)[keep] for f in fields(self) if f.type == "Ints"
+        }
         return replace(self, **arrays)
 
     def by_day(self, trading_day: Ints, groups: npt.NDArray[Any]) -> list[Snapshots]:

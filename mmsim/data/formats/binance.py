@@ -256,8 +256,8 @@ def _check_book(
     ):
         if bad.any():
             at = int(np.argmax(bad))
-            said = f"expected {what}: bid {top[at, 0]} ask {top[at, 2]} ticks"
-            raise DataError(said, source=str(paths[full[at].where]), row=full[at].row, field="b, a")
+            message = f"expected {what}: bid {top[at, 0]} ask {top[at, 2]} ticks"
+            raise DataError(message, source=str(paths[full[at].where]), row=full[at].row, field="b, a")
     if not stretch.tickers:
         return
     ids = np.array([t[0] for t in stretch.tickers], dtype=np.int64)

@@ -146,12 +146,16 @@ def _days(frame: pd.DataFrame, c: Columns, instrument: Instrument, source: str) 
     if c.turnover:
         turnover = turnover_ticks(_numbers(frame[c.turnover], origin), instrument, origin, c.turnover)
     last, _ = _quotes(frame, c.last, None, instrument, origin, c.nan_is_no_quote)
-    book: list[Ints] = []
-    for levels in (c.bids, c.asks):
-        quotes = [_quotes(frame, *names, instrument, origin, c.nan_is_no_quote) for names in levels]
-        book += [np.column_stack(columns) for columns in zip(*quotes, strict=True)]
+    bid_px, bid_qty, ask_px, ask_qty = (
+        np.column_stack(columns)
+        for levels in (c.bids, c.asks)
+        for columns in zip(
+            *(_quotes(frame, *names, instrument, origin, c.nan_is_no_quote) for names in levels), strict=True
+        )
+    )
     whole = Snapshots(
-        "", source, rows, ts, *book, last, volume, turnover, (c.bids[0][0], c.asks[0][0], c.volume)
+        *("", source, rows, ts, bid_px, bid_qty, ask_px, ask_qty, last, volume, turnover),
+        fields=(c.bids[0][0], c.asks[0][0], c.volume),
     )
     return whole.by_day(trading_day, np.char.add(trading_day.astype(str), _contracts(frame, c)))
 

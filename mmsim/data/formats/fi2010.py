@@ -157,7 +157,7 @@ def _file(
                 ) from None  # fmt: skip
     for table, other, what in ((ask_px, ask_qty, "ask"), (bid_px, bid_qty, "bid")):
         origin = Origin(source)
-        origin.refuse((other < 0).any(axis=1), other.min(axis=1), "sizes >= 0", f"{what} size")
+        origin.refuse(other.min(axis=1) < 0, other.min(axis=1), "sizes >= 0", f"{what} size")
         other[table == 0] = 0
     return _split(source, (bid_px, bid_qty, ask_px, ask_qty), jump)
 

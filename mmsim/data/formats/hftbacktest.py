@@ -22,27 +22,9 @@ import numpy.typing as npt
 from mmsim._jit import kernel
 from mmsim.data.conversion import Conversion, Ints, Progress, add_counts, build_events, count_kinds
 from mmsim.data.files import read_array, read_json, read_members
+from mmsim.data.formats import _hftbacktest_rows as hbt
 from mmsim.data.formats import _orders
 from mmsim.data.formats._clocks import BACKWARDS, in_order, receive_times
-from mmsim.data.formats._hftbacktest_rows import (
-    ADD,
-    ASK,
-    BBO,
-    BID,
-    CANCEL,
-    CLEAR,
-    DEPTH,
-    EXCH,
-    FILL,
-    KIND_SHIFT,
-    KINDS,
-    LOCAL,
-    MODIFY,
-    ROW,
-    SLOT_SHIFT,
-    SNAPSHOT,
-    TRADE,
-)  # fmt: skip
 from mmsim.data.formats._hftbacktest_write import write
 from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
 from mmsim.data.formats._slots import CODE, FULL, emit, events_of, filled
@@ -88,19 +70,19 @@ def read(path: Path) -> tuple[npt.NDArray[np.void], dict[str, Any] | None]:
             meta = read_json(read_array(members["mmsim.npy"], source, "mmsim").tobytes(), source)
     else:
         rows = read_array(members[path.name], source, "data")
-    if rows.dtype.names != ROW.names or rows.ndim != 1:
+    if rows.dtype.names != hbt.ROW.names or rows.ndim != 1:
         raise DataError(
-            f"expected rows of {', '.join(ROW.names or ())}, was {rows.dtype}: files of hftbacktest 1 have other "
+            f"expected rows of {', '.join(hbt.ROW.names or ())}, was {rows.dtype}: files of hftbacktest 1 have other "
             "columns, convert them with its own migration tool",
             source=source,
             field="data",
         )
-    rows = rows.astype(ROW, copy=False)
+    rows = rows.astype(hbt.ROW, copy=False)
     if len(rows) == 0:
         raise DataError("expected events, was an empty array", source=source, field="data")
     kind = rows["ev"] & 0xFF
-    unknown = ~np.isin(kind, list(KINDS)) & (rows["ev"] & (EXCH | LOCAL) > 0)
-    Origin(source).refuse(unknown, kind, f"an event of {', '.join(str(k) for k in KINDS)}", "ev")
+    unknown = ~np.isin(kind, list(hbt.KINDS)) & (rows["ev"] & (hbt.EXCH | hbt.LOCAL) > 0)
+    Origin(source).refuse(unknown, kind, f"an event of {', '.join(str(k) for k in hbt.KINDS)}", "ev")
     return rows, meta
 
 
@@ -132,7 +114,7 @@ def convert(
     out = Conversion(level="L2", counts={"rows_read": sum(len(r) for _, r, _ in files)})
     out.account().unit = "trade rows with the exchange flag"
     for _, rows, _ in files:
-        count_kinds(out.messages, rows["ev"] & 0xFF, KINDS)
+        count_kinds(out.messages, rows["ev"] & 0xFF, hbt.KINDS)
     if files[0][2] is not None:
         return _restore(files, instrument, out)
     out.level = "L3" if any(_has_orders(rows) for _, rows, _ in files) else "L2"
@@ -140,7 +122,7 @@ def convert(
     taken.sort(key=lambda t: int(t[1]["exch_ts"][0]))
     stretches: list[list[tuple[str, npt.NDArray[np.void], Ints]]] = []
     for one in taken:
-        fresh = bool(np.isin(one[1]["ev"][:1] & 0xFF, (CLEAR, SNAPSHOT))[0])
+        fresh = bool(np.isin(one[1]["ev"][:1] & 0xFF, (hbt.CLEAR, hbt.SNAPSHOT))[0])
         if fresh or not stretches:
             stretches.append([])
         stretches[-1].append(one)
@@ -150,7 +132,7 @@ def convert(
         origin = Origin(stretch[0][0], np.concatenate([n for _, _, n in stretch]))
         ts = in_order(rows["exch_ts"].astype(np.int64), how, origin, "exch_ts", out)
         px, qty = _units(rows, instrument, origin)
-        _count_raw(qty[rows["ev"] & 0xFF == TRADE], out)
+        _count_raw(qty[rows["ev"] & 0xFF == hbt.TRADE], out)
         last = np.ones(len(rows), dtype=np.bool_)
         last[:-1] = (np.diff(rows["exch_ts"]) != 0) | (np.diff(rows["local_ts"]) != 0)
         build = _orders_part if out.level == "L3" else _levels_part
@@ -168,13 +150,13 @@ def _count_raw(lots: Ints, out: Conversion) -> None:
 
 
 def _has_orders(rows: npt.NDArray[np.void]) -> bool:
-    return bool(np.isin(rows["ev"] & 0xFF, (ADD, CANCEL, MODIFY, FILL)).any())
+    return bool(np.isin(rows["ev"] & 0xFF, (hbt.ADD, hbt.CANCEL, hbt.MODIFY, hbt.FILL)).any())
 
 
 def _exchange_rows(
     rows: npt.NDArray[np.void], source: str, out: Conversion
 ) -> tuple[npt.NDArray[np.void], Ints]:
-    exch, local = rows["ev"] & EXCH > 0, rows["ev"] & LOCAL > 0
+    exch, local = rows["ev"] & hbt.EXCH > 0, rows["ev"] & hbt.LOCAL > 0
     if not exch.any():
         raise DataError(
             "expected rows with the exchange flag (1 << 31), was none: order and flag the events with "
@@ -182,7 +164,7 @@ def _exchange_rows(
             source=source,
             field="ev",
         )
-    bbo = rows["ev"] & 0xFF == BBO
+    bbo = rows["ev"] & 0xFF == hbt.BBO
     # halves of one event are equal but for the two flags
     first, second = rows[exch & ~local & ~bbo].copy(), rows[local & ~exch & ~bbo].copy()
     alone, unseen = _unmatched(first, second)
@@ -207,9 +189,9 @@ def _unmatched(first: npt.NDArray[np.void], second: npt.NDArray[np.void]) -> tup
     if len(first) == 0 or len(second) == 0:
         return len(second), len(first)
     for part in (first, second):
-        part["ev"] &= np.uint64(0xFFFFFFFF ^ (EXCH | LOCAL))
+        part["ev"] &= np.uint64(0xFFFFFFFF ^ (hbt.EXCH | hbt.LOCAL))
     both = np.concatenate([first, second])
-    raw = np.ascontiguousarray(both).view(np.dtype((np.void, ROW.itemsize)))
+    raw = np.ascontiguousarray(both).view(np.dtype((np.void, hbt.ROW.itemsize)))
     _, code = np.unique(raw, return_inverse=True)
     n = np.bincount(code[: len(first)], minlength=int(code.max()) + 1)
     m = np.bincount(code[len(first) :], minlength=len(n))
@@ -219,22 +201,22 @@ def _unmatched(first: npt.NDArray[np.void], second: npt.NDArray[np.void]) -> tup
 def _units(rows: npt.NDArray[np.void], instrument: Instrument, origin: Origin) -> tuple[Ints, Ints]:
     # a clear has a quantity of no meaning, without a side also a price of none; a cancel needs neither
     kind = rows["ev"] & 0xFF
-    sided = rows["ev"] & (BID | ASK) > 0
-    priced = ((kind != CLEAR) | sided) & (kind != CANCEL)
-    sized = (kind != CLEAR) & (kind != CANCEL)
+    sided = rows["ev"] & (hbt.BID | hbt.ASK) > 0
+    priced = ((kind != hbt.CLEAR) | sided) & (kind != hbt.CANCEL)
+    sized = (kind != hbt.CLEAR) & (kind != hbt.CANCEL)
     px, qty = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
     px[priced] = units_from_float(rows["px"][priced], instrument.tick_size, origin[priced], "px")
     qty[sized] = units_from_float(rows["qty"][sized], instrument.lot_size, origin[sized], "qty")
     origin.refuse(qty < 0, rows["qty"], "a quantity >= 0", "qty")
-    origin.refuse((qty == 0) & (kind == TRADE), rows["qty"], "a quantity > 0", "qty")
-    unsided = ~sided & np.isin(kind, (DEPTH, SNAPSHOT, ADD))
+    origin.refuse((qty == 0) & (kind == hbt.TRADE), rows["qty"], "a quantity > 0", "qty")
+    unsided = ~sided & np.isin(kind, (hbt.DEPTH, hbt.SNAPSHOT, hbt.ADD))
     origin.refuse(unsided, rows["ev"], "the flag buy (1 << 29) or sell (1 << 28)", "ev")
     return px, qty
 
 
 def _sides(rows: npt.NDArray[np.void]) -> Ints:
     ev = rows["ev"]
-    return np.where(ev & BID > 0, BUY, np.where(ev & ASK > 0, SELL, NO_SIDE)).astype(np.int64)
+    return np.where(ev & hbt.BID > 0, BUY, np.where(ev & hbt.ASK > 0, SELL, NO_SIDE)).astype(np.int64)
 
 
 def _orders_part(
@@ -243,13 +225,13 @@ def _orders_part(
 ) -> tuple[npt.NDArray[np.void], Ints]:  # fmt: skip
     kind, side = (rows["ev"] & 0xFF).astype(np.int64), _sides(rows)
     op = np.zeros(256, dtype=np.int64)
-    op[[TRADE, CLEAR, ADD, CANCEL, MODIFY, FILL]] = (
+    op[[hbt.TRADE, hbt.CLEAR, hbt.ADD, hbt.CANCEL, hbt.MODIFY, hbt.FILL]] = (
         *(_orders.PRINT, _orders.CLEAR, _orders.ADD, _orders.DELETE),
         *(_orders.MODIFY, _orders.FILL),
     )
     code = op[kind]
     origin.refuse(code == 0, kind, "orders or levels, was both in one file", "ev")
-    code[(kind == CLEAR) & (side != NO_SIDE)] = _orders.CLEAR_SIDE
+    code[(kind == hbt.CLEAR) & (side != NO_SIDE)] = _orders.CLEAR_SIDE
     n_owners, [owner] = renumber(rows["order_id"])
     log = OrderLog(code, owner, owner, px, qty, side, np.zeros(len(px), np.int64), last, n_owners, origin)
     events, at, n_slots, counts = convert_orders(log, ts, strict=True)
@@ -263,7 +245,7 @@ def _levels_part(
     out: Conversion,
 ) -> tuple[npt.NDArray[np.void], Ints]:  # fmt: skip
     kind, side = (rows["ev"] & 0xFF).astype(np.int64), _sides(rows)
-    level = np.isin(kind, (DEPTH, SNAPSHOT))
+    level = np.isin(kind, (hbt.DEPTH, hbt.SNAPSHOT))
     prices, index = np.unique(px[level], return_inverse=True)
     if len(prices) == 0:
         raise DataError(
@@ -272,7 +254,7 @@ def _levels_part(
     where = np.zeros(len(px), dtype=np.int64)
     where[level] = index
     # of a clear up to a price: the first known price at or above it (bids), the last at or below it (asks)
-    clear = kind == CLEAR
+    clear = kind == hbt.CLEAR
     where[clear & (side > 0)] = np.searchsorted(prices, px[clear & (side > 0)])
     where[clear & (side < 0)] = np.searchsorted(prices, px[clear & (side < 0)], side="right") - 1
 
@@ -329,14 +311,14 @@ def _restore(
             raise DataError("expected a file that this version of mmsim wrote", source=source, field="mmsim")
         out.level, out.view_depth = meta["level"], max(out.view_depth, int(meta["view_depth"]))
         out.n_slots = max(out.n_slots, int(meta["n_slots"]))
-        printed = (rows["ev"] & 0xFF == TRADE) & (rows["ev"] & EXCH > 0)
+        printed = (rows["ev"] & 0xFF == hbt.TRADE) & (rows["ev"] & hbt.EXCH > 0)
         _count_raw(rows["fval"][printed].astype(np.int64), out)
-        kind = (rows["ival"] >> KIND_SHIFT) & 0xFF
+        kind = (rows["ival"] >> hbt.KIND_SHIFT) & 0xFF
         # not the further rows of one event, nor the local halves of those whose clocks disagree on the order
-        own = (kind > 0) & (rows["ev"] & (EXCH | LOCAL) != LOCAL)
+        own = (kind > 0) & (rows["ev"] & (hbt.EXCH | hbt.LOCAL) != hbt.LOCAL)
         origin = Origin(source, np.flatnonzero(own) + 1)
         rows, kind = rows[own], kind[own]
-        slot = rows["ival"] >> SLOT_SHIFT
+        slot = rows["ival"] >> hbt.SLOT_SHIFT
         bad = (rows["ival"] < 0) | (kind > int(EventKind.CLEAR))
         origin.refuse(bad, rows["ival"], "a kind of event", "ival")
         priced = kind != EventKind.CLEAR
@@ -349,7 +331,7 @@ def _restore(
         starts = [int(s) for s in meta["starts"]]
         events = build_events(
             ts=rows["exch_ts"], kind=kind, side=side, px=px, qty=qty, oid=slot,
-            flags=rows["ival"] & ((1 << KIND_SHIFT) - 1), source=source,
+            flags=rows["ival"] & ((1 << hbt.KIND_SHIFT) - 1), source=source,
         )  # fmt: skip
         _count_restored(events, out)
         recv = rows["local_ts"].astype(np.int64) if meta["has_recv"] else None

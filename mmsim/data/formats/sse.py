@@ -4,9 +4,9 @@ Every line is ``key=value`` pairs; a leading ``//`` is decoration. Prices and qu
 decimals, times are HHMMSScc. The converter sorts by ``BizIndex``, which puts the order and the trade stream
 into one sequence:
 
-* type 192 ``OrdType`` 65 'A' is an ADD, 68 'D' a DELETE of what the order still holds;
+* type 192 ``OrdType`` 65 'A' is an _orders.ADD, 68 'D' a _orders.DELETE of what the order still holds;
 * type 191 with ``ExecType`` 66 'B' or 83 'S' executes the resting order only: the aggressor has no order
-  message before it trades, and what is left of it is published after its trades as an ADD of its own;
+  message before it trades, and what is left of it is published after its trades as an _orders.ADD of its own;
 * type 191 with ``ExecType`` 78 'N' is a call-auction trade and executes both orders. All auction trades of
   one time are one message: the book is crossed between them;
 * rows before the opening and in the closing auction carry the flag AUCTION (the book may be crossed there);
@@ -27,20 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.conversion import Conversion, Ints, Progress, add_counts, count_kinds
-from mmsim.data.formats._orders import (
-    ADD,
-    DELETE,
-    DUPLICATE,
-    EXECUTE,
-    OTHER_PRICE,
-    OTHER_QTY,
-    TOO_MUCH,
-    UNKNOWN,
-    OrderError,
-    OrderLog,
-    convert_orders,
-    renumber,
-)  # fmt: skip
+from mmsim.data.formats import _orders, _orders_kernel
+from mmsim.data.formats._orders import OrderError, OrderLog, convert_orders, renumber
 from mmsim.data.formats._replay_check import ShownBooks, match_snapshots
 from mmsim.data.formats._text import SourceText, read_texts, source_date
 from mmsim.data.formats.format import Format
@@ -277,7 +265,7 @@ def _events(
     last = np.ones(len(of), dtype=np.bool_)
     last[:-1] = ~(cross[of][:-1] & cross[of][1:] & (np.diff(seq["ts"][of]) == 0))
     log = OrderLog(
-        op=np.where(trade, EXECUTE, np.where(code == _A, ADD, DELETE)),
+        op=np.where(trade, _orders.EXECUTE, np.where(code == _A, _orders.ADD, _orders.DELETE)),
         owner=np.where(side > 0, buyer[of], seller[of]),
         other=np.zeros(len(of), np.int64),
         px=np.where(code == _N, 0, seq["px"][of]),  # (an auction's price is that of neither order)
@@ -298,15 +286,15 @@ def _events(
 def _said(problem: int, at: int, side: int, seq: dict[str, Ints], source: str) -> DataError:
     # what is wrong with message `at`, in the words of the log
     resting = ("BidApplSeqNum", "buyer", "buy") if side > 0 else ("OfferApplSeqNum", "seller", "sell")
-    if problem == TOO_MUCH:
+    if problem == _orders_kernel.TOO_MUCH:
         field, column, expected = "LastQty", "qty", "at most what the resting order holds"
     elif not seq["is_trade"][at]:
         field, column, expected = {
-            DUPLICATE: ("OrderNo", "buyer", "a new order number"),
-            UNKNOWN: ("OrderNo", "buyer", "the number of a live order"),
-            OTHER_QTY: ("OrderQty", "qty", "the quantity that the order still holds"),
+            _orders_kernel.DUPLICATE: ("OrderNo", "buyer", "a new order number"),
+            _orders_kernel.UNKNOWN: ("OrderNo", "buyer", "the number of a live order"),
+            _orders_kernel.OTHER_QTY: ("OrderQty", "qty", "the quantity that the order still holds"),
         }.get(problem, ("Price", "px", "the price and side of the order itself"))
-    elif problem == OTHER_PRICE:
+    elif problem == _orders_kernel.OTHER_PRICE:
         field, column, expected = "LastPx", "px", "the price of the resting order"
     else:
         field, column, expected = *resting[:2], f"the number of a live {resting[2]} order"

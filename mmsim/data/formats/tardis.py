@@ -225,10 +225,10 @@ def convert(
     trades: list[_Rows] = []
     for i, path in enumerate(paths):
         progress(path.name, 0.8 * i / len(paths))
-        prints = _is_trades(path)
-        rows = _read(path, TRADES if prints else BOOK, symbol, instrument, counts)
+        of_trades = _is_trades(path)
+        rows = _read(path, TRADES if of_trades else BOOK, symbol, instrument, counts)
         if rows is not None:
-            (trades if prints else books).append(rows)
+            (trades if of_trades else books).append(rows)
     if not books:
         raise DataError(
             f"expected rows of incremental_book_L2{f' of symbol {symbol!r}' if symbol else ''}, was none: there is "

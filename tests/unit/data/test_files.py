@@ -21,7 +21,8 @@ import zstandard
 
 from mmsim.data import files
 from mmsim.data.conversion import no_progress
-from mmsim.data.formats import FORMATS, hftbacktest
+from mmsim.data.formats import FORMATS
+from mmsim.data.formats import _hftbacktest_rows as hft_rows
 from mmsim.errors import ConfigError, DataError
 from mmsim.types import Instrument
 
@@ -128,7 +129,7 @@ def _dsb(payload: bytes) -> bytes:
 
 def _npy(content: bytes) -> bytes:
     out = io.BytesIO()
-    np.save(out, np.frombuffer(content, hftbacktest.ROW))
+    np.save(out, np.frombuffer(content, hft_rows.ROW))
     return out.getvalue()
 
 

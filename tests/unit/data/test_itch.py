@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mmsim.data.conversion import Conversion, no_progress
 from mmsim.data.formats import itch
-from mmsim.data.formats._itch_kernel import LENGTHS
+from mmsim.data.formats._itch_scan import LENGTHS
 from mmsim.errors import ConfigError, DataError
 from mmsim.sessions import midnight_ns
 from mmsim.testing.markets import tiny_market
