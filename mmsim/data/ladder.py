@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import hot_kernel, kernel
+from mmsim._jit import kernel
 from mmsim.data.conversion import Ints
 from mmsim.types import EventFlag, EventKind
 
@@ -19,7 +19,7 @@ _LEVEL, _HIDE, _CLEAR = int(EventKind.LEVEL), int(EventKind.HIDE), int(EventKind
 _LAST = int(EventFlag.LAST)
 
 
-@hot_kernel
+@kernel
 def put(total: Ints, best: Ints, b: int, at: Any, qty: Any) -> None:
     """Let `qty` be the total of side `b` at price index `at`."""
     total[b, at] = qty

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsim._jit import kernel
+from mmsim._jit import hot_kernel, kernel
 from mmsim.data.formats._slots import FULL, emit, place, release, take
 from mmsim.data.ladder import put
 
@@ -39,13 +39,13 @@ COUNTERS = (
 _AGGRESSOR, _BEYOND, _OUTSIDE = -1, -2, -3  # what a fill is that belongs to no print
 
 
-@kernel
+@hot_kernel
 def _level(total: Any, best: Any, index: Any, side: int, px: int, change: int) -> None:
     b, at = 0 if side > 0 else 1, np.searchsorted(index, px)
     put(total, best, b, at, total[b, at] + change)
 
 
-@kernel
+@hot_kernel
 def _place(
     out: Any, state: Any, slots: Any, free: Any, slot_of: Any, code: Any, total: Any, best: Any, index: Any,
     at: int, owner: int, px: int, qty: int, side: int, flags: int,
@@ -55,7 +55,7 @@ def _place(
     _level(total, best, index, side, px, qty)
 
 
-@kernel
+@hot_kernel
 def _shrink(
     out: Any, state: Any, slots: Any, free: Any, slot_of: Any, code: Any, total: Any, best: Any, index: Any,
     at: int, slot: int, qty: int, kind: int, flags: int,

@@ -180,7 +180,7 @@ def _stamps(raw: pd.Series, instrument: Instrument, origin: Origin) -> Ints:
     # local wall clock in ns: from a time since 1970 by its digits, or from ISO text
     import pandas as pd
 
-    text, said, field = raw.astype(str), raw.to_numpy(), str(raw.name)
+    text, said, field = raw.astype(str), raw.iloc, str(raw.name)
     try:
         if text.str.fullmatch(r"\d{10,19}").all():
             units = text.str.len().map(EPOCH_UNITS)
@@ -245,7 +245,7 @@ def _clock(frame: pd.DataFrame, c: Columns, origin: Origin) -> Ints:
 
 def _digits(text: pd.Series, said: pd.Series, origin: Origin) -> Ints:
     bad = ~text.str.fullmatch(r"\d{1,18}").to_numpy(dtype=bool)
-    origin.refuse(bad, said.to_numpy(), "a date or time in digits", str(said.name), show=repr)
+    origin.refuse(bad, said.iloc, "a date or time in digits", str(said.name), show=repr)
     return np.asarray(text.astype("int64").to_numpy(), dtype=np.int64)
 
 
@@ -253,14 +253,14 @@ def _numbers(said: pd.Series, origin: Origin) -> npt.NDArray[np.float64]:
     import pandas as pd
 
     values = pd.to_numeric(said, errors="coerce").to_numpy(dtype=np.float64)
-    origin.refuse(np.isnan(values), said.to_numpy(), "a number", str(said.name), show=repr)
+    origin.refuse(np.isnan(values), said.iloc, "a number", str(said.name), show=repr)
     return values
 
 
 def _whole(said: pd.Series, origin: Origin) -> Ints:
     values = _numbers(said, origin)
     bad = (values < 0) | (values != np.rint(values)) | (values > 2.0**53)
-    origin.refuse(bad, said.to_numpy(), "a whole number >= 0", str(said.name), show=repr)
+    origin.refuse(bad, said.iloc, "a whole number >= 0", str(said.name), show=repr)
     return values.astype(np.int64)
 
 
@@ -289,7 +289,7 @@ def _quotes(
             values = np.where(blank, 0.0, values)
             missing &= ~blank
         qty = _whole(quantities, origin)
-    origin.refuse(missing | np.isneginf(values), raw.to_numpy(), "a price", px_name, show=repr)
+    origin.refuse(missing | np.isneginf(values), raw.iloc, "a price", px_name, show=repr)
     quoted = (np.abs(values) < NO_QUOTE) & (values != 0)
     if qty_name is not None:
         quoted &= qty > 0

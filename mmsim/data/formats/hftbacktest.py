@@ -27,7 +27,7 @@ from mmsim.data.formats import _orders
 from mmsim.data.formats._clocks import BACKWARDS, in_order, receive_times
 from mmsim.data.formats._hftbacktest_write import write
 from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
-from mmsim.data.formats._slots import CODE, FULL, emit, events_of, filled
+from mmsim.data.formats._slots import FULL, events_of, filled
 from mmsim.data.formats.format import Format
 from mmsim.data.ladder import crossed_levels
 from mmsim.data.options import choice_option
@@ -259,7 +259,7 @@ def _levels_part(
     where[clear & (side < 0)] = np.searchsorted(prices, px[clear & (side < 0)], side="right") - 1
 
     def fill(table: Ints) -> tuple[int, int, int, int]:
-        return _expand(kind, side, px, qty, where, last, prices, CODE, table)
+        return _expand(kind, side, px, qty, where, last, prices, table)
 
     _, _, table, _ = filled(fill, len(px) + 16)
     events = events_of(table, ts, origin.source)
@@ -270,34 +270,42 @@ def _levels_part(
 
 @kernel
 def _expand(
-    kind: Any, side: Any, px: Any, qty: Any, where: Any, last: Any, prices: Any, code: Any, out: Any
+    kind: Any, side: Any, px: Any, qty: Any, where: Any, last: Any, prices: Any, out: Any
 ) -> tuple[int, int, int, int]:  # fmt: skip
     # the rows of all messages; a clear of one side becomes LEVEL 0 of what is there
     shown = np.zeros((2, prices.shape[0]), np.bool_)
-    state = np.zeros(3, np.int64)
-    none = code[0]
-    told = none
+    n, told = 0, 0
     for i in range(kind.shape[0]):
-        b = 0 if side[i] > 0 else 1
+        first, stop, b = 0, 0, 0 if side[i] > 0 else 1
+        row_kind, row_px, row_qty, flags = 6, px[i], qty[i], 0
         if kind[i] == 2:
-            emit(out, state, i, code[5], px[i], qty[i], none, side[i], none)
+            row_kind = 5
         elif kind[i] != 3:
-            emit(out, state, i, code[6], px[i], qty[i], none, side[i], code[2 if kind[i] == 4 else 0])
+            flags = 2 if kind[i] == 4 else 0
             shown[b, where[i]] = qty[i] > 0
         elif side[i] == 0:
-            emit(out, state, i, code[8], none, none, none, side[i], code[2])
+            row_kind, row_px, row_qty, flags = 8, 0, 0, 2
             shown[:] = False
         else:
+            row_kind, flags = 0, 2
             first, stop = (where[i], prices.shape[0]) if side[i] > 0 else (0, where[i] + 1)
-            for k in range(first, stop):
-                if shown[b, k]:
-                    shown[b, k] = False
-                    emit(out, state, i, code[6], prices[k], none, none, side[i], code[2])
+        if row_kind > 0:
+            if n < out.shape[0]:
+                out[n, 0], out[n, 1], out[n, 2], out[n, 3] = i, row_kind, row_px, row_qty
+                out[n, 5], out[n, 6] = side[i], flags
+            n += 1
+        for k in range(first, stop):
+            if shown[b, k]:
+                shown[b, k] = False
+                if n < out.shape[0]:
+                    out[n, 0], out[n, 1], out[n, 2] = i, 6, prices[k]
+                    out[n, 5], out[n, 6] = side[i], flags
+                n += 1
         if last[i]:
-            if told < state[2] <= out.shape[0]:
-                out[state[2] - 1, 6] |= 1
-            told = state[2]
-    return FULL if state[2] > out.shape[0] else 0, 0, state[2], 0
+            if told < n <= out.shape[0]:
+                out[n - 1, 6] |= 1
+            told = n
+    return FULL if n > out.shape[0] else 0, 0, n, 0
 
 
 def _restore(
