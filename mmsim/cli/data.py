@@ -44,7 +44,8 @@ def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME))
     from rich.table import Table
 
     from mmsim.data.manifest import manifest, names
-    from mmsim.data.store import is_cached, is_present
+    from mmsim.data.sources import is_present
+    from mmsim.data.store import is_cached
 
     table = Table("name", "kind", "instrument", "level", "state", "title", box=None, pad_edge=False)
     for name in names():
@@ -67,7 +68,7 @@ def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME))
         table.add_row(name, kind, escape(spec.instrument.name), spec.replay.level, state, escape(spec.title))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=140)  # a pipe has no width: keep one line a dataset
+        console = Console(width=140)  # a pipe has no width: keep one line per dataset
     console.print(table)
 
 
@@ -99,7 +100,7 @@ def import_(
     contract: str | None = typer.Option(
         None, help="linear (default) or inverse: coin-margined, --currency is the coin."
     ),
-    depth: int | None = typer.Option(None, min=1, help="Levels a side to use."),
+    depth: int | None = typer.Option(None, min=1, help="Levels per side to use."),
     unit_lots: int | None = typer.Option(None, min=1, help="Usual size of one own order, lots."),
     currency: str | None = typer.Option(None),
     timezone: str | None = typer.Option(None, help="Time zone of the exchange, such as America/New_York."),
@@ -127,9 +128,9 @@ def import_(
     force: bool = typer.Option(False, "--force", help="Replace an import of the same name."),
 ) -> None:
     """Bring in your own files as a dataset; nothing is written unless all of it can be read and is plausible."""
-    from mmsim.data.check import report as report_of
     from mmsim.data.imports import ImportSettings, import_dataset
     from mmsim.data.progress import bar
+    from mmsim.data.report import report as report_of
     from mmsim.data.store import stored
 
     given = {
@@ -159,7 +160,7 @@ def import_(
     episodes = ", ".join(f"{len(v)} {k}" for k, v in data.splits.items())
     typer.echo(
         f"{name}: {len(data.events):,} events, level {data.level}, "
-        f"{f'{data.view_depth} levels a side' if data.view_depth else 'full book'}, "
+        f"{f'{data.view_depth} levels per side' if data.view_depth else 'full book'}, "
         f"{len(data.segments)} segment(s), episodes of {spec.replay.episode_s} s: {episodes}"
     )
     for line in _report(report_of(spec, stored(spec))):
@@ -193,9 +194,9 @@ def check(
     import json
     from pathlib import Path
 
-    from mmsim.data.check import check as check_dataset
     from mmsim.data.manifest import manifest
     from mmsim.data.progress import bar
+    from mmsim.data.report import check as check_dataset
 
     with bar(f"{name}:") as progress:
         report = check_dataset(manifest(name), data_home, progress)

@@ -11,7 +11,7 @@ from typing import Any
 import tomli_w
 
 from mmsim import caches
-from mmsim.data import store
+from mmsim.data import sources, store
 from mmsim.data.contracts import check_settings
 from mmsim.data.conversion import Progress, no_progress
 from mmsim.data.formats import FORMATS
@@ -179,7 +179,7 @@ def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str,
         "locked": settings.locked,
         "allow": list(settings.allow),
         "fees": shipped.get("fees", list(format_.fees)),
-        "files": [{"path": str(p), "sha256": store.sha256_of(p), "bytes": p.stat().st_size} for p in paths],
+        "files": [{"path": str(p), "sha256": sources.sha256_of(p), "bytes": p.stat().st_size} for p in paths],
         "instrument": instrument,
         "replay": replay,
         "splits": {"fractions": list(_FRACTIONS), "gap_s": 60},

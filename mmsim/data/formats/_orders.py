@@ -1,7 +1,7 @@
 """Order messages of any feed -> L3 events: slots, queues' priority, and trades told in several messages.
 
 Feeds say "order 123456789 shrinks"; EVENT rows speak of recycled slots and carry the order's price and side.
-`mmsim.data.formats._orders_kernel` keeps the live orders, and puts together what one execution is told in: a print
+`mmsim.data.formats._orders_assemble` keeps the live orders, and puts together what one execution is told in: a print
 (PRINT), the fills of the resting orders (FILL), and the changes of the book that carry them out (CUT, MODIFY, ...):
 
 * only PRINTs are trades; each lot of a PRINT becomes one lot of an EXECUTE or of a TRADE at its price, never both;
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.conversion import Conversion, Ints, add_counts
-from mmsim.data.formats._orders_kernel import (
+from mmsim.data.formats._orders_assemble import (
     COUNTERS,
     DUPLICATE,
     NO_QTY,

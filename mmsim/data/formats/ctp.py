@@ -132,7 +132,7 @@ def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as err:
         raise DataError(f"expected a csv table: {str(err).strip()}", source=source) from None
     if not isinstance(frame.index, pd.RangeIndex):  # the first column became an index: all are one off
-        raise DataError(f"expected {len(frame.columns)} fields a row, was more", source=source, row=2)
+        raise DataError(f"expected {len(frame.columns)} fields per row, was more", source=source, row=2)
     return frame
 
 

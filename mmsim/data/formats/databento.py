@@ -2,7 +2,7 @@
 
 The head is decoded by Databento's own package, the records are read as what they are: packed structs. MBO
 (L3): the book changes by Add, Cancel, Modify and Clear only; a Trade and its Fills announce what the Cancels and
-Modifies after them carry out, and become one EXECUTE an order. A record with F_LAST ends an event: the book may
+Modifies after them carry out, and become one EXECUTE per order. A record with F_LAST ends an event: the book may
 be looked at. MBP (L2 with 10 or 1 levels): each record holds the book after it, Trade records the print.
 """
 

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.conversion import Conversion, Ints, Progress, add_counts, count_kinds
-from mmsim.data.formats._lobster_kernel import COUNTERS, DUPLICATE, convert_messages
+from mmsim.data.formats._lobster_book import COUNTERS, DUPLICATE, convert_messages
 from mmsim.data.formats._replay_check import compare_books
 from mmsim.data.formats._slots import CODE, events_of, filled
 from mmsim.data.formats._text import SourceText, parse_csv, read_texts, source_date
@@ -119,7 +119,7 @@ def _books(text: SourceText, tick: int, lot: int, use: int | None) -> tuple[Ints
     # (n, 2, depth) prices in ticks and quantities in lots, bids first; quantity 0 where there is no level
     columns = text.data.split(b"\n", 1)[0].count(b",") + 1
     if columns % 4:
-        raise DataError(f"expected 4 columns a level, was {columns} columns", source=text.name, row=1)
+        raise DataError(f"expected 4 columns per level, was {columns} columns", source=text.name, row=1)
     depth = columns // 4
     if use is not None and not 1 <= use <= depth:
         raise DataError(f"expected {use} levels as asked by the option depth, was {depth}", source=text.name)
@@ -168,7 +168,7 @@ def _one_day(
     book_px, book_qty = _books(orderbook, tick, lot, use)
     n, depth = len(m["ts"]), book_px.shape[2]
     if len(book_px) != n:
-        raise DataError(f"expected {n} rows, one a message, was {len(book_px)}", source=orderbook.name)
+        raise DataError(f"expected {n} rows, one per message, was {len(book_px)}", source=orderbook.name)
     if out.view_depth not in (0, depth):
         raise DataError(
             f"expected {out.view_depth} levels as in the other files, was {depth}", source=orderbook.name

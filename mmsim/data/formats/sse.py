@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.conversion import Conversion, Ints, Progress, add_counts, count_kinds
-from mmsim.data.formats import _orders, _orders_kernel
+from mmsim.data.formats import _orders, _orders_assemble
 from mmsim.data.formats._orders import OrderError, OrderLog, convert_orders, renumber
 from mmsim.data.formats._replay_check import ShownBooks, match_snapshots
 from mmsim.data.formats._text import SourceText, read_texts, source_date
@@ -286,15 +286,15 @@ def _events(
 def _said(problem: int, at: int, side: int, seq: dict[str, Ints], source: str) -> DataError:
     # what is wrong with message `at`, in the words of the log
     resting = ("BidApplSeqNum", "buyer", "buy") if side > 0 else ("OfferApplSeqNum", "seller", "sell")
-    if problem == _orders_kernel.TOO_MUCH:
+    if problem == _orders_assemble.TOO_MUCH:
         field, column, expected = "LastQty", "qty", "at most what the resting order holds"
     elif not seq["is_trade"][at]:
         field, column, expected = {
-            _orders_kernel.DUPLICATE: ("OrderNo", "buyer", "a new order number"),
-            _orders_kernel.UNKNOWN: ("OrderNo", "buyer", "the number of a live order"),
-            _orders_kernel.OTHER_QTY: ("OrderQty", "qty", "the quantity that the order still holds"),
+            _orders_assemble.DUPLICATE: ("OrderNo", "buyer", "a new order number"),
+            _orders_assemble.UNKNOWN: ("OrderNo", "buyer", "the number of a live order"),
+            _orders_assemble.OTHER_QTY: ("OrderQty", "qty", "the quantity that the order still holds"),
         }.get(problem, ("Price", "px", "the price and side of the order itself"))
-    elif problem == _orders_kernel.OTHER_PRICE:
+    elif problem == _orders_assemble.OTHER_PRICE:
         field, column, expected = "LastPx", "px", "the price of the resting order"
     else:
         field, column, expected = *resting[:2], f"the number of a live {resting[2]} order"

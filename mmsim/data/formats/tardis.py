@@ -95,7 +95,7 @@ def _read(
                 chunk.index, pd.RangeIndex
             ):  # the first column became an index: rows are longer
                 raise DataError(
-                    f"expected {len(columns)} fields a row, was more", source=source, row=done + 2
+                    f"expected {len(columns)} fields per row, was more", source=source, row=done + 2
                 )
             # few different texts in many rows: each is looked at once
             frame = chunk.astype({c: "category" for c in columns if kinds[c] == "str" and c != "id"})
@@ -117,7 +117,7 @@ def _read(
                 parts.append(_columns(frame[keep], Origin(source, rows[keep]), columns, instrument))
     except pd.errors.ParserError as err:
         text = str(err).replace("Error tokenizing data. C error: ", "").strip()
-        raise DataError(f"expected {len(columns)} fields a row: {text}", source=source) from None
+        raise DataError(f"expected {len(columns)} fields per row: {text}", source=source) from None
     except UnicodeDecodeError as err:
         raise DataError(f"expected a csv file in UTF-8: {err}", source=source, row=done + 2) from None
     except (ValueError, OverflowError) as err:
@@ -138,7 +138,7 @@ def _together(parts: list[_Rows]) -> _Rows:
 def _columns(frame: Any, origin: Origin, columns: tuple[str, ...], instrument: Instrument) -> _Rows:
     book = columns is BOOK
     cut = (frame["amount"].cat.codes.to_numpy() < 0) | (frame["amount"] == "").to_numpy(dtype=np.bool_)
-    origin.refuse(cut, _text(frame, "amount"), f"{len(columns)} fields a row", "amount")
+    origin.refuse(cut, _text(frame, "amount"), f"{len(columns)} fields per row", "amount")
     snapshot = np.zeros(len(cut), np.bool_)
     if book:
         snapshot = _coded(frame, "is_snapshot", {"true": 1, "false": 0}, origin) == 1

@@ -132,7 +132,7 @@ def _days(
     other = ticks["code"] != ticks["code"][0]
     if other.any():
         at = int(np.argmax(other))
-        said = f"expected one contract a file, was {ticks['code'][at]!r} after {ticks['code'][0]!r}"
+        said = f"expected one contract per file, was {ticks['code'][at]!r} after {ticks['code'][0]!r}"
         raise origin.error(said, at, "code")
     names = ("trading_date", "action_date", "action_time")
     trading_day, action_day, clock = (ticks[name].astype(np.int64) for name in names)

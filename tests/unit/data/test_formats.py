@@ -101,7 +101,7 @@ def test_the_cache_key_hashes_every_file_that_converts(mine: Any, tmp_path: Path
 
 def test_the_cache_key_follows_imports_and_leaves_other_formats_out() -> None:
     files = {path.name for path in converters.sources_of(FORMATS["lobster"].read)}
-    assert {"lobster.py", "_lobster_kernel.py", "conversion.py", "types.py"} <= files
+    assert {"lobster.py", "_lobster_book.py", "conversion.py", "types.py"} <= files
     assert not {"binance.py", "store.py", "__init__.py"} & files
 
 

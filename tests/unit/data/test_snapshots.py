@@ -109,7 +109,7 @@ def test_replay_gives_back_every_snapshot_and_hides_only_what_is_beyond(case: tu
             beyond = {(s, p) for s, p in seen if s == side and full and (last - p) * side > 0}
             assert {h for h in hidden if h[0] == side} == beyond
             seen -= {(s, p) for s, p in seen if s == side and (s, p) not in beyond and p not in dict(levels)}
-    # only changes are written, and at least one row a snapshot
+    # only changes are written, and at least one row per snapshot
     kinds = events["kind"]
     assert set(kinds.tolist()) <= {EventKind.LEVEL, EventKind.HIDE}
 

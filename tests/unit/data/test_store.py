@@ -15,7 +15,7 @@ import pytest
 
 import mmsim.data
 from mmsim import caches
-from mmsim.data import kept, store
+from mmsim.data import cache_folder, store
 from mmsim.data.conversion import Conversion, build_events
 from mmsim.data.imports import ImportSettings, import_dataset
 from mmsim.data.manifest import Manifest, manifest, parse_manifest
@@ -151,7 +151,7 @@ def test_a_full_disk_costs_the_cache_and_nothing_else(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(kept.np, "save", full)
+    monkeypatch.setattr(cache_folder.np, "save", full)
     found = store.stored(mine)
     store.stored(mine)
     assert found.events.tobytes() == whole.events.tobytes()
@@ -183,7 +183,7 @@ def test_a_cache_that_cannot_be_written_is_said_once(
         home.mkdir()
         (home / "datasets").write_text("")
     else:
-        monkeypatch.setattr(kept.tempfile, "mkdtemp", denied)
+        monkeypatch.setattr(cache_folder.tempfile, "mkdtemp", denied)
     monkeypatch.setenv("MMSIM_CACHE_HOME", str(home))
     for _ in range(2):
         assert store.stored(mine).events.tobytes() == whole.events.tobytes()
@@ -305,12 +305,12 @@ def test_a_damaged_cache_without_its_sources_is_an_error(mine: Manifest, csv_fil
 def test_a_checksum_costs_little(mine: Manifest, tmp_path: Path) -> None:
     path = tmp_path / "big.npy"
     np.save(path, np.zeros(1_000_000, EVENT))  # 24 to 32 MB
-    expected = kept._file_checksum(path)
+    expected = cache_folder._file_checksum(path)
     start = time.perf_counter()
-    kept._check_file(path, expected)
+    cache_folder._check_file(path, expected)
     assert time.perf_counter() - start < 0.3
     start = time.perf_counter()
-    kept._check_file(path, expected)  # known by now
+    cache_folder._check_file(path, expected)  # known by now
     assert time.perf_counter() - start < 0.005
 
 

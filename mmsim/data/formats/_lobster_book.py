@@ -50,9 +50,9 @@ def _take_at(
     taken = qty - qty
     for known in range(1 + all_orders):
         for slot in range(state[1]):
-            if taken < qty and slots[slot, 1] > 0 and slots[slot, 0] == px and slots[slot, 2] == side:
-                if (slots[slot, 3] < slot_of.shape[0] - 1) == (known == 1):
-                    taken += _take_up_to(out, state, slots, free, slot_of, code, at, slot, qty - taken, kind)
+            of_level = slots[slot, 1] > 0 and slots[slot, 0] == px and slots[slot, 2] == side
+            if taken < qty and of_level and (slots[slot, 3] < slot_of.shape[0] - 1) == (known == 1):
+                taken += _take_up_to(out, state, slots, free, slot_of, code, at, slot, qty - taken, kind)
     return int(taken)
 
 
