@@ -51,6 +51,15 @@ class Tape:
     imported_trades: int = 0
     reasons: dict[str, tuple[int, int]] = field(default_factory=dict)
 
+    def count(self, lots: npt.NDArray[Any]) -> None:
+        """Count raw trades by their lots."""
+        self.raw_trades += len(lots)
+        self.raw_lots += int(lots.sum(dtype=np.int64))
+
+    def leave_out(self, reason: str, lots: npt.NDArray[Any]) -> None:
+        """Explain trades that the import has not, by their lots."""
+        self.explain(reason, len(lots), int(lots.sum(dtype=np.int64)))
+
     def explain(self, reason: str, trades: int, lots: int) -> None:
         """Add trades and lots that the import has less than the raw files (negative: more)."""
         if trades or lots:

@@ -145,7 +145,6 @@ def convert_days(
     for i, day in enumerate(days):
         progress(day.label, i / len(days))
         out.add(_convert_day(day, instrument, depth, out, exact), day.label)
-    progress("done", 1.0)
     return out.join()
 
 
@@ -198,21 +197,22 @@ def _tell_tape(tape: Tape, before: int, lots: Ints, rank: npt.NDArray[np.int8]) 
     # where the changes of cumulative volume of one day go; `before`: volume of its first row
     used = np.flatnonzero(rank == 0)
     changed = lots > 0
-    tape.raw_trades += int(before > 0) + int(changed.sum())
-    tape.raw_lots += before + int(lots.sum())
+    tape.count(lots[changed])
+    tape.raw_trades += int(before > 0)
+    tape.raw_lots += before
     tape.explain("before the first row", int(before > 0), before)
     auction = changed & (rank == 1)
-    tape.explain("call auction", auction.sum(), lots[auction].sum())
+    tape.leave_out("call auction", lots[auction])
     changed &= ~auction
     if len(used) == 0:
-        tape.explain("outside the sessions", changed.sum(), lots[changed].sum())
+        tape.leave_out("outside the sessions", lots[changed])
         return
     first, last = int(used[0]), int(used[-1])
     early, late = changed.copy(), changed.copy()
     early[first + 1 :] = False
     late[: last + 1] = False
-    tape.explain("no quotes before it", early.sum(), lots[early].sum())
-    tape.explain("after the last row used", late.sum(), lots[late].sum())
+    tape.leave_out("no quotes before it", lots[early])
+    tape.leave_out("after the last row used", lots[late])
     # what is left belongs to the used row at or after it: one change, however many rows it took
     owner = np.searchsorted(used, np.flatnonzero(changed & ~early & ~late))
     told = len(np.unique(owner))

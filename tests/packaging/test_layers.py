@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "sessions": {"types"},
     "flow": ENGINE | {"sessions"},
     "features": {"errors", "types", "_jit", "agent"},
-    "data": {"errors", "types", "config", "paths", "caches", "_jit", "sessions", "flow"},  # (flow: simulated markets)
+    "data": {"errors", "types", "config", "paths", "caches", "_jit", "sessions", "flow"},
     "metrics": {"errors", "types"},
     "report": {"errors", "types", "config", "paths", "metrics", "scoring"},
     "scoring": ENGINE | {"data", "metrics"},  # the same engine on a day and on what poorer feeds show of it

@@ -68,7 +68,6 @@ def convert(
         built = _segment(stretch, paths, instrument, band, out)
         if built is not None:
             out.add(built[0], recv_ts=built[1])
-    progress("done", 1.0)
     partial = counts["dropped_partial_book"]
     if not out.segments:
         seen = f"{counts['rows_snapshot']} snapshots, {counts['rows_depth']} differences" + (
@@ -135,7 +134,7 @@ def _segment(
     _tell_tape(tape, prints, stretch.off_book, instrument)
     if snap is None or not chain:
         counts["dropped_trade_before_snapshot"] += len(prints)
-        tape.explain("no book", len(prints), prints["qty"].sum(dtype=np.int64))
+        tape.leave_out("no book", prints["qty"])
         tape.imported_trades -= len(prints)
         return None
     snap.ts = min(snap.ts, chain[0].ts) if snap.ts else chain[0].ts
@@ -146,10 +145,9 @@ def _segment(
         ("after a gap", "dropped_after_gap", snap.ts, end),
     ):
         beyond = (prints["ts"] < first) | (prints["ts"] > last)
-        lost = int(beyond.sum())
-        counts[count] += lost
-        tape.explain(reason, lost, prints["qty"][beyond].sum(dtype=np.int64))
-        tape.imported_trades -= lost
+        counts[count] += int(beyond.sum())
+        tape.leave_out(reason, prints["qty"][beyond])
+        tape.imported_trades -= int(beyond.sum())
         prints, print_recv = prints[~beyond], print_recv[~beyond]
     _check_book(levels, full, stretch, paths, instrument, band, out.checks)
     events, recv = merged(prints, print_recv, levels, level_recv, snap.ts)
@@ -225,9 +223,9 @@ def _tell_tape(tape: Tape, prints: npt.NDArray[np.void], off_book: list[str], in
         off = int(sum((split_decimal(q) for q in off_book), Decimal(0)) // instrument.lot_size)
     except ValueError as err:
         raise DataError(f"expected a finite decimal number, was {str(err)!r}", field="q") from None
-    lots = int(prints["qty"].sum(dtype=np.int64))
-    tape.raw_trades += len(prints) + len(off_book)
-    tape.raw_lots += lots + off
+    tape.count(prints["qty"])
+    tape.raw_trades += len(off_book)
+    tape.raw_lots += off
     tape.imported_trades += len(prints)
     tape.explain("not of the book (X is not MARKET)", len(off_book), off)
 

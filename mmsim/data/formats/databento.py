@@ -259,7 +259,6 @@ def convert(
         count_kinds(out.messages, rows["action"], ACTIONS)
         events, at = build(rows, ts, instrument, origin, out)
         out.add(events, recv_ts=receive_times(events["ts"], recv[at], out))
-    progress("done", 1.0)
     return out.finish(files[0][0])
 
 
@@ -313,9 +312,8 @@ def _last(rows: npt.NDArray[np.void], ts: Ints) -> npt.NDArray[np.bool_]:
 
 def _count_raw(out: Conversion, lots: Ints) -> None:
     tape = out.account()
-    tape.raw_trades += len(lots)
-    tape.raw_lots += int(lots.sum())
-    tape.explain("trade records without a quantity", int((lots == 0).sum()), 0)
+    tape.count(lots)
+    tape.leave_out("trade records without a quantity", lots[lots == 0])
 
 
 def _order_events(

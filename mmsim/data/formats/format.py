@@ -93,4 +93,6 @@ class Format:
                     f"{self.name}: unknown option {key!r}{did_you_mean(key, known)}; "
                     f"known: {', '.join(known) or 'none'}"
                 )
-        return self.read(paths, instrument, options, progress)
+        out = self.read(paths, instrument, options, progress)
+        progress("done", 1.0)
+        return out

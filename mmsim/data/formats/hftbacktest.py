@@ -132,21 +132,14 @@ def convert(
         origin = Origin(stretch[0][0], np.concatenate([n for _, _, n in stretch]))
         ts = in_order(rows["exch_ts"].astype(np.int64), how, origin, "exch_ts", out)
         px, qty = _units(rows, instrument, origin)
-        _count_raw(qty[rows["ev"] & 0xFF == hbt.TRADE], out)
+        out.account().count(qty[rows["ev"] & 0xFF == hbt.TRADE])
         last = np.ones(len(rows), dtype=np.bool_)
         last[:-1] = (np.diff(rows["exch_ts"]) != 0) | (np.diff(rows["local_ts"]) != 0)
         build = _orders_part if out.level == "L3" else _levels_part
         events, at = build(rows, ts, px, qty, last, origin, out)
         recv = receive_times(events["ts"], rows["local_ts"].astype(np.int64)[at], out)
         out.add(events, recv_ts=recv)
-    progress("done", 1.0)
     return out.finish(files[0][0])
-
-
-def _count_raw(lots: Ints, out: Conversion) -> None:
-    tape = out.account()
-    tape.raw_trades += len(lots)
-    tape.raw_lots += int(lots.sum())
 
 
 def _has_orders(rows: npt.NDArray[np.void]) -> bool:
@@ -320,7 +313,7 @@ def _restore(
         out.level, out.view_depth = meta["level"], max(out.view_depth, int(meta["view_depth"]))
         out.n_slots = max(out.n_slots, int(meta["n_slots"]))
         printed = (rows["ev"] & 0xFF == hbt.TRADE) & (rows["ev"] & hbt.EXCH > 0)
-        _count_raw(rows["fval"][printed].astype(np.int64), out)
+        out.account().count(rows["fval"][printed].astype(np.int64))
         kind = (rows["ival"] >> hbt.KIND_SHIFT) & 0xFF
         # not the further rows of one event, nor the local halves of those whose clocks disagree on the order
         own = (kind > 0) & (rows["ev"] & (hbt.EXCH | hbt.LOCAL) != hbt.LOCAL)
@@ -355,8 +348,7 @@ def _count_restored(events: npt.NDArray[np.void], out: Conversion) -> None:
     second = executed & (events["flags"] & EventFlag.AUCTION > 0) & (events["side"] < 0)
     tape = out.account()
     tape.imported_trades += int((executed | (events["kind"] == EventKind.TRADE)).sum() - second.sum())
-    lots = int(events["qty"][second].astype(np.int64).sum())
-    tape.explain("second order of an auction's trade", int(second.sum()), lots)
+    tape.leave_out("second order of an auction's trade", events["qty"][second])
 
 
 FORMAT = Format(

@@ -256,12 +256,11 @@ def _one_day(
     traded = is_["E"] | is_["C"] | is_["P"] | is_["Q"]
     lots = rows[:, _itch_scan.SHARES] // lot  # (a multiple: refused above)
     tape = out.account()
-    tape.raw_trades += int(traded.sum())
-    tape.raw_lots += int(lots[traded].sum())
+    tape.count(lots[traded])
     tape.imported_trades += counts["trades"]
     unprinted = is_["C"] & ~printable
-    tape.explain("executions that are part of a cross", int(unprinted.sum()), int(lots[unprinted].sum()))
-    tape.explain("crosses without shares or price", int(empty.sum()), int(lots[empty].sum()))
+    tape.leave_out("executions that are part of a cross", lots[unprinted])
+    tape.leave_out("crosses without shares or price", lots[empty])
     if is_["B"].any():
         out.notes.append(
             f"{day}: {int(is_['B'].sum())} trades were broken later; they were seen when they printed, and stay"
@@ -307,7 +306,6 @@ def convert(
     )
     for day, path in days:
         out.add(_one_day(path, instrument, symbol, day, out, progress), day)
-    progress("done", 1.0)
     return out.finish(str(days[0][1]))
 
 

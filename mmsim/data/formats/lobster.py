@@ -100,9 +100,8 @@ def _messages(text: SourceText, tick: int, lot: int, out: Conversion) -> dict[st
     count_kinds(out.messages, kind, MESSAGES)
     prints = (kind >= 4) & (kind <= 6)
     tape = out.account()
-    tape.raw_trades += int(prints.sum())
-    tape.raw_lots += int(qty[prints].sum())
-    tape.explain("crosses without size or price", int(nothing.sum()), int(qty[nothing].sum()))
+    tape.count(qty[prints])
+    tape.leave_out("crosses without size or price", qty[nothing])
     kind = np.where(nothing, 7, kind)
     hidden = kind == 5
     found = {
@@ -258,7 +257,6 @@ def convert(
         f"{out.checks['states_equal']} of {out.checks['states_compared']} orderbook rows equal the replayed book, "
         f"{bad} of them after rows that the messages do not explain"
     )
-    progress("done", 1.0)
     return out.finish(pairs[0][0].name)
 
 

@@ -344,8 +344,7 @@ def _one_day(
     )
     add_counts(out.messages, {"snapshot": len(log.snapshots)})
     tape = out.account()
-    tape.raw_trades += len(log.trades)
-    tape.raw_lots += int(seq["qty"][trades].sum())
+    tape.count(seq["qty"][trades])
     executed = events[events["kind"] == EventKind.EXECUTE]
     second = (executed["flags"] & EventFlag.AUCTION > 0) & (executed["side"] < 0)
     tape.imported_trades += int((~second).sum())  # a trade of an auction executes two orders
@@ -395,7 +394,6 @@ def convert(
     for text in texts:
         day = source_date([text.name], options.get("date") if len(texts) == 1 else None)
         out.add(_one_day(text, instrument, options, day, out, progress), day)
-    progress("done", 1.0)
     return out.finish(texts[0].name)
 
 

@@ -241,7 +241,6 @@ def convert(
     levels, level_recv, first = _levels(books, band, how, out)
     prints, print_recv = _prints(trades, first, out)
     events, recv = merged(prints, print_recv, levels, level_recv, first)
-    progress("done", 1.0)
     out.add(events, recv_ts=receive_times(events["ts"], recv, out))
     return out.finish(books[0].source)
 
@@ -324,8 +323,9 @@ def _prints(trades: list[_Rows], first: int, out: Conversion) -> tuple[npt.NDArr
     order = np.argsort(ts, kind="stable")
     late = order[ts[order] >= first]
     out.counts["dropped_trade_before_snapshot"] += len(ts) - len(late)
-    tape.raw_trades, tape.raw_lots, tape.imported_trades = len(ts), int(qty.sum()), len(late)
-    tape.explain("before the first snapshot", len(ts) - len(late), int(qty.sum() - qty[late].sum()))
+    tape.count(qty)
+    tape.leave_out("before the first snapshot", qty[ts < first])
+    tape.imported_trades += len(late)
     events = build_events(
         ts=ts[late], kind=int(EventKind.TRADE), side=side[late], px=px[late], qty=qty[late],
         flags=int(EventFlag.LAST),
