@@ -50,7 +50,8 @@ LAYERS: dict[str, set[str]] = {
     # what a configuration names, looked up: the one step between it and a session
     "resolve": ENGINE | {"registry", "flow", "calibration_store"},
     "profiles": ENGINE | {"registry", "play"},
-    "runner": ENGINE | {"registry", "data", "metrics", "play", "calibrate", "calibration_store", "profiles", "resolve"},
+    "runner": ENGINE
+    | {"registry", "data", "metrics", "play", "calibrate", "calibration_store", "profiles", "resolve"},
     "bench": ENGINE | {"compiled", "data"},
     "sensitivity": {"errors", "config", "runner", "data", "metrics", "report", "statistics"},
     "quoting": {"errors", "agent", "features", "records"},
