@@ -8,23 +8,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mmsim import agent as m
 from mmsim.agent import Observation, Quotes, SessionContext
 from mmsim.errors import ConfigError
 from mmsim.features import FEATURES, N_FEATURES, feature_rows
 from mmsim.quoting import N_STATE, STATE, Quoter, QuoterSpec, scaling
+from mmsim.records import OBSERVATION
 from mmsim.types import OWN_ORDER, Instrument
 
 
 def observation(bid=100, ask=101, inventory=0, left_s=1000.0, qty=(8, 4), orders=()):
-    raw = np.zeros(m.OBS_SIZE, np.int64)
-    raw[[m.O_BID_PX, m.O_ASK_PX, m.O_N_BID, m.O_N_ASK]] = bid, ask, 1, 1
-    raw[[m.O_BID_QTY, m.O_ASK_QTY]] = qty
-    raw[[m.O_INVENTORY, m.O_TIME_LEFT, m.O_N_ORDERS]] = inventory, round(left_s * 1e9), len(orders)
+    record = np.zeros(1, OBSERVATION)
+    record["bid_px"], record["ask_px"], record["n_bid"], record["n_ask"] = bid, ask, 1, 1
+    record["bid_qty"], record["ask_qty"] = qty
+    record["inventory"], record["time_left"], record["n_orders"] = inventory, round(left_s * 1e9), len(orders)
     rows = np.zeros(len(orders), OWN_ORDER)
     for row, (px, ahead, side) in zip(rows, orders, strict=True):
         row["px"], row["queue_ahead"], row["side"], row["qty"], row["order_id"] = px, ahead, side, 1, 7
-    return Observation(raw, rows)
+    return Observation(record, rows)
 
 
 def ready(spec=None, unit=1):
