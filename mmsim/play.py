@@ -95,8 +95,8 @@ def play(
 
 def record(
     data: MarketData, episodes: Sequence[Episode], sim: SimConfig | None = None, *, tick: Tick | None = None
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield what an observer sees in each episode while nobody quotes, ``(n, OBS_SIZE)``; see `Session.record`.
+) -> Iterator[npt.NDArray[np.void]]:
+    """Yield what an observer sees in each episode while nobody quotes, ``(n,)`` OBSERVATION; see `Session.record`.
 
     Parameters
     ----------
