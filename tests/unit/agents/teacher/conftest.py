@@ -70,9 +70,7 @@ def toy_raw() -> Callable[..., npt.NDArray[np.void]]:
             row["bid_qtys"][:5], row["ask_qtys"][:5] = sizes.astype(int)
             for side in ("bid", "ask"):
                 row[f"{side}_px"], row[f"{side}_qty"] = row[f"{side}_pxs"][0], row[f"{side}_qtys"][0]
-            row["buy_qty"], row["sell_qty"] = rng.poisson(
-                5 * np.exp(0.5 * vol + np.array([0.4, -0.4]) * imb)
-            )
+            row["buy_qty"], row["sell_qty"] = rng.poisson(5 * np.exp(0.5 * vol + np.array([0.4, -0.4]) * imb))
         return raw
 
     return make
