@@ -23,6 +23,7 @@ from mmsim.types import Instrument
 
 Level = tuple[int, int]  # (price in ticks, quantity in lots)
 
+
 class Quotes(NamedTuple):
     """The *desired* state of our orders: what should rest in the market from now on.
 

@@ -97,7 +97,9 @@ class CompiledStrategy(Strategy):
         self._params_at = self._params.ctypes.data
         if NO_JIT:
             self._want = self._want.view(np.recarray)
-            named = SimpleNamespace(**{name: self._params[name][0] for name in self._params.dtype.names or ()})
+            named = SimpleNamespace(
+                **{name: self._params[name][0] for name in self._params.dtype.names or ()}
+            )
             self._params_at = id(named)
             FUNCTIONS[id(named)] = named  # type: ignore[assignment]
 

@@ -105,7 +105,9 @@ def record(
     tick : callable, optional
         Called as ``tick(done, total)`` after each episode.
     """
-    session = Session(data, sim)
+    # (to those who only look, queue models and markets that react are the plain ones)
+    plain = (sim or SimConfig()).model_copy(update={"queue_model": "proportional", "impact": "none"})
+    session = Session(data, plain)
     for index, episode in enumerate(episodes):
         yield session.record(episode)
         if tick is not None:

@@ -17,6 +17,7 @@ from mmsim.errors import ConfigError, MmsimError, UncalibratedError, did_you_mea
 from mmsim.metrics import MarketResult
 from mmsim.play import episodes_of, made, opened, play
 from mmsim.profiles import profile_for
+from mmsim.resolve import session_for
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
 from mmsim.types import MarketData
@@ -73,7 +74,7 @@ def market_for(
     if split is not None:
         episodes_of(data, split)
     constants, why_not = constants_or_reason(data) if calibrated else ({}, "")
-    return Market(data, Session(data, sim, calibration=constants, checkpoints=checkpoints), why_not)
+    return Market(data, session_for(data, sim, calibration=constants, checkpoints=checkpoints), why_not)
 
 
 @dataclass

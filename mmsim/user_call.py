@@ -69,5 +69,5 @@ def call_decide(address: int, obs: Any, want: Any, params: int, memory: Any) -> 
 
 @kernel
 def ask(address: int, obs: Any, want: Any, params: int, memory: Any) -> None:
-    """The same from Python: `obs` and `want` are arrays of one record."""
+    """Do the same from Python: `obs` and `want` are arrays of one record."""
     call_decide(address, obs[0], want[0], params, memory)

@@ -35,11 +35,6 @@ _MEANING = {
 }
 
 
-def _records(array: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
-    # Without the JIT the kernels run on numpy records, whose fields need a record array.
-    return array.view(np.recarray) if _jit.NO_JIT else array
-
-
 class Inspection(NamedTuple):
     """What a session holds at this moment, to look at: views, not copies."""
 
@@ -70,27 +65,27 @@ class Engine:
             raise ConfigError(f"seed: expected 0 to {MAX_SEED}, was {seed}")
         events = np.ascontiguousarray(data.events).view()
         events.flags.writeable = False  # always: a writable array would be another type to compile for
-        self._ev = _records(events)
+        self._ev = _jit.records(events)
         know = np.zeros(1, np.int64) if data.recv_ts is None else data.recv_ts
         self._know = np.ascontiguousarray(know).view()
         self._know.flags.writeable = False
         self._base = data.px_min - 1
         self._lad = self._ladder(data.px_max - data.px_min + 3)
-        self._ords = _records(np.zeros(max(data.n_slots, 1), R.SLOT))
+        self._ords = _jit.records(np.zeros(max(data.n_slots, 1), R.SLOT))
         self._wire_table = WireTable(self.sim)
         self._lat = self._wire_table.fill(seed, 0)
-        self._sim = _records(np.zeros(1, R.SIM))
+        self._sim = _jit.records(np.zeros(1, R.SIM))
         self._state: Any = self._sim.view(np.recarray)[0]  # the same memory, by name
-        self._ring = _records(np.zeros(8, R.LOOK))  # rows: a power of two
-        self._fills = _records(np.zeros(4096, FILL))
-        self._steps = _records(np.zeros(4096, STEP))
+        self._ring = _jit.records(np.zeros(8, R.LOOK))  # rows: a power of two
+        self._fills = _jit.records(np.zeros(4096, FILL))
+        self._steps = _jit.records(np.zeros(4096, STEP))
         self._kernel: Callable[..., int] = self._load  # until the first call: a compiled agent needs none
         self._done = True
         self._stream = EventStream(data.events, data.recv_ts)
         self._market: LiveMarket | None = None  # the market that makes its rows as it goes, if there is one
         if physics.live is not None:
             self._market = physics.live(data, self.decision_ns)
-            self._ords = _records(np.zeros(self._market.n_slots, R.SLOT))
+            self._ords = _jit.records(np.zeros(self._market.n_slots, R.SLOT))
         self._at = (-1, 0)  # segment and end of the last episode, from which the next may go on
 
     def _arrays(self) -> tuple[npt.NDArray[Any], ...]:
@@ -166,13 +161,13 @@ class Engine:
             replay.stop, replay.seen = self._stream.open(int(replay.row), segment.stop), _NEVER
         else:
             events, n = self._market.begin(episode)
-            self._ev = _records(events)
+            self._ev = _jit.records(events)
             replay.row, replay.stop, replay.last, replay.seen = 0, n, R.INF, episode.start_ts
         state.book.base_px = self._base
         rows = min(rows, _MOST_STEPS)
         if rows > len(self._steps):
             # a row for each decision: growing would copy, and untouched pages cost nothing
-            self._steps = _records(np.zeros(rows, STEP))
+            self._steps = _jit.records(np.zeros(rows, STEP))
         self._set_rules(episode, index)
         state.decision.busy_until, state.decision.first = _NEVER, 1
         state.decision.due = episode.start_ts if self.decision_ns else R.INF
@@ -186,7 +181,11 @@ class Engine:
         rules, data, sim = self._state.rules, self.data, self.sim
         rules.start, rules.end, rules.episode = episode.start_ts, episode.end_ts, index
         rules.interval = self.decision_ns
-        rules.l3, rules.has_recv, rules.view_depth = data.level == "L3", data.recv_ts is not None, data.view_depth
+        rules.l3, rules.has_recv, rules.view_depth = (
+            data.level == "L3",
+            data.recv_ts is not None,
+            data.view_depth,
+        )
         rules.wire, rules.wire_rows = self._wire_table.mode, self._wire_table.rows
         queue = self.physics.queue
         rules.queue, rules.queue_power, rules.queue_function = queue.code, queue.power, queue.address
@@ -210,10 +209,10 @@ class Engine:
         # Buffers grow and the kernel resumes where it stopped; anything else cannot be repaired here.
         state = self._state
         if status == Status.FILLS_FULL:
-            self._fills = _records(np.concatenate([self._fills, np.zeros(len(self._fills), FILL)]))
+            self._fills = _jit.records(np.concatenate([self._fills, np.zeros(len(self._fills), FILL)]))
             return
         if status == Status.STEPS_FULL:
-            self._steps = _records(np.concatenate([self._steps, np.zeros(len(self._steps), STEP)]))
+            self._steps = _jit.records(np.concatenate([self._steps, np.zeros(len(self._steps), STEP)]))
             return
         if status == Status.OBS_FULL:
             if 2 * len(self._ring) > limits.MOST_WAITING:
@@ -222,12 +221,14 @@ class Engine:
             order = np.arange(head, tail) % len(self._ring)
             bigger = np.zeros(2 * len(self._ring), R.LOOK)
             bigger[: tail - head] = self._ring[order]
-            self._ring = _records(bigger)
+            self._ring = _jit.records(bigger)
             state.wire.looks_head, state.wire.looks_tail = 0, tail - head
             return
         row = int(state.replay.row)
         if status == Status.MORE_ROWS and self._market is not None:
-            self._ev = _records(self._market.react(self._sim, self._lat, self._ring, self._fills, self._lad))
+            self._ev = _jit.records(
+                self._market.react(self._sim, self._lat, self._ring, self._fills, self._lad)
+            )
             return
         if status == Status.MORE_ROWS:
             state.replay.stop = self._stream.open(row, int(state.replay.last))

@@ -108,7 +108,6 @@ class WireTable:
             self.mode, self.rows = R.WIRE_RECORDED, len(self._recorded)
         elif sim.wire_sigma > 0:
             self.mode, self.rows = R.WIRE_DRAWN, _DRAWS
-        
 
     def fill(self, seed: int, episode: int) -> npt.NDArray[np.int64]:
         """Return the table of one episode, ``(cells,)`` int64.

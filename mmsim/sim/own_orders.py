@@ -282,8 +282,7 @@ def follow_level(sim, side, px, old, new, extra):
                 from_ahead = cancelled_ahead(sim.rules, ahead, behind, gone)
                 o.ahead = ahead - from_ahead
                 o.behind = max(behind - (gone - from_ahead), 0)
-            if o.ahead > new + extra:
-                o.ahead = new + extra
+            o.ahead = min(o.ahead, new + extra)
         o.shown = IN_VIEW
         o.unexplained = 0
 

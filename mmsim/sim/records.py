@@ -79,7 +79,11 @@ REPLAY = np.dtype(  # how far the market has been replayed
 
 BOOK = np.dtype(  # of the replayed book; see `mmsim.sim.ladder`
     [
-        ("best", "<i8", (2,)),  # ladder index of the best price, -1 (bids) or the width (asks) if there is none
+        (
+            "best",
+            "<i8",
+            (2,),
+        ),  # ladder index of the best price, -1 (bids) or the width (asks) if there is none
         ("levels", "<i8", (2,)),  # occupied levels
         ("last_best", "<i8", (2,)),  # best prices when both sides were last looked at, ticks
         *_ints(
@@ -176,7 +180,11 @@ WIRE = np.dtype(  # heads and tails of the rings, and what keeps messages in ord
             "looks_head",
             "looks_tail",
         ),
-        ("last_request", "<i8", (4,)),  # arrival of the last request of each kind: no overtaking within a kind
+        (
+            "last_request",
+            "<i8",
+            (4,),
+        ),  # arrival of the last request of each kind: no overtaking within a kind
     ]
 )
 

@@ -151,9 +151,7 @@ def stage(sim, lat, ts):
     full |= withdraw_side(sim, lat, _SELL, want.asks, want.n_asks, ts)
     if want.take_qty != 0:
         side = _BUY if want.take_qty > 0 else _SELL
-        sent = send(
-            sim, lat, ts, _MARKET, sim.orders.next_id, side, _NO, abs(want.take_qty), _NO, _NEVER
-        )
+        sent = send(sim, lat, ts, _MARKET, sim.orders.next_id, side, _NO, abs(want.take_qty), _NO, _NEVER)
         full |= sent < 0
         sim.orders.next_id += 1
     full |= submit_side(sim, lat, _BUY, want.bids, want.n_bids, ts)

@@ -31,7 +31,7 @@ from mmsim.sim.physics import Physics
 from mmsim.sim.quotes_check import Limits, QuotesError, checked
 from mmsim.sim.records import SIM
 from mmsim.sim.watch import Watch
-from mmsim.types import FILL, OWN_ORDER, STEP, Episode, FeeSchedule, MarketData
+from mmsim.types import FILL, STEP, Episode, FeeSchedule, MarketData
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -260,7 +260,9 @@ class Session(Engine):
 
     def _explain(self, quotes: Quotes, latency_ns: int, wall_ns: int) -> None:
         # The kernel refuses the same quotes without words (`requests.quotes_valid`).
-        bounds = Limits(int(self._state.account.known_inventory), self.max_inventory, self.max_order, self.sim.max_levels)
+        bounds = Limits(
+            int(self._state.account.known_inventory), self.max_inventory, self.max_order, self.sim.max_levels
+        )
         try:
             flat = checked(quotes, bounds)
         except QuotesError as err:

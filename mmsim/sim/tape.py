@@ -126,9 +126,7 @@ def order_concerns(sim, lad, fills, lat, ts, side, px, qty, order_seq):
     if order_seq < 0:
         note_taken(sim, lad, row, ix, -meet_quote(sim, fills, lat, ts, -side, px, qty))
     else:
-        note_taken(
-            sim, lad, row, ix, meet_trade(sim, fills, lat, ts, side, px, qty, order_seq, np.int64(1))
-        )
+        note_taken(sim, lad, row, ix, meet_trade(sim, fills, lat, ts, side, px, qty, order_seq, np.int64(1)))
     return OK
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = {"errors", "types", "paths", "files", "caches", "_jit", "config", "agent"}
+BASE = {"errors", "types", "paths", "files", "caches", "_jit", "config", "records", "agent"}
 ENGINE = BASE | {"book", "compiled", "sim"}
 
 # Module or package under mmsim/ -> what of mmsim it may import besides itself.
@@ -22,16 +22,18 @@ LAYERS: dict[str, set[str]] = {
     "bits": {"_jit"},
     "types": {"errors"},
     "config": {"errors", "types"},
-    "agent": {"errors", "types"},
+    "records": {"types"},
+    "agent": {"errors", "types", "records"},
     "registry": {"agent", "errors"},
     "book": {"errors", "types", "_jit", "bits"},
-    "compiled": {"errors", "agent", "_jit"},
-    # The session returns metrics.episode.EpisodeResult. A queue model that the configuration names is looked up
-    # in the registry or the calibration store, inside a function.
-    "sim": BASE | {"bits", "book", "metrics", "compiled", "registry", "calibration_store"},
-    "flow": ENGINE | {"data"},  # a generated market is one more conversion; data finds it by string
-    "features": {"errors", "types", "_jit", "agent"},
-    "data": {"errors", "types", "config", "paths", "caches", "_jit", "book"},
+    "user_call": {"_jit"},
+    "compiled": {"errors", "agent", "_jit", "records", "user_call"},
+    # The session returns metrics.episode.EpisodeResult.
+    "sim": BASE | {"metrics", "compiled", "user_call"},
+    "sessions": {"types"},
+    "flow": ENGINE | {"sessions"},
+    "features": {"errors", "types", "_jit", "records"},
+    "data": {"errors", "types", "config", "paths", "caches", "_jit", "sessions", "flow", "files"},
     "statistics": set(),
     "metrics": {"errors", "types", "statistics"},
     "report": {"errors", "types", "files", "provenance", "metrics", "scoring", "statistics"},
@@ -45,11 +47,14 @@ LAYERS: dict[str, set[str]] = {
     "play": ENGINE | {"registry", "metrics"},  # an agent plays episodes; nobody quotes and it is recorded
     "calibrate": ENGINE | {"data", "play"},
     "calibration_store": {"errors", "types", "config", "paths", "caches", "calibrate"},
+    # what a configuration names, looked up: the one step between it and a session
+    "resolve": ENGINE | {"registry", "flow", "calibration_store"},
     "profiles": ENGINE | {"registry", "play"},
-    "runner": ENGINE | {"registry", "data", "metrics", "play", "calibrate", "calibration_store", "profiles"},
+    "runner": ENGINE
+    | {"registry", "data", "metrics", "play", "calibrate", "calibration_store", "profiles", "resolve"},
     "bench": ENGINE | {"compiled", "data"},
     "sensitivity": {"errors", "config", "runner", "data", "metrics", "report", "statistics"},
-    "quoting": {"errors", "agent", "features"},
+    "quoting": {"errors", "agent", "features", "records"},
     "env": ENGINE | {"features", "metrics", "quoting", "play", "runner"},
 }
 EVERYTHING = set(LAYERS)

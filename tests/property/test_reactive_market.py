@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.data import manifest
-from mmsim.flow.markets import generate
+from mmsim.data.store import generate
 from mmsim.sim import layout as L
 from mmsim.sim.session import Session
 from mmsim.testing.markets import market_from

@@ -11,10 +11,11 @@ import pytest
 from mmsim.agent import A_QTY, O_ASK_PX, O_BID_PX, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.data import manifest
+from mmsim.data.store import generate
 from mmsim.errors import ConfigError, DataError, KernelError
 from mmsim._jit import records
 from mmsim.flow import arrivals as k
-from mmsim.flow.markets import flow_of, generate
+from mmsim.flow.markets import flow_of
 from mmsim.flow.zero_intelligence import MAX_ORDERS, Market, generate_events, tables
 from mmsim.sim import layout as L
 from mmsim.sim.session import Session

@@ -1,13 +1,11 @@
 """The kernel of the order-by-order converters: slots, the queues' priority, and which print tells which execution.
 
-See `mmsim.data.formats._orders` for the rules. numba compiles a function anew for every literal that it is called
-with; constants therefore come out of the array `code`.
+See `mmsim.data.formats._orders` for the rules, `mmsim.data.formats._slots` for how slots are kept.
 
-Columns of `slots`: price, quantity (0 = free), side, owner, lots that fills announced, the last of these fills (-1:
-none). Of `prints`, one row a print of the open event: price, lots that no execution told yet, aggressor, flags, lots
-that no fill announced yet, owner, and 1 once it stands there as the print of an auction. Of `fills`, one row a fill
+Further columns of `slots`: lots that fills announced, the last of these fills (-1: none). Of `prints`, one row per print of the open event: price, lots that no execution told yet, aggressor, flags, lots
+that no fill announced yet, owner, and 1 once it stands there as the print of an auction. Of `fills`, one row per fill
 of the open event that announced lots: print, lots still to be executed, the fill of the same order before it, slot.
-`state`: free slots, slots used, rows, prints and fills of the open event.
+`state` goes on with prints and fills of the open event.
 """
 
 from __future__ import annotations
@@ -16,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from mmsim._jit import kernel
+from mmsim._jit import hot_kernel, kernel
+from mmsim.data.formats._slots import FULL, emit, place, release, take
+from mmsim.data.ladder import put
 
-FULL, DUPLICATE, UNKNOWN, TOO_MUCH, NO_QTY = 1, 2, 3, 4, 5  # what `convert` returns first
+# what `convert` returns first, besides FULL
+DUPLICATE, UNKNOWN, TOO_MUCH, NO_QTY, OTHER_SIDE, OTHER_PRICE, OTHER_QTY = 2, 3, 4, 5, 6, 7, 8
 COUNTERS = (
     "messages_of_unknown_orders",  # left out (a feed that starts with the book half full)
     "modified_as_new",  # change of an unknown order, taken as a new one
@@ -38,64 +39,29 @@ COUNTERS = (
 _AGGRESSOR, _BEYOND, _OUTSIDE = -1, -2, -3  # what a fill is that belongs to no print
 
 
-@kernel
-def _emit(
-    out: Any, state: Any, at: int, kind: int, px: int, qty: int, oid: int, side: int, flags: int
-) -> None:
-    k = state[2]
-    if k < out.shape[0]:
-        out[k, 0], out[k, 1], out[k, 2], out[k, 3] = at, kind, px, qty
-        out[k, 4], out[k, 5], out[k, 6] = oid, side, flags
-    state[2] = k + 1
-
-
-@kernel
+@hot_kernel
 def _level(total: Any, best: Any, index: Any, side: int, px: int, change: int) -> None:
-    # level totals by price index; best[b] is at or beyond the best occupied one
-    b = 0 if side > 0 else 1
-    i = np.searchsorted(index, px)
-    total[b, i] += change
-    if change > 0 and ((b == 0 and i > best[0]) or (b == 1 and i < best[1])):
-        best[b] = i
-    while best[0] >= 0 and total[0, best[0]] == 0:
-        best[0] -= 1
-    while best[1] < total.shape[1] and total[1, best[1]] == 0:
-        best[1] += 1
+    b, at = 0 if side > 0 else 1, np.searchsorted(index, px)
+    put(total, best, b, at, total[b, at] + change)
 
 
-@kernel
+@hot_kernel
 def _place(
     out: Any, state: Any, slots: Any, free: Any, slot_of: Any, code: Any, total: Any, best: Any, index: Any,
     at: int, owner: int, px: int, qty: int, side: int, flags: int,
 ) -> None:  # fmt: skip
-    if state[0] > 0:
-        state[0] -= 1
-        slot = free[state[0]]
-    else:
-        slot = state[1]
-        state[1] += 1
-    slots[slot, 0], slots[slot, 1], slots[slot, 2], slots[slot, 3] = px, qty, side, owner
+    slot = place(out, state, slots, free, slot_of, code, at, owner, px, qty, side, flags)
     slots[slot, 4], slots[slot, 5] = 0, -1
-    slot_of[owner] = slot
     _level(total, best, index, side, px, qty)
-    _emit(out, state, at, code[1], px, qty, slot, side, flags)
 
 
-@kernel
+@hot_kernel
 def _shrink(
     out: Any, state: Any, slots: Any, free: Any, slot_of: Any, code: Any, total: Any, best: Any, index: Any,
     at: int, slot: int, qty: int, kind: int, flags: int,
 ) -> None:  # fmt: skip
-    # take `qty` (0 < qty <= what is left) by a row of `kind`; REDUCE of everything is a DELETE
-    px, have, side = slots[slot, 0], slots[slot, 1], slots[slot, 2]
-    row_kind = code[3] if kind != 4 and qty == have else kind
-    _level(total, best, index, side, px, -qty)
-    _emit(out, state, at, row_kind, px, qty, slot, side, flags)
-    slots[slot, 1] = have - qty
-    if qty == have:
-        slot_of[slots[slot, 3]] = -1
-        free[state[0]] = slot
-        state[0] += 1
+    _level(total, best, index, slots[slot, 2], slots[slot, 0], -qty)
+    take(out, state, slots, free, slot_of, code, at, slot, qty, kind, flags)
 
 
 @kernel
@@ -218,7 +184,7 @@ def _close(
     for p in range(state[3]):
         if prints[p, 1] > 0 and prints[p, 6] == 0:
             counts[4] += 1
-            _emit(
+            emit(
                 out, state, at, code[5], prints[p, 0], prints[p, 1], code[0], prints[p, 2], prints[p, 3]
             )  # fmt: skip
     state[3], state[4] = 0, 0
@@ -227,7 +193,7 @@ def _close(
 @kernel
 def convert(
     ops: Any, owners: Any, others: Any, pxs: Any, qtys: Any, sides: Any, flag: Any, last: Any, index: Any,
-    n_owners: int, capacity: int, n_open: int, strict: bool, code: Any, out: Any, counts: Any,
+    n_owners: int, capacity: int, n_open: int, strict: bool, exact: bool, code: Any, out: Any, counts: Any,
 ) -> tuple[int, int, int, int]:  # fmt: skip
     """Write the rows of an order log into `out`.
 
@@ -239,8 +205,8 @@ def convert(
         All prices at which an order is ever placed, ascending.
     n_owners, capacity, n_open : int
         Number of different orders, of slots at most, of PRINT and FILL messages of one event at most.
-    strict : bool
-        Messages that the book cannot follow are errors.
+    strict, exact : bool
+        Messages that the book cannot follow are errors; and those that differ from their order.
     code : (17,) int64 array
         0, 1, 2, ...
     out : (rows, 7) int64 array
@@ -250,7 +216,7 @@ def convert(
     Returns
     -------
     problem, message, rows, slots : int
-        0, or FULL (`out` is too small), DUPLICATE, ... with the message.
+        0, FULL (`out` is too small), or DUPLICATE, ... with the message.
     """
     n = ops.shape[0]
     slots, free = np.zeros((capacity, 6), np.int64), np.zeros(capacity, np.int64)
@@ -290,21 +256,19 @@ def convert(
                 counts[13] += 1
                 flags |= code[16]
             if auction or not filled[i]:
-                _emit(out, state, i, code[5], px, qty, code[0], side, flags)
+                emit(out, state, i, code[5], px, qty, code[0], side, flags)
         elif op in (7, 10):
             for s in range(state[1]):
                 if slots[s, 1] > 0 and (op == 7 or slots[s, 2] == side):
                     _level(total, best, index, slots[s, 2], slots[s, 0], -slots[s, 1])
                     if op == 10:
-                        _emit(
+                        emit(
                             out, state, i, code[3], slots[s, 0], slots[s, 1], s, slots[s, 2], flags
                         )  # fmt: skip
-                    slots[s, 1], slots[s, 4], slots[s, 5] = 0, 0, -1
-                    slot_of[slots[s, 3]] = -1
-                    free[state[0]] = s
-                    state[0] += 1
+                    slots[s, 4], slots[s, 5] = 0, -1
+                    release(state, slots, free, slot_of, s)
             if op == 7:
-                _emit(out, state, i, code[8], code[0], code[0], code[0], code[0], flags)
+                emit(out, state, i, code[8], code[0], code[0], code[0], code[0], flags)
         elif op == 12:
             pass
         elif slot < 0 and strict:
@@ -322,6 +286,12 @@ def convert(
                 counts[0] += 1
         else:
             have = slots[slot, 1]
+            if exact and slots[slot, 2] != side:
+                return OTHER_SIDE, i, 0, 0
+            if exact and op == 3 and slots[slot, 0] != px:
+                return OTHER_PRICE, i, 0, 0
+            if exact and op == 3 and have != qty:
+                return OTHER_QTY, i, 0, 0
             # what was announced as filled is executed first; an order keeps its place if it then shrinks only
             executed = slots[slot, 4]
             keeps = op == 6 and px == slots[slot, 0] and 0 < qty <= have - executed
@@ -333,6 +303,8 @@ def convert(
                         return TOO_MUCH, i, 0, 0
                     counts[2] += 1
                     gone = have
+                if exact and px > 0 and slots[slot, 0] != px:
+                    return OTHER_PRICE, i, 0, 0
                 executed = min(executed, gone)
             if executed > 0:
                 _carry_out(prints, fills, slots, slot, executed)

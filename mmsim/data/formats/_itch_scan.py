@@ -16,6 +16,22 @@ LENGTHS = {
 MORE, END, UNKNOWN_TYPE, WRONG_LENGTH, BACKWARDS, FULL, NO_ADD_SIDE = 0, 1, 2, 3, 4, 5, 6
 # columns of the picked messages
 LETTER, TIME, REF, NEW_REF, SHARES, PRICE, SIDE, NUMBER = range(8)
+# first byte and number of bytes of these columns in the messages that matter
+_ADD = {REF: (11, 8), SIDE: (19, 1), SHARES: (20, 4), PRICE: (32, 4)}
+_TAKE, _BARE = {REF: (11, 8), SHARES: (19, 4)}, {REF: (11, 8)}
+FIELDS = {
+    **dict.fromkeys("AFP", _ADD),
+    **dict.fromkeys("EX", _TAKE),
+    "C": {
+        REF: (11, 8),
+        SHARES: (19, 4),
+        SIDE: (31, 1),
+        PRICE: (32, 4),
+    },  # (the side: 1 if it is to be printed)
+    **dict.fromkeys("DB", _BARE),
+    "U": {REF: (11, 8), NEW_REF: (19, 8), SHARES: (27, 4), PRICE: (31, 4)},
+    "Q": {SHARES: (11, 8), PRICE: (27, 4)},
+}
 # columns of `state`
 S_LOCATE, S_COUNT, S_TIME, S_SYMBOLS, S_TYPE, S_LENGTH = range(6)
 
@@ -25,6 +41,15 @@ def length_table() -> Any:
     out = np.zeros(256, dtype=np.int64)
     for letter, length in LENGTHS.items():
         out[ord(letter)] = length
+    return out
+
+
+def field_table() -> Any:
+    """Return first byte and number of bytes of each column, by letter; 0 for what a message has not."""
+    out = np.zeros((256, 8, 2), dtype=np.int64)
+    for letter, fields in FIELDS.items():
+        for column, place in fields.items():
+            out[ord(letter), column] = place
     return out
 
 
@@ -38,7 +63,7 @@ def _number(buf: Any, at: Any, size: Any) -> Any:
 
 @kernel
 def scan(
-    buf: Any, stop: int, lengths: Any, symbol: Any, state: Any, names: Any, out: Any
+    buf: Any, stop: int, lengths: Any, fields: Any, symbol: Any, state: Any, names: Any, out: Any
 ) -> tuple[int, int, int]:
     """Walk over messages in ``buf[:stop]`` and write those of the wanted stock to `out`.
 
@@ -48,6 +73,8 @@ def scan(
         Messages, each after its length as two bytes.
     lengths : (256,) int64 array
         Of `length_table`.
+    fields : (256, 8, 2) int64 array
+        Of `field_table`: messages without any are passed over.
     symbol : (8,) uint8 array
         Wanted stock, padded with spaces; all spaces: the first of the directory.
     state : (6,) int64 array
@@ -100,19 +127,7 @@ def scan(
                 locate = here
         if here != locate:
             continue
-        # A 65, F 70, E 69, C 67, X 88, D 68, U 85, P 80, Q 81, B 66
-        if not (
-            letter == 65
-            or letter == 70
-            or letter == 69
-            or letter == 67
-            or letter == 88
-            or letter == 68
-            or letter == 85
-            or letter == 80
-            or letter == 81
-            or letter == 66
-        ):
+        if not fields[letter].any():
             continue
         stamp = _number(buf, at + 5, 6)
         if stamp < time:
@@ -120,32 +135,15 @@ def scan(
             break
         time = stamp
         out[n, 0], out[n, 1], out[n, 7] = letter, stamp, count
-        out[n, 2] = _number(buf, at + 11, 8)
-        out[n, 3], out[n, 4], out[n, 5], out[n, 6] = 0, 0, 0, 0
-        if letter == 65 or letter == 70 or letter == 80:
-            if buf[at + 19] == 66:
-                out[n, 6] = 1
-            elif buf[at + 19] == 83:
-                out[n, 6] = -1
-            else:
+        for column in range(2, 7):
+            out[n, column] = _number(buf, at + fields[letter, column, 0], fields[letter, column, 1])
+        if letter == 67:  # C
+            out[n, 6] = 1 if out[n, 6] == 89 else 0  # Y
+        elif fields[letter, 6, 1] > 0:
+            if out[n, 6] != 66 and out[n, 6] != 83:  # B, S
                 status = 6
                 break
-            out[n, 4] = _number(buf, at + 20, 4)
-            out[n, 5] = _number(buf, at + 32, 4)
-        elif letter == 69 or letter == 88:
-            out[n, 4] = _number(buf, at + 19, 4)
-        elif letter == 67:
-            out[n, 4] = _number(buf, at + 19, 4)
-            out[n, 6] = 1 if buf[at + 31] == 89 else 0  # printable
-            out[n, 5] = _number(buf, at + 32, 4)
-        elif letter == 85:
-            out[n, 3] = _number(buf, at + 19, 8)
-            out[n, 4] = _number(buf, at + 27, 4)
-            out[n, 5] = _number(buf, at + 31, 4)
-        elif letter == 81:  # shares take the place of the reference, the price stands elsewhere
-            out[n, 4] = out[n, 2]
-            out[n, 2] = 0
-            out[n, 5] = _number(buf, at + 27, 4)
+            out[n, 6] = 1 if out[n, 6] == 66 else -1
         n += 1
     state[0], state[1], state[2], state[3] = locate, count, time, symbols
     return status, pos, n

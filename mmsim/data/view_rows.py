@@ -1,4 +1,4 @@
-"""Kernels of the views: orders to levels, levels to snapshots."""
+"""The rows of the views: orders to levels, levels to snapshots."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from mmsim._jit import kernel
 from mmsim.data.conversion import Ints
+from mmsim.data.ladder import put
 from mmsim.types import EventFlag, EventKind
 
 _ADD, _EXECUTE, _TRADE = int(EventKind.ADD), int(EventKind.EXECUTE), int(EventKind.TRADE)
@@ -37,7 +38,7 @@ def to_levels(
     for i in range(len(ts)):
         k = kind[i]
         auction |= flags[i] & _AUCTION
-        if k == _TRADE or k == _EXECUTE or k == _HIDE or k == _CLEAR:
+        if k in (_TRADE, _EXECUTE, _HIDE, _CLEAR):
             out[n, 0], out[n, 1], out[n, 2], out[n, 3] = ts[i], k, side[i], px[i]
             out[n, 4], out[n, 5], out[n, 6] = qty[i], flags[i] & ~_LAST, i
             if k == _EXECUTE:
@@ -120,14 +121,10 @@ def sample(
                 book[:, :] = 0
                 best[0], best[1] = -1, width
             elif kind[i] == _LEVEL or kind[i] == _HIDE:
-                book[row, at] = qty[i] if kind[i] == _LEVEL else 0
-                if book[row, at] > 0:
-                    best[row] = max(best[row], at) if row == 0 else min(best[row], at)
+                put(book, best, row, at, qty[i] if kind[i] == _LEVEL else 0)
             i += 1
         for row in range(2):
             step = -1 if row == 0 else 1
-            while 0 <= best[row] < width and book[row, best[row]] == 0:
-                best[row] += step
             at, shown = best[row], 0
             while 0 <= at < width and shown < depth:
                 if book[row, at] > 0:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mmsim.data import store
-from mmsim.data.conversion import NS, Progress, no_progress
-from mmsim.data.kept import Stored
+from mmsim.data import sources, store
+from mmsim.data.cache_folder import Stored
+from mmsim.data.conversion import Progress, no_progress
 from mmsim.data.manifest import Manifest
 from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
+from mmsim.sessions import NS
 
 
 def check(
@@ -27,9 +28,9 @@ def check(
     DataError
         If a source or the cache is not what it was, or the conversion fails.
     """
-    paths = [] if spec.simulated else store.find_sources(spec, home)
+    paths = [] if spec.simulated else sources.find_sources(spec, home)
     if paths:
-        store.verify_sources(spec, paths)
+        sources.verify_sources(spec, paths)
     data = store.stored(spec, home, progress)
     actual = store.events_sha256(data.events)
     if actual != data.meta["events_sha256"]:

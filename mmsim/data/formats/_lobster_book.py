@@ -1,7 +1,7 @@
 """The kernel of the LOBSTER converter: carries the visible book from one orderbook row to the next.
 
-See `mmsim.data.formats.lobster` for the rules. numba compiles a function anew for every literal that it is
-called with; constants therefore come out of the array `code` (``code[5] == 5``), which halves compile time.
+See `mmsim.data.formats.lobster` for the rules, `mmsim.data.formats._slots` for how slots are kept. The owner of a seed is
+the order index after the last.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmsim._jit import kernel
+from mmsim.data.formats._slots import FULL, emit, place, release, take
 
 # counters of the kernel
 COUNTERS = (
@@ -27,79 +28,31 @@ COUNTERS = (
     "corrected_level_new",  # level appeared within view
     "messages_corrected",
 )
-FULL, DUPLICATE = 1, 2  # what `convert_messages` returns first
-
-# `state` holds [free slots on the stack, slots ever used, rows written]
+DUPLICATE = 2  # what `convert_messages` returns first, or FULL
 
 
 @kernel
-def _emit(out: Any, state: Any, kind: int, px: int, qty: int, oid: int, side: int, flags: int) -> None:
-    k = state[2]
-    if k < out.shape[0]:
-        out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4], out[k, 5] = kind, px, qty, oid, side, flags
-    state[2] = k + 1
-
-
-# slots columns: price, quantity (0 = free), side, owner = order index (the last of all stands for seeds)
-
-
-@kernel
-def _add(
-    out: Any, state: Any, slots: Any, free: Any, slot_of: Any, code: Any, px: int, qty: int, side: int, owner: int
-) -> None:  # fmt: skip
-    if state[0] > 0:
-        state[0] -= 1
-        slot = free[state[0]]
-    else:
-        slot = state[1]
-        state[1] += 1
-    slots[slot, 0], slots[slot, 1], slots[slot, 2], slots[slot, 3] = px, qty, side, owner
-    flag = 8
-    if owner < slot_of.shape[0]:
-        slot_of[owner] = slot
-        flag = 0
-    _emit(out, state, code[1], px, qty, slot, side, code[flag])
-
-
-@kernel
-def _release(state: Any, slots: Any, free: Any, slot_of: Any, slot: int) -> None:
-    owner = slots[slot, 3]
-    if owner < slot_of.shape[0]:
-        slot_of[owner] = -1
-    slots[slot, 1] = 0
-    free[state[0]] = slot
-    state[0] += 1
-
-
-@kernel
-def _take(
-    out: Any, state: Any, slots: Any, free: Any, slot_of: Any, code: Any, slot: int, qty: int, kind: int
+def _take_up_to(
+    out: Any, state: Any, slots: Any, free: Any, slot_of: Any, code: Any, at: int, slot: int, qty: int, kind: int
 ) -> int:  # fmt: skip
-    # take up to `qty` from an order by a row of `kind` (DELETE exactly if nothing is left of a cancel)
-    have = slots[slot, 1]
-    part = min(have, qty)
-    row_kind = kind
-    if kind != 4:
-        row_kind = code[3 if part == have else 2]
-    _emit(out, state, row_kind, slots[slot, 0], part, slot, slots[slot, 2], code[0])
-    slots[slot, 1] = have - part
-    if part == have:
-        _release(state, slots, free, slot_of, slot)
+    # a cancel is told as REDUCE or DELETE, whatever LOBSTER calls it
+    part = min(slots[slot, 1], qty)
+    take(out, state, slots, free, slot_of, code, at, slot, part, kind if kind == 4 else code[2], code[0])
     return int(part)
 
 
 @kernel
 def _take_at(
-    out: Any, state: Any, slots: Any, free: Any, slot_of: Any, code: Any, px: int, side: int, qty: int, kind: int,
-    all_orders: int,
+    out: Any, state: Any, slots: Any, free: Any, slot_of: Any, code: Any, at: int, px: int, side: int, qty: int,
+    kind: int, all_orders: int,
 ) -> int:  # fmt: skip
     # take up to `qty` at a level, from the seeds first, then (if `all_orders`) from the others
     taken = qty - qty
     for known in range(1 + all_orders):
         for slot in range(state[1]):
-            if taken < qty and slots[slot, 1] > 0 and slots[slot, 0] == px and slots[slot, 2] == side:
-                if (slots[slot, 3] < slot_of.shape[0]) == (known == 1):
-                    taken += _take(out, state, slots, free, slot_of, code, slot, qty - taken, kind)
+            of_level = slots[slot, 1] > 0 and slots[slot, 0] == px and slots[slot, 2] == side
+            if taken < qty and of_level and (slots[slot, 3] < slot_of.shape[0] - 1) == (known == 1):
+                taken += _take_up_to(out, state, slots, free, slot_of, code, at, slot, qty - taken, kind)
     return int(taken)
 
 
@@ -134,7 +87,7 @@ def _out_of_view(book_px: Any, book_qty: Any, i: int, b: int, px: int) -> bool:
 @kernel
 def convert_messages(
     kinds: Any, owners: Any, sizes: Any, pxs: Any, sides: Any, book_px: Any, book_qty: Any, n_owners: int, code: Any,
-    out: Any, ends: Any, clean: Any, counts: Any,
+    out: Any, clean: Any, counts: Any,
 ) -> tuple[int, int, int, int]:  # fmt: skip
     """Write the EVENT rows of all messages into `out`.
 
@@ -148,10 +101,7 @@ def convert_messages(
         Number of different order ids.
     code : (17,) int64 array
         0, 1, 2, ...
-    out : (capacity, 6) int64 array
-        Kind, price, quantity, slot, side, flags.
-    ends : (n,) int64 array
-        Rows up to and with each message.
+    out : (rows, 7) int64 array
     clean : (n,) bool array
         No correction was needed.
     counts : (len(COUNTERS),) int64 array
@@ -166,7 +116,7 @@ def convert_messages(
     capacity = n + 4 * depth + 16
     slots = np.zeros((capacity, 4), np.int64)
     free = np.zeros(capacity, np.int64)
-    slot_of = np.full(n_owners, -1, np.int64)
+    slot_of = np.full(n_owners + 1, -1, np.int64)
     state = np.zeros(3, np.int64)
     lv_px, lv_qty = np.zeros((2, depth + 2), np.int64), np.zeros((2, depth + 2), np.int64)
     n_lv = np.zeros(2, np.int64)
@@ -187,24 +137,16 @@ def convert_messages(
                 _change_level(lv_px, lv_qty, n_lv, b, px, -change)
             for c in range(2):
                 for at in range(n_lv[c]):
-                    _add(
-                        out,
-                        state,
-                        slots,
-                        free,
-                        slot_of,
-                        code,
-                        lv_px[c, at],
-                        lv_qty[c, at],
-                        1 - 2 * c,
-                        n_owners,
-                    )
+                    place(
+                        out, state, slots, free, slot_of, code, i, n_owners, lv_px[c, at], lv_qty[c, at], 1 - 2 * c,
+                        code[8],
+                    )  # fmt: skip
 
         if kind == 1:
             if visible:
                 if slot_of[owner] >= 0:
                     return DUPLICATE, i, 0, 0
-                _add(out, state, slots, free, slot_of, code, px, qty, side, owner)
+                place(out, state, slots, free, slot_of, code, i, owner, px, qty, side, code[0])
             else:
                 counts[0] += 1
                 change = 0
@@ -218,29 +160,21 @@ def convert_messages(
                 if kind == 3 and slots[slot, 1] != qty:
                     counts[4] += 1
                     qty = slots[slot, 1]
-                taken = _take(out, state, slots, free, slot_of, code, slot, qty, kind)
+                taken = _take_up_to(out, state, slots, free, slot_of, code, i, slot, qty, kind)
             elif kind != 4 and _out_of_view(book_px, book_qty, before, b, px):
                 counts[0] += 1
                 qty, taken = code[0], code[0]
             else:
                 counts[1] += 1
-                taken = _take_at(out, state, slots, free, slot_of, code, px, side, qty, kind, code[0])
+                taken = _take_at(out, state, slots, free, slot_of, code, i, px, side, qty, kind, code[0])
             if taken < qty:
                 counts[2] += 1
                 if kind == 4:  # the print happened, whatever it hit
-                    _emit(out, state, code[5], px, qty - taken, code[0], -side, code[0])
+                    emit(out, state, i, code[5], px, qty - taken, code[0], -side, code[0])
             change = -taken
         elif kind <= 6:
-            _emit(
-                out,
-                state,
-                code[5],
-                px,
-                qty,
-                code[0],
-                -side if kind == 5 else code[0],
-                code[16 if kind == 6 else 0],
-            )
+            aggressor = -side if kind == 5 else code[0]
+            emit(out, state, i, code[5], px, qty, code[0], aggressor, code[16 if kind == 6 else 0])
         if kind <= 4 and change != 0:
             _change_level(lv_px, lv_qty, n_lv, b, px, change)
 
@@ -263,17 +197,30 @@ def convert_messages(
                 reason = 7 if want > have else 8
                 if carried and not same and not listed and full:  # pushed beyond the last visible level
                     reason = 6
-                    _emit(out, state, code[7], level_px, code[0], code[0], own, code[0])
+                    emit(out, state, i, code[7], level_px, code[0], code[0], own, code[0])
                     for slot in range(state[1]):
                         if slots[slot, 1] > 0 and slots[slot, 0] == level_px and slots[slot, 2] == own:
-                            _release(state, slots, free, slot_of, slot)
+                            release(state, slots, free, slot_of, slot)
                 elif want > have:
-                    _add(out, state, slots, free, slot_of, code, level_px, want - have, own, n_owners)
+                    place(
+                        out,
+                        state,
+                        slots,
+                        free,
+                        slot_of,
+                        code,
+                        i,
+                        n_owners,
+                        level_px,
+                        want - have,
+                        own,
+                        code[8],
+                    )
                     if not carried:  # expected for the last visible level only
                         reason = 5 if at == n_lv[c] and j == depth - 1 else 10
                 else:
                     _take_at(
-                        out, state, slots, free, slot_of, code, level_px, own, have - want, code[2], code[1]
+                        out, state, slots, free, slot_of, code, i, level_px, own, have - want, code[2], code[1]
                     )  # fmt: skip
                     if not same:
                         reason = 9
@@ -283,9 +230,8 @@ def convert_messages(
                 j += 1 if same or not carried else 0
         clean[i] = not corrected
         counts[11] += 1 if corrected else 0
-        ends[i] = state[2]
         if state[2] > out.shape[0]:
             return FULL, i, state[2], state[1]
-        if state[2] > (ends[i - 1] if i > 0 else 0):
-            out[state[2] - 1, 5] |= 1
+        if state[2] > 0 and out[state[2] - 1, 0] == i:
+            out[state[2] - 1, 6] |= 1
     return 0, 0, state[2], state[1]

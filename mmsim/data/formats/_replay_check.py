@@ -1,8 +1,7 @@
-"""The replay check of the order-by-order converters.
+"""The replay check of the order-by-order formats.
 
-It knows nothing of a converter: it replays finished EVENT rows in a plain book (order slots and level totals)
-and compares what that book shows with the books that came with the data. All kernels that call one another
-stand in this file, so that an edit recompiles them together.
+It knows nothing of an assembler: it replays finished EVENT rows in a plain book (order slots and level totals)
+and compares what that book shows with the books that came with the data.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from mmsim._jit import kernel
 from mmsim.data.conversion import Ints
+from mmsim.data.ladder import put
 from mmsim.errors import DataError
 
 
@@ -32,9 +32,7 @@ def _apply(
             return 1
         orders[oid, 0], orders[oid, 1], orders[oid, 2], orders[oid, 3] = px, qty, side, tally[5]
         tally[5] += 1
-        total[b, px] += qty
-        if (b == 0 and px > best[0]) or (b == 1 and px < best[1]):
-            best[b] = px
+        put(total, best, b, px, total[b, px] + qty)
     elif kind <= 4:
         have = orders[oid, 1]
         if (
@@ -60,18 +58,14 @@ def _apply(
                 tally[2] += 1
                 tally[3] += qty
         orders[oid, 1] = have - qty
-        total[b, px] -= qty
+        put(total, best, b, px, total[b, px] - qty)
     elif kind == 7:
         for j in range(orders.shape[0]):
             if orders[j, 1] > 0 and orders[j, 0] == px and orders[j, 2] == side:
                 orders[j, 1] = 0
-        total[b, px] = 0
+        put(total, best, b, px, 0)
     elif kind != 5:
         return 1
-    while best[0] >= 0 and total[0, best[0]] == 0:
-        best[0] -= 1
-    while best[1] < total.shape[1] and total[1, best[1]] == 0:
-        best[1] += 1
     return 0
 
 
@@ -174,7 +168,7 @@ def compare_books(
 
 
 @dataclass(frozen=True)
-class Snapshots:
+class ShownBooks:
     """Books that came with the data at times of their own.
 
     Parameters
@@ -253,7 +247,7 @@ def _match(
 
 
 def match_snapshots(
-    events: npt.NDArray[np.void], n_slots: int, snapshots: Snapshots, *, before: int, after: int, source: str
+    events: npt.NDArray[np.void], n_slots: int, snapshots: ShownBooks, *, before: int, after: int, source: str
 ) -> tuple[Ints, dict[str, int], int]:
     """Replay `events` and look for the state that each snapshot shows.
 
