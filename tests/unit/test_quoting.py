@@ -115,7 +115,7 @@ def test_state_scales_and_clips_the_features():
     mean, std = tuple(rng.normal(size=N_FEATURES)), tuple(rng.uniform(0.1, 2, N_FEATURES))
     quoter = ready(QuoterSpec(mean=mean, std=std, clip=2.0))
     seen = [observation(100 + i, 102 + 2 * i, qty=(5 + i, 9)) for i in range(4)]
-    raw = np.array([o.raw for o in seen])
+    raw = np.concatenate([o.record for o in seen])
     expected = np.clip((feature_rows(raw, 1) - mean) / std, -2, 2)
     got = np.array([quoter.state(o) for o in seen])
     assert got.shape == (4, N_STATE) and got.dtype == np.float32
@@ -137,7 +137,7 @@ def test_state_shows_inventory_time_and_own_orders():
 
 
 def test_scaling_measures_and_leaves_constants_alone():
-    raw = np.array([observation(100, 101 + i % 3, qty=(5 + i, 9)).raw for i in range(50)])
+    raw = np.concatenate([observation(100, 101 + i % 3, qty=(5 + i, 9)).record for i in range(50)])
     mean, std = scaling([raw[:20], raw[:0], raw[20:]], 1)
     table = np.concatenate([feature_rows(raw[:20]), feature_rows(raw[20:])]).astype(float)
     np.testing.assert_allclose(mean, table.mean(0), rtol=1e-5, atol=1e-9)

@@ -22,14 +22,8 @@ CALIBRATED = {"sigma": 0.8, "A": 0.5, "k": 0.4, "mean_spread": 3.0}
 
 def observation(bid, ask, inventory=0, left_s=1000.0):
     record = np.zeros(1, OBSERVATION)
-    (
-        record["bid_px"],
-        record["ask_px"],
-        record["bid_qty"],
-        record["ask_qty"],
-        record["n_bid"],
-        record["n_ask"],
-    ) = bid, ask, 1, 1, 1, 1
+    record["bid_px"], record["ask_px"] = bid, ask
+    record["bid_qty"] = record["ask_qty"] = record["n_bid"] = record["n_ask"] = 1
     record["inventory"], record["time_left"] = inventory, round(left_s * 1e9)
     return Observation(record, np.zeros(0, OWN_ORDER))
 
