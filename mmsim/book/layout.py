@@ -128,7 +128,10 @@ STATE = np.dtype(
         ("best_ask", "<i8"),
         ("last", "<i8"),  # price of the last trade, NO_BID: none yet
         ("n_matches", "<i8"),  # rows of `matches` in use
-        ("resting", "<i8"),  # lots, hidden ones included, that the last request's order has in the book or (CANCEL) had
+        (
+            "resting",
+            "<i8",
+        ),  # lots, hidden ones included, that the last request's order has in the book or (CANCEL) had
         ("why", "<i8"),  # why `execute` returned
         ("ahead", "<i8"),  # what `look` found
         ("origin", "<i8"),  # price of levels[0]
@@ -159,5 +162,7 @@ class Book(NamedTuple):
     extra: Any  # (n + 1,) EXTRA
     levels: Any  # (width + 2 + n,) LEVEL
     occupied: Any  # bitmap of the window's levels (`mmsim.bits`)
-    shelves: Any  # (N_SHELVES, n) int64, each row sorted: as many entries as there may be orders, so never full
+    shelves: (
+        Any  # (N_SHELVES, n) int64, each row sorted: as many entries as there may be orders, so never full
+    )
     slots: Any  # (power of two,) int64, the hash table of ids: (tag << 32) + row, 0: empty

@@ -14,7 +14,7 @@ from mmsim._jit import rare_kernel
 from mmsim.book import layout as L
 from mmsim.book.queues import BOOK_FULL, TRIGGERED, release, report, rest, take, withdraw
 from mmsim.book.rows import FOUND, ROW, U, enter, slot_of
-from mmsim.book.shelves import FAR_SHELF, FIND, far_level, level_of, next_price, shelf_level
+from mmsim.book.shelves import FAR_SHELF, FIND, level_of, next_price, shelf_level
 from mmsim.book.stops import stop_waiting, trigger, wait
 
 _WHOLE = L.IOC | L.FOK  # nothing of it rests
@@ -214,7 +214,9 @@ def _take_stop_in_hand(book: Any, matches: Any) -> None:
     if more.verb == L.STOP:
         _without_limit(hand)
     book.slots[U(slot_of(book, more.oid))] &= ~L.STOPPED
-    report(s, matches, TRIGGERED, _NONE, hand.oid, np.int64(order.px), hand.left, _NONE, hand.owner, hand.side)
+    report(
+        s, matches, TRIGGERED, _NONE, hand.oid, np.int64(order.px), hand.left, _NONE, hand.owner, hand.side
+    )
 
 
 @rare_kernel
@@ -299,7 +301,16 @@ def proceed(book: Any, requests: Any, k: int, statuses: Any, matches: Any) -> bo
             hand.started = 1
         if hand.left > 0:
             hand.left, hand.first, code = take(
-                book, s, matches, hand.oid, hand.owner, hand.side, hand.limit, hand.left, hand.terms, hand.first
+                book,
+                s,
+                matches,
+                hand.oid,
+                hand.owner,
+                hand.side,
+                hand.limit,
+                hand.left,
+                hand.terms,
+                hand.first,
             )
             if code == BOOK_FULL:
                 return False

@@ -122,7 +122,16 @@ def trade(book: Any, s: Any, at: int, row: int, px: int, shown: int, done: int) 
 
 @hot_kernel
 def report(
-    s: Any, matches: Any, kind: int, maker: int, taker: int, px: int, qty: int, theirs: int, owner: int, side: int
+    s: Any,
+    matches: Any,
+    kind: int,
+    maker: int,
+    taker: int,
+    px: int,
+    qty: int,
+    theirs: int,
+    owner: int,
+    side: int,
 ) -> None:
     """Write one row of `matches`, which has room."""
     match = matches[U(s.n_matches)]

@@ -162,9 +162,7 @@ def resting(book: Any, oid: int) -> int:
 
 
 @kernel
-def request(
-    market: Any, verb: int, oid: int, owner: int, side: int, px: int, qty: int, flags: int
-) -> None:
+def request(market: Any, verb: int, oid: int, owner: int, side: int, px: int, qty: int, flags: int) -> None:
     """Have the matching engine execute one request; its matches are in ``market.matches`` afterwards."""
     r = market.request[0]
     r.verb = verb

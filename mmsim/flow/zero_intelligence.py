@@ -209,7 +209,10 @@ class Market:
         """Return an equal market."""
         other = Market.__new__(Market)
         other.memory = self.memory.copy()
-        arrays = {name: getattr(self.arrays, name).copy() for name in ("state", "slots", "request", "status", "matches")}
+        arrays = {
+            name: getattr(self.arrays, name).copy()
+            for name in ("state", "slots", "request", "status", "matches")
+        }
         other.arrays = k.MarketArrays(handle=other.memory.handle, **arrays)
         return other
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.data import manifest
+from mmsim.flow.arrivals import OWN
 from mmsim.flow.markets import generate
 from mmsim.sim import layout as L
 from mmsim.sim.session import Session
@@ -68,23 +69,16 @@ class Restless(Strategy):
 
 def flow_book(session: Session) -> tuple[dict[tuple[int, int], int], dict[int, tuple[int, int, int]]]:
     """Return others' lots by (side, px), and own id -> (px, lots, lots of others ahead), from the flow's engine."""
-    market = session._market
-    _, orders, levels, state, _, pool, _ = market._market
-    base, first = int(market._base), pool.shape[1]
+    mine, market = session._market._mine, session._market._market
+    first = len(market.arrays.slots)
     others: dict[tuple[int, int], int] = {}
     own: dict[int, tuple[int, int, int]] = {}
-    for ix in np.flatnonzero(levels["head"][1:-1]) + 1:
-        side = 1 if ix <= state[0] else -1
-        row, ahead = int(levels["head"][ix]), 0
-        while row:
-            qty = int(orders["qty"][row])
-            if row < first:
-                ahead += qty
-            else:
-                own[int(market._mine[row - first, 0])] = (int(ix) + base, qty, ahead)
-            row = int(orders["next"][row])
-        if ahead:
-            others[side, int(ix) + base] = ahead
+    for r in market.memory.requests():
+        side, px, qty, oid = (int(r[name]) for name in ("side", "px", "qty", "oid"))
+        if r["owner"] == OWN:
+            own[int(mine[oid - first, 0])] = (px, qty, others.get((side, px), 0))
+        else:
+            others[side, px] = others.get((side, px), 0) + qty
     return others, own
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mmsim._jit import records
 from mmsim.agent import A_QTY, O_ASK_PX, O_BID_PX, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.data import manifest
 from mmsim.errors import ConfigError, DataError, KernelError
-from mmsim._jit import records
 from mmsim.flow import arrivals as k
 from mmsim.flow.markets import flow_of, generate
 from mmsim.flow.zero_intelligence import MAX_ORDERS, Market, generate_events, tables
