@@ -43,7 +43,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(VENV) holds $$($(PY) --version), mmsim needs 3.11 or newer: remove $(VENV) and try again" >&2; exit 1; }
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[train,dev]'
-	@echo "compiling the kernels once"
+	@echo "compiling the kernels once, a minute or two: order book and matching, simulated order flow, simulator, features,"
+	@echo "and the networks of the trained agents; later runs load them from the cache"
 	@$(BIN)/mmsim run --agent cmm,student,ppo --dataset sim-rb --split validation --no-plots --force --out $(VENV)/warm-up >/dev/null
 	@touch $@
 

@@ -29,8 +29,13 @@ def _kernel_hash() -> str:
     digest = hashlib.sha256()
     for path in sorted(_ROOT.rglob("*.py")):
         source = path.read_bytes()
-        shared = path.parent == _ROOT and path.name in ("agent.py", "types.py", "errors.py", "_jit_cache.py")
-        if shared or b"mmsim._jit import" in source or path.name == "layout.py":
+        shared = path.parent == _ROOT and path.name in (
+            "records.py",
+            "types.py",
+            "errors.py",
+            "_jit_cache.py",
+        )
+        if shared or b"mmsim._jit import" in source or path.name in ("layout.py", "records.py"):
             digest.update(source)
     return digest.hexdigest()[:16]
 

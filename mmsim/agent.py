@@ -12,56 +12,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsim.errors import ConfigError, UncalibratedError, did_you_mean, shown, told
-from mmsim.types import MAX_DEPTH, Instrument
+from mmsim.records import MAX_PX, N_SCALARS
+from mmsim.types import Instrument
 
 Level = tuple[int, int]  # (price in ticks, quantity in lots)
-
-# Layout of the observation's integer vector, `Observation.raw`: a header, then the depth.
-(
-    O_TS,
-    O_STEP,
-    O_N_BID,
-    O_N_ASK,
-    O_INVENTORY,
-    O_BUY_QTY,
-    O_SELL_QTY,
-    O_BUY_NOTIONAL,
-    O_SELL_NOTIONAL,
-    O_LAST_TRADE_PX,
-    O_TIME_LEFT,
-    O_CASH,
-    O_N_ORDERS,
-    O_N_TRADES,
-    O_BID_PX,
-    O_BID_QTY,
-    O_ASK_PX,
-    O_ASK_QTY,
-    O_EXCH_TS,
-    O_SPARE,
-) = range(20)
-HEADER = 20
-B_PX, B_QTY, A_PX, A_QTY = (HEADER + i * MAX_DEPTH for i in range(4))
-OBS_SIZE = HEADER + 4 * MAX_DEPTH
-
-# Layout of the vector of desired quotes that kernels read: [n_bids, n_asks, post_only, take, decision latency ns,
-# wall clock ns], then (px, qty) of the bids and of the asks.
-MAX_LEVELS = 16  # quoted levels a side at most
-MAX_PX = 2**31 - 2  # highest price of a quote, ticks: prices are 32-bit numbers
-WANT_HEAD = 6
-WANT_SIZE = WANT_HEAD + 4 * MAX_LEVELS
 
 
 class Quotes(NamedTuple):
     """The *desired* state of our orders: what should rest in the market from now on.
 
     ``bids`` and ``asks`` are tuples of ``(px, qty)`` in ticks and lots, best first or in any order,
-    at most one a price. The session compares them with the live orders and sends the difference.
+    at most one per price. The session compares them with the live orders and sends the difference.
     ``post_only`` rejects (as an event, not an error) an order that would trade on arrival; otherwise
     it takes what it crosses and rests the remainder. ``take`` is a signed quantity in lots to trade
     at once by a market order.
@@ -174,19 +141,45 @@ class SessionContext:
         return tuple(float(self.calibration[name]) for name in names)
 
 
+# Places of the scalars in an observation; a list is read faster than a record.
+(
+    _TS,
+    _STEP,
+    _N_BID,
+    _N_ASK,
+    _INVENTORY,
+    _BUY_QTY,
+    _SELL_QTY,
+    _BUY_NOTIONAL,
+    _SELL_NOTIONAL,
+    _LAST_TRADE_PX,
+    _TIME_LEFT,
+    _CASH,
+    _N_ORDERS,
+    _N_TRADES,
+    _BID_PX,
+    _BID_QTY,
+    _ASK_PX,
+    _ASK_QTY,
+    _EXCH_TS,
+    _SPARE,
+) = range(N_SCALARS)
+
+
 class Observation:
     """What the agent knows at one decision. Valid until the next; `copy` keeps it.
 
-    ``raw`` is the ``(OBS_SIZE,)`` int64 vector behind it, laid out by the ``O_*`` and ``B_PX ...``
-    constants of this module, for kernels. A session hands it out read-only; `copy` may be written to.
+    ``record`` is the ``(1,)`` `mmsim.records.OBSERVATION` array behind it, for kernels. A session hands it out
+    read-only; `copy` may be written to.
     """
 
-    __slots__ = ("_head", "_orders", "_top", "raw")
+    __slots__ = ("_head", "_one", "_orders", "_top", "record")
 
-    def __init__(self, raw: npt.NDArray[np.int64], orders: npt.NDArray[np.void]) -> None:
-        self.raw = raw
+    def __init__(self, record: npt.NDArray[np.void], orders: npt.NDArray[np.void]) -> None:
+        self.record = record
+        self._one = record[0]
         self._orders = orders
-        self._top = raw[:HEADER]
+        self._top = record.view(np.int64)[:N_SCALARS]
         self._head: list[int] = self._top.tolist()
 
     def _refresh(self) -> Observation:
@@ -196,123 +189,123 @@ class Observation:
 
     def copy(self) -> Observation:
         """Return an observation that stays valid after the next decision."""
-        return Observation(self.raw.copy(), self.orders.copy())
+        return Observation(self.record.copy(), self.orders.copy())
 
     @property
     def orders(self) -> npt.NDArray[np.void]:
         """Own orders as far as the agent knows, ``(n,)`` `OWN_ORDER`, with their queue positions."""
-        return self._orders[: self._head[O_N_ORDERS]]
+        return self._orders[: self._head[_N_ORDERS]]
 
     @property
     def ts(self) -> int:
         """Local time of the decision, ns since the epoch."""
-        return self._head[O_TS]
+        return self._head[_TS]
 
     @property
     def exch_ts(self) -> int:
         """Exchange time up to which the market is known, ns; ``ts`` minus the feed latency."""
-        return self._head[O_EXCH_TS]
+        return self._head[_EXCH_TS]
 
     @property
     def step(self) -> int:
         """Zero-based index of the decision in the episode."""
-        return self._head[O_STEP]
+        return self._head[_STEP]
 
     @property
     def inventory(self) -> int:
         """Acknowledged signed inventory, lots."""
-        return self._head[O_INVENTORY]
+        return self._head[_INVENTORY]
 
     @property
     def cash(self) -> int:
         """Acknowledged cash, tick-lots, before fees; of an inverse contract it is no money."""
-        return self._head[O_CASH]
+        return self._head[_CASH]
 
     @property
     def time_left_ns(self) -> int:
         """Time to the end of the episode, ns."""
-        return self._head[O_TIME_LEFT]
+        return self._head[_TIME_LEFT]
 
     @property
     def bid_px(self) -> int:
         """Best bid, ticks."""
-        return self._head[O_BID_PX]
+        return self._head[_BID_PX]
 
     @property
     def ask_px(self) -> int:
         """Best ask, ticks."""
-        return self._head[O_ASK_PX]
+        return self._head[_ASK_PX]
 
     @property
     def bid_qty(self) -> int:
         """Quantity at the best bid, lots."""
-        return self._head[O_BID_QTY]
+        return self._head[_BID_QTY]
 
     @property
     def ask_qty(self) -> int:
         """Quantity at the best ask, lots."""
-        return self._head[O_ASK_QTY]
+        return self._head[_ASK_QTY]
 
     @property
     def mid2(self) -> int:
         """Twice the mid-price, ticks (exact)."""
-        return self._head[O_BID_PX] + self._head[O_ASK_PX]
+        return self._head[_BID_PX] + self._head[_ASK_PX]
 
     @property
     def spread_ticks(self) -> int:
         """Best ask minus best bid, ticks."""
-        return self._head[O_ASK_PX] - self._head[O_BID_PX]
+        return self._head[_ASK_PX] - self._head[_BID_PX]
 
     @property
     def microprice(self) -> float:
         """Size-weighted mid-price, ticks."""
-        b, a = self._head[O_BID_QTY], self._head[O_ASK_QTY]
-        return (self._head[O_ASK_PX] * b + self._head[O_BID_PX] * a) / (a + b)
+        b, a = self._head[_BID_QTY], self._head[_ASK_QTY]
+        return (self._head[_ASK_PX] * b + self._head[_BID_PX] * a) / (a + b)
 
     @property
     def buy_qty(self) -> int:
         """Lots traded by aggressive buyers since the last decision."""
-        return self._head[O_BUY_QTY]
+        return self._head[_BUY_QTY]
 
     @property
     def sell_qty(self) -> int:
         """Lots traded by aggressive sellers since the last decision."""
-        return self._head[O_SELL_QTY]
+        return self._head[_SELL_QTY]
 
     @property
     def last_trade_px(self) -> int:
         """Price of the last trade, ticks; 0 before the first."""
-        return self._head[O_LAST_TRADE_PX]
+        return self._head[_LAST_TRADE_PX]
 
     @property
     def n_bid(self) -> int:
         """Bid levels shown (at most ``MAX_DEPTH``)."""
-        return self._head[O_N_BID]
+        return self._head[_N_BID]
 
     @property
     def n_ask(self) -> int:
         """Ask levels shown (at most ``MAX_DEPTH``)."""
-        return self._head[O_N_ASK]
+        return self._head[_N_ASK]
 
     @property
     def bid_pxs(self) -> npt.NDArray[np.int64]:
         """Bid prices, best first, ``(n_bid,)`` ticks; levels the feed lacks are not shown."""
-        return self.raw[B_PX : B_PX + self._head[O_N_BID]]
+        return self._one["bid_pxs"][: self._head[_N_BID]]
 
     @property
     def bid_qtys(self) -> npt.NDArray[np.int64]:
         """Bid quantities, best first, ``(n_bid,)`` lots."""
-        return self.raw[B_QTY : B_QTY + self._head[O_N_BID]]
+        return self._one["bid_qtys"][: self._head[_N_BID]]
 
     @property
     def ask_pxs(self) -> npt.NDArray[np.int64]:
         """Ask prices, best first, ``(n_ask,)`` ticks."""
-        return self.raw[A_PX : A_PX + self._head[O_N_ASK]]
+        return self._one["ask_pxs"][: self._head[_N_ASK]]
 
     @property
     def ask_qtys(self) -> npt.NDArray[np.int64]:
         """Ask quantities, best first, ``(n_ask,)`` lots."""
-        return self.raw[A_QTY : A_QTY + self._head[O_N_ASK]]
+        return self._one["ask_qtys"][: self._head[_N_ASK]]
 
 
 class Fill(NamedTuple):
@@ -348,15 +341,6 @@ class Agent(ABC):
 
     def close(self) -> None:
         """Release what the agent holds. Optional."""
-
-
-@runtime_checkable
-class Trainable(Protocol):
-    """An agent that learns; the simulator never calls these."""
-
-    def fit(self, *args: Any, **kwargs: Any) -> None: ...
-    def save(self, folder: Path) -> None: ...
-    def load(self, folder: Path) -> None: ...
 
 
 class Strategy(Agent):

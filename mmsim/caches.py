@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 
 from mmsim.errors import ConfigError
+from mmsim.files import replacing
 from mmsim.paths import cache_home
 
 _log = logging.getLogger("mmsim.cache")
@@ -20,7 +21,7 @@ _said: set[Path] = set()
 
 
 def checksum(data: bytes | memoryview, before: int = 0) -> int:
-    """Return the CRC-32 of some bytes, `before` them others: it finds every flipped bit, at gigabytes a second."""
+    """Return the CRC-32 of some bytes, `before` being that of those before them: it finds every flipped bit, at gigabytes per second."""
     return zlib.crc32(data, before)
 
 
@@ -36,14 +37,8 @@ def keep(path: Path, content: bytes) -> bool:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=f".{path.name[:40]}-", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(aside, path)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as err:
         cannot_keep(err, path)
         return False

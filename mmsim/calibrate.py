@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 from mmsim.agent import O_ASK_PX, O_BID_PX, O_EXCH_TS
 from mmsim.errors import DataError
+from mmsim.play import episodes_of, record
 from mmsim.types import EventFlag, EventKind, MarketData
 
 SIGMA_S = 5.0  # seconds over which mid changes are taken
@@ -70,7 +71,7 @@ class Calibration:
     """Fitted constants and what they were fitted to.
 
     ``sigma`` ticks per square-root second, ``A`` per second, ``k`` per tick, ``mean_spread`` ticks; arrays of
-    the fit, one element a distance: ``distance`` ticks from the mid, ``trials`` hypothetical orders,
+    the fit, one element per distance: ``distance`` ticks from the mid, ``trials`` hypothetical orders,
     ``reached`` how many were reached, ``intensity`` per second.
     """
 
@@ -116,22 +117,16 @@ def fit(stretches: Iterable[Stretch], *, horizon_s: float | None = None, source:
     sigma = _sigma(stretches, source)
     spread = np.concatenate([s.spread for s in stretches])
     least2 = max(int(np.median(spread)), 1)  # half the median spread, in half-ticks
-    if horizon_s is not None:
-        return _fit_decay(
-            _trials(stretches, horizon_s), least2, sigma, float(spread.mean()), horizon_s, source
-        )
-    horizon_s = HORIZON_S
-    trials = _trials(stretches, horizon_s)
-    share = _share(trials, least2)
-    while share > 0.9 and horizon_s > 0.05:
-        horizon_s /= 2
-        trials = _trials(stretches, horizon_s)
-        share = _share(trials, least2)
-    while share < 0.02 and horizon_s < 60:
-        horizon_s *= 4
-        trials = _trials(stretches, horizon_s)
-        share = _share(trials, least2)
-    return _fit_decay(trials, least2, sigma, float(spread.mean()), horizon_s, source)
+    wait_s = HORIZON_S if horizon_s is None else horizon_s
+    trials = _trials(stretches, wait_s)
+    if horizon_s is None:
+        while _share(trials, least2) > 0.9 and wait_s > 0.05:
+            wait_s /= 2
+            trials = _trials(stretches, wait_s)
+        while _share(trials, least2) < 0.02 and wait_s < 60:
+            wait_s *= 4
+            trials = _trials(stretches, wait_s)
+    return _fit_decay(trials, least2, sigma, float(spread.mean()), wait_s, source)
 
 
 def observe(data: MarketData, split: str = "train") -> list[Stretch]:
@@ -142,19 +137,9 @@ def observe(data: MarketData, split: str = "train") -> list[Stretch]:
     DataError
         If the split has no episodes.
     """
-    from mmsim.config import SimConfig
-    from mmsim.sim.session import Session
-
-    episodes = data.splits.get(split, ())
-    if not episodes:
-        have = ", ".join(s for s, e in data.splits.items() if e) or "none"
-        raise DataError(
-            f"the split {split!r} has no episodes to calibrate on; with episodes: {have}", source=data.name
-        )
-    session = Session(data, SimConfig())
+    episodes = episodes_of(data, split, "to calibrate on")
     out = []
-    for episode in episodes:
-        raw = session.record(episode)
+    for episode, raw in zip(episodes, record(data, episodes), strict=True):
         segment = data.segments[episode.segment]
         events = data.events[segment.start : segment.stop]
         first, last = np.searchsorted(events["ts"], (episode.start_ts, episode.end_ts))

@@ -19,14 +19,14 @@ _log = logging.getLogger("mmsim.calibration")
 
 
 def user_folder() -> Path:
-    """Return the folder of the user's own calibrations, which go before the shipped ones."""
+    """Return the folder of the user's own calibrations, which take precedence over the shipped ones."""
     return cache_home() / "calibration"
 
 
 def market_key(data: MarketData) -> str:
-    """Return a hash of all that constants depend on: sources, steps, level and episodes.
+    """Return a hash of everything that the constants depend on: sources, steps, level and episodes.
 
-    The sources alone do not tell: imported again with another tick size or other splits, the same files have other
+    The sources alone are not enough: the same files, imported with another tick size or other splits, have other
     constants.
     """
     instrument = data.instrument
@@ -50,8 +50,8 @@ def lookup(name: str, market: str = "") -> dict[str, float]:
     Raises
     ------
     ConfigError
-        If a shipped file lacks a constant or holds something else than a number. A user's file that does is
-        passed over, and that is said.
+        If a shipped file lacks a constant or holds something other than a number. A user's file that does is
+        passed over, with a warning.
     """
     path = user_folder() / f"{name}.toml"
     if path.is_file():
@@ -78,7 +78,7 @@ def save(
     folder: Path | None = None,
     given: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write ``NAME.toml`` into `folder` (default the user's) and return its path; `given` are those set by hand.
+    """Write ``NAME.toml`` into `folder` (default the user's) and return its path; `given` holds those set by hand.
 
     Raises
     ------
@@ -94,20 +94,25 @@ def save(
 def _text(
     name: str, found: Calibration, split: str, source_sha256: str, market: str, given: Mapping[str, float]
 ) -> bytes:
-    values = found.constants()
+    import tomli_w
+
+    constants = found.constants()
     by_hand = "".join(f" --set {key}={value!r}" for key, value in given.items())
-    return (
+    head = (
         f"# Made by: mmsim calibrate {name} --split {split}{by_hand} --write\n"
-        f"sigma = {values['sigma']!r}  # ticks per square-root second\n"
-        f"A = {values['A']!r}  # orders at the mid reached per second\n"
-        f"k = {values['k']!r}  # per tick\n"
-        f"mean_spread = {values['mean_spread']!r}  # ticks\n"
-        f"horizon_s = {found.horizon_s!r}  # seconds a hypothetical order waited\n"
-        f'split = "{split}"\n'
-        f'source_sha256 = "{source_sha256}"\n'
-        f'market = "{market}"  # hash of data and settings\n'
-        f"crc32 = {_checksum(values)}  # of the four constants; delete this line if you change them\n"
-    ).encode()
+        "# sigma: ticks per square-root second; A: orders at the mid reached per second; k: per tick; mean_spread: ticks\n"
+        "# horizon_s: seconds a hypothetical order waited; market: hash of data and settings\n"
+        "# crc32: of the four constants; delete that line if you change them\n"
+    )
+    values = {
+        **constants,
+        "horizon_s": found.horizon_s,
+        "split": split,
+        "source_sha256": source_sha256,
+        "market": market,
+        "crc32": _checksum(constants),
+    }
+    return (head + tomli_w.dumps(values)).encode()
 
 
 def _checksum(constants: Mapping[str, float]) -> int:
@@ -115,7 +120,7 @@ def _checksum(constants: Mapping[str, float]) -> int:
 
 
 def constants_for(data: MarketData) -> dict[str, float]:
-    """Return a market's constants: stored ones, else calibrated now and stored for next time.
+    """Return a market's constants: stored ones, else those fitted now, which are stored for next time.
 
     Calibrates on the training split; where there is none, on the first split that has episodes.
 

@@ -9,61 +9,52 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsim._jit import FUNCTIONS, NO_JIT, checked_kernel, inline_kernel
-from mmsim.agent import (
-    MAX_LEVELS,
-    WANT_HEAD,
-    WANT_SIZE,
-    Observation,
-    Quotes,
-    SessionContext,
-    Strategy,
-)
+from mmsim.agent import Observation, Quotes, SessionContext, Strategy
 from mmsim.errors import ConfigError
+from mmsim.records import MAX_LEVELS, OBSERVATION, QUOTES
+from mmsim.user_call import ask
 
 MEMORY = 64  # float64 cells that a compiled strategy keeps between decisions
-Decide = Callable[
-    [npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]], None
-]
 
 
 @inline_kernel
 def set_quotes(want: Any, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int) -> None:
     """Ask for one bid and one ask (ticks, lots); a quantity of 0 leaves that side out."""
-    at = WANT_HEAD
-    want[0] = 0
-    want[1] = 0
+    want.n_bids = 0
+    want.n_asks = 0
     if bid_qty > 0:
-        want[0] = 1
-        want[at] = bid_px
-        want[at + 1] = bid_qty
-        at += 2
+        want.n_bids = 1
+        want.bids[0].px = bid_px
+        want.bids[0].qty = bid_qty
     if ask_qty > 0:
-        want[1] = 1
-        want[at] = ask_px
-        want[at + 1] = ask_qty
+        want.n_asks = 1
+        want.asks[0].px = ask_px
+        want.asks[0].qty = ask_qty
 
 
-def quotes_in(want: npt.NDArray[np.int64]) -> Quotes:
-    """Return what a compiled strategy wrote as `Quotes`.
+def quotes_in(want: Any) -> Quotes:
+    """Return what a compiled strategy wrote, a `QUOTES` record, as `Quotes`.
 
     Raises
     ------
     ValueError
         If it wrote a number of levels that there is no room for.
     """
-    n, m, post_only, take = want[:4].tolist()
+    n, m, post_only, take = (int(want[name]) for name in ("n_bids", "n_asks", "post_only", "take_qty"))
     if not (0 <= n <= MAX_LEVELS and 0 <= m <= MAX_LEVELS):
-        raise ValueError(f"expected 0 to {MAX_LEVELS} levels a side, was {n} bids and {m} asks")
-    flat = want[WANT_HEAD : WANT_HEAD + 2 * (n + m)].tolist()
-    levels = list(zip(flat[::2], flat[1::2], strict=True))
+        raise ValueError(f"expected 0 to {MAX_LEVELS} levels per side, was {n} bids and {m} asks")
     return Quotes(
-        tuple(levels[:n]), tuple(levels[n:]), post_only == 1 if post_only in (0, 1) else post_only, take
+        tuple(want["bids"][:n].tolist()),
+        tuple(want["asks"][:m].tolist()),
+        post_only == 1 if post_only in (0, 1) else post_only,
+        take,
     )
 
 
@@ -72,23 +63,22 @@ class CompiledStrategy(Strategy):
 
     Subclasses define ``decide(obs, want, params, memory)`` as a static method:
 
-    * ``obs``: the ``(OBS_SIZE,)`` int64 observation vector, ``obs[O_BID_PX]``, ``obs[O_INVENTORY]`` ...
-      (`mmsim.agent`), read-only;
-    * ``want``: to be written, with `set_quotes`, or by hand: ``[n_bids, n_asks, post_only, take, 0, 0]``, then
-      (px, qty) of the bids and of the asks. It comes as "no quotes, post-only";
-    * ``params``: the class's annotated parameters as float64, in their order (numbers and booleans only);
+    * ``obs``: what is known now, a record of `mmsim.records.OBSERVATION`: ``obs.bid_px``, ``obs.inventory``,
+      ``obs.bid_qtys[2]`` ...; its own copy, so what it writes there changes nothing;
+    * ``want``: to be written, a record of `mmsim.records.QUOTES`: with `set_quotes`, or by hand: ``want.n_bids``,
+      ``want.bids[0].px`` ... It comes as "no quotes, post-only";
+    * ``params``: the class's annotated parameters by name, ``params.size`` (numbers and booleans only);
     * ``memory``: ``(MEMORY,)`` float64, zero at the start of an episode.
 
     An index outside an array raises, as in Python (compiled helpers that it calls have their own rules).
 
     Examples
     --------
-    >>> from mmsim.agent import O_ASK_PX, O_BID_PX
     >>> class Touch(CompiledStrategy):
     ...     size: int = 1
     ...     @staticmethod
     ...     def decide(obs, want, params, memory):
-    ...         set_quotes(want, obs[O_BID_PX], int(params[0]), obs[O_ASK_PX], int(params[0]))
+    ...         set_quotes(want, obs.bid_px, params.size, obs.ask_px, params.size)
     >>> Touch(size=2)
     Touch(size=2)
     """
@@ -100,61 +90,77 @@ class CompiledStrategy(Strategy):
 
     def reset(self, ctx: SessionContext) -> None:  # noqa: ARG002
         """Take the parameters, clear the memory, compile `decide` if that was not done yet."""
-        values = []
-        for name in self.parameters():
+        self._params = self._record()
+        self._memory = np.zeros(MEMORY)
+        self._want = np.zeros(1, QUOTES)
+        self._address = _compiled(type(self).decide, self._params.dtype)
+        self._params_at = self._params.ctypes.data
+        if NO_JIT:
+            self._want = self._want.view(np.recarray)
+            named = SimpleNamespace(
+                **{name: self._params[name][0] for name in self._params.dtype.names or ()}
+            )
+            self._params_at = id(named)
+            FUNCTIONS[id(named)] = named  # type: ignore[assignment]
+
+    def _record(self) -> npt.NDArray[np.void]:
+        fields, values = [("nothing", "<i8")], [0]  # never empty
+        for name, (kind, _) in self.parameters().items():
             value = getattr(self, name)
             if not isinstance(value, int | float):
                 raise ConfigError(
                     f"{type(self).__name__}.{name}: expected a number (it goes to compiled code), was {value!r}"
                 )
-            values.append(float(value))
-        self._params = np.array([*values, 0.0])  # never empty
-        self._memory = np.zeros(MEMORY)
-        self._want = np.zeros(WANT_SIZE, np.int64)
-        self._compiled, self._address = _compiled(type(self).decide)
+            whole = isinstance(value, int) and kind is not float
+            if whole and not -(2**63) <= value < 2**63:
+                raise ConfigError(
+                    f"{type(self).__name__}.{name}: expected a 64-bit number (it goes to compiled code), was {value}"
+                )
+            fields.append((name, ("?" if isinstance(value, bool) else "<i8") if whole else "<f8"))
+            values.append(value)
+        return np.array([tuple(values)], fields)
 
     def quote(self, obs: Observation) -> Quotes:
         """Ask `decide`, from Python."""
         want = self._want
-        want[:6] = (0, 0, 1, 0, 0, 0)
-        self._compiled(obs.raw, want, self._params, self._memory)
-        return quotes_in(want)
+        want[0] = 0
+        want["post_only"] = 1
+        ask(self._address, obs.record.copy(), want, self._params_at, self._memory)
+        return quotes_in(want[0])
 
-    def machine(self) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return address of the compiled function, parameters and memory, for the kernel."""
-        return self._address, self._params, self._memory
-
-
-_MADE: dict[Any, tuple[Callable[..., None], int]] = {}
+    def machine(self) -> tuple[int, int, npt.NDArray[np.float64]]:
+        """Return addresses of the compiled function and of the parameters, and the memory, for the kernel."""
+        return self._address, self._params_at, self._memory
 
 
-def _compiled(decide: Decide) -> tuple[Callable[..., None], int]:
-    if decide not in _MADE:
+_MADE: dict[tuple[Any, Any], tuple[Any, int]] = {}
+
+
+def _compiled(decide: Callable[..., None], params: np.dtype[np.void]) -> int:
+    key = (decide, params)
+    if key not in _MADE:
         if NO_JIT:
             FUNCTIONS[id(decide)] = decide
-            _MADE[decide] = (decide, id(decide))
+            _MADE[key] = (decide, id(decide))
         else:
-            _MADE[decide] = _machine_code(decide)
-    return _MADE[decide]
+            _MADE[key] = _machine_code(decide, params)
+    return _MADE[key][1]
 
 
-def _machine_code(decide: Any) -> tuple[Callable[..., None], int]:
-    # Compiled for the kernel's arrays, and kept on disk where the function stands in a file. It writes where the
-    # engine's own state stands beside: the observation is read-only, and indices are checked.
-    from numba import float64, int64, types
+def _machine_code(decide: Any, params: np.dtype[np.void]) -> tuple[Any, int]:
+    # Compiled for the kernel's records, and kept on disk where the function stands in a file. It writes where the
+    # engine's own state stands beside: indices are checked.
+    from numba import float64, from_dtype
 
-    arrays = (types.Array(int64, 1, "C", readonly=True), int64[::1], float64[::1], float64[::1])
+    kinds = (*map(from_dtype, (OBSERVATION, QUOTES, params)), float64[::1])
     try:
         fast: Any = checked_kernel(decide)
-        fast.compile(arrays)
-        fast.disable_compile()  # a writable observation is taken, too
+        fast.compile(kinds)
     except Exception as err:  # numba has many error classes
         lines = [
             line for line in str(err).splitlines() if line.strip() and "nopython mode pipeline" not in line
         ]
         first = lines[0] if lines else type(err).__name__
-        if "setitem(readonly array" in str(err):
-            first = "it writes to the observation, which is read-only"
         raise ConfigError(f"{decide.__qualname__}: numba cannot compile it: {first}") from err
-    made = fast.overloads[arrays]
+    made = fast.overloads[kinds]
     return fast, int(made.library.get_pointer_to_function(made.fndesc.llvm_func_name))

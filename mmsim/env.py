@@ -19,13 +19,14 @@ from gymnasium import spaces
 
 from mmsim.agent import Observation
 from mmsim.config import SimConfig
-from mmsim.data import load
 from mmsim.errors import AgentError, ConfigError, did_you_mean
 from mmsim.features import N_FEATURES
 from mmsim.metrics.episode import EpisodeResult
 from mmsim.metrics.ledger import fees_per_fill
 from mmsim.metrics.value import MICRO, require_linear
+from mmsim.play import episodes_of, record
 from mmsim.quoting import N_ACTIONS, N_STATE, Quoter, QuoterSpec, scaling
+from mmsim.runner import market_for
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
 from mmsim.types import Episode, MarketData
@@ -149,16 +150,15 @@ class MarketMakingEnv(gymnasium.Env[State, State]):
         quoter: QuoterSpec | None = None,
         block_s: float | None = None,
     ) -> None:
-        data = load(dataset, progress=False) if isinstance(dataset, str) else dataset
+        market = market_for(dataset, sim, progress=False, calibrated=False)
+        data = market.data
         require_linear(data.instrument, "the training environment")
-        self.episodes: tuple[Episode, ...] = tuple(data.splits.get(split, ()))
-        if not self.episodes:
-            raise ConfigError(f"{data.name} has no {split} episodes")
+        self.episodes = episodes_of(data, split, "to play")
         if block_s is not None and not block_s > 0:
             raise ConfigError(f"block_s: expected a positive number of seconds, was {block_s}")
         spec = reward if isinstance(reward, RewardSpec) else RewardSpec(reward)
         self.reward_spec = spec if scale is None else replace(spec, scale=scale)
-        self.session = Session(data, sim)
+        self.session = market.session
         self._latency = LatencyModel.from_config(self.session.sim)
         self.quoter = Quoter(quoter or default_quoter(self.session, self.episodes))
         self._block_ns = None if block_s is None else round(block_s * 1e9)
@@ -300,7 +300,8 @@ class MarketMakingEnv(gymnasium.Env[State, State]):
 def default_quoter(session: Session, episodes: tuple[Episode, ...]) -> QuoterSpec:
     """Return a spec whose features are scaled by the first training episode (else the first of `episodes`)."""
     first = (session.data.splits.get("train") or episodes)[0]
-    mean, std = scaling([session.record(first)], session.data.instrument.unit_lots)
+    recorded = list(record(session.data, [first], session.sim))
+    mean, std = scaling(recorded, session.data.instrument.unit_lots)
     return QuoterSpec(mean=mean, std=std)
 
 

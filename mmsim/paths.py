@@ -8,18 +8,15 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import platformdirs
+
 from mmsim.errors import ConfigError
-
-
-def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(base) if base else Path.home() / ".cache"
 
 
 def cache_home() -> Path:
     """Return the folder of everything that can be made again: ``MMSIM_CACHE_HOME`` or the user's cache."""
     env = os.environ.get("MMSIM_CACHE_HOME")
-    return Path(env) if env else _user_cache() / "mmsim"
+    return Path(env) if env else platformdirs.user_cache_path("mmsim", appauthor=False)
 
 
 def data_home(override: str | os.PathLike[str] | None = None) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from mmsim import caches
 from mmsim.agent import Agent
 from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
-from mmsim.registry import make_agent, resolve, shipped_checkpoints
-from mmsim.sim import hooks
+from mmsim.play import opened, play
+from mmsim.registry import resolve, shipped_checkpoints
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
+from mmsim.types import MarketData
 
 SAMPLES = 512  # decisions recorded
 WARM_UP = 32  # the first ones are left out: caches fill, code loads
@@ -30,7 +32,7 @@ _log = logging.getLogger("mmsim.profiles")
 
 def profile_for(
     spec: str,
-    params: dict[str, object],
+    params: Mapping[str, object],
     session: Session,
     *,
     record: bool = True,
@@ -66,17 +68,20 @@ def profile_for(
         return found
     if not record:
         return None
-    split = next(s for s in ("validation", "train", "test") if session.data.splits.get(s))
+    split = split_to_measure_on(session.data)
     _log.info("recording %s's decision latency on %s %s", spec, session.data.name, split)
-    with hooks.hook(spec, "constructor", limit_s=limit_s):
-        made = make_agent(spec, params)
-    with hooks.closing(made, limit_s) as agent:
+    with opened(spec, params, limit_s=limit_s) as agent:
         times = measure(agent, session, split, limit_s=limit_s)
     keep(spec, params, session.data.name, times)
     return times
 
 
-def keep(spec: str, params: dict[str, object], dataset: str, times: npt.NDArray[np.int64]) -> Path:
+def split_to_measure_on(data: MarketData) -> str:
+    """Return the validation split or, where that is empty, the training or the test split."""
+    return next(s for s in ("validation", "train", "test") if data.splits.get(s))
+
+
+def keep(spec: str, params: Mapping[str, object], dataset: str, times: npt.NDArray[np.int64]) -> Path:
     """Write recorded latencies, ``(n,)`` ns, where `profile_for` looks for them, and return the path."""
     path = _cache_path(spec, params, dataset)
     kept = {"agent": spec, "dataset": dataset, "latency_ns": times.tolist(), "crc32": _checksum(times)}
@@ -93,27 +98,21 @@ def measure(
     that is being recorded.
     """
     times: list[int] = []
-    for index, episode in enumerate(session.data.splits[split]):
-        steps = session.run(
-            agent,
-            episode,
-            index,
-            latency=LatencyModel(),
-            most_steps=n + WARM_UP - len(times),
-            limit_s=limit_s,
-        ).steps
+    episodes = session.data.splits[split]
+    for result in play(
+        agent, session, episodes, latency=LatencyModel(), limit_s=limit_s, most_asked=n + WARM_UP
+    ):
+        steps = result.steps
         times += steps["wall_ns"][steps["asked"] == 1].tolist()
-        if len(times) >= n + WARM_UP:
-            break
     kept = times[WARM_UP:] or times
     if not kept:
         raise ConfigError(f"{agent!r} on {session.data.name}: no decision to measure a latency profile on")
     return np.array(kept, np.int64)
 
 
-def _cache_path(spec: str, params: dict[str, object], dataset: str) -> Path:
+def _cache_path(spec: str, params: Mapping[str, object], dataset: str) -> Path:
     # the module of a user's file is named after its content: an edited agent is measured anew
-    identity = [spec, resolve(spec).__module__, params]
+    identity = [spec, resolve(spec).__module__, dict(params)]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:12]
     return cache_home() / "profiles" / f"{dataset}-{key}.json"
 

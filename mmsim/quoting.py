@@ -115,7 +115,7 @@ def scaling(episodes: list[npt.NDArray[np.int64]], unit: int) -> tuple[tuple[flo
     Parameters
     ----------
     episodes : list of (n, OBS_SIZE) int64
-        Recorded observation vectors (`Session.record`), one array an episode.
+        Recorded observation vectors (`Session.record`), one array per episode.
     unit : int
         Usual order size, lots.
 
@@ -176,7 +176,7 @@ class Quoter:
         best = (obs.bid_px, obs.ask_px)
         shown = (obs.bid_qty, obs.ask_qty)
         offset, queue = [1.0, 1.0], [1.0, 1.0]
-        for _, ahead, px, _, side, _, _ in obs.orders.tolist():
+        for _id, ahead, px, _qty, side, _live, _pad in obs.orders.tolist():
             i = 0 if side > 0 else 1
             behind = side * (best[i] - px)  # ticks behind the touch; negative: we improve it
             offset[i] = max(-1.0, min(behind / self._reach, 1.0))
@@ -204,7 +204,7 @@ class Quoter:
         return out
 
     def quotes(self, action: npt.NDArray[np.floating[Any]], obs: Observation) -> Quotes:
-        """Turn an action into one quote a side, as far as the limits allow.
+        """Turn an action into one quote per side, as far as the limits allow.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Run agents on markets as a `RunConfig` says, side by side through the one session."""
+"""From agents and a market to results: the one path of `mmsim run`, `sensitivity`, `profile` and the environment."""
 
 from __future__ import annotations
 
@@ -8,19 +8,73 @@ from pathlib import Path
 from typing import Any
 
 from mmsim import registry
-from mmsim.agent import Agent, Strategy
+from mmsim.agent import Agent
 from mmsim.calibrate import remedy, usual_split
 from mmsim.calibration_store import constants_or_reason
-from mmsim.config import RunConfig
+from mmsim.config import RunConfig, SimConfig
 from mmsim.data import load
-from mmsim.errors import ConfigError, DataError, MmsimError, UncalibratedError, did_you_mean
+from mmsim.errors import ConfigError, MmsimError, UncalibratedError, did_you_mean
+from mmsim.metrics import MarketResult
+from mmsim.play import episodes_of, made, opened, play
 from mmsim.profiles import profile_for
-from mmsim.report.result import MarketResult
-from mmsim.sim import hooks
+from mmsim.resolve import session_for
 from mmsim.sim.latency import LatencyModel
 from mmsim.sim.session import Session
+from mmsim.types import MarketData
 
 Ticker = Callable[[str, int, int], None]  # label, episodes done, episodes in all
+
+
+@dataclass(frozen=True)
+class Market:
+    """A market and the session that replays it; ``uncalibrated`` says why it has no constants, if it has none."""
+
+    data: MarketData
+    session: Session
+    uncalibrated: str = ""
+
+
+def market_for(
+    market: str | MarketData,
+    sim: SimConfig | None = None,
+    *,
+    split: str | None = None,
+    data_home: str | Path | None = None,
+    checkpoints: Path | None = None,
+    progress: bool = True,
+    calibrated: bool = True,
+) -> Market:
+    """Load a market and make the session that its agents run in.
+
+    Parameters
+    ----------
+    market : str or MarketData
+        A name of `mmsim.data.names`, or a market.
+    sim : SimConfig, optional
+        Physics.
+    split : str, optional
+        A split that must have episodes.
+    data_home : path, optional
+        Folder of source data files.
+    checkpoints : Path, optional
+        Folder of checkpoint folders; default: the shipped ones.
+    progress : bool
+        Show a bar while the market is converted.
+    calibrated : bool
+        Hand agents the market's constants, stored ones or fitted now (`mmsim.calibration_store`).
+
+    Raises
+    ------
+    DataError
+        If the market or its split is not there.
+    ConfigError
+        If `sim` is not possible on this market.
+    """
+    data = load(market, data_home=data_home, progress=progress) if isinstance(market, str) else market
+    if split is not None:
+        episodes_of(data, split)
+    constants, why_not = constants_or_reason(data) if calibrated else ({}, "")
+    return Market(data, session_for(data, sim, calibration=constants, checkpoints=checkpoints), why_not)
 
 
 @dataclass
@@ -74,7 +128,7 @@ def run(
     params = {spec: agent_params(config, spec) for spec in config.agents}
     _no_stray_params(config, params)
     for spec, given in params.items():
-        _made(spec, given, config)
+        made(spec, given, limit_s=config.decision_timeout_s)
     outcome = RunOutcome()
 
     def fail(dataset: str, agent: str | None, err: MmsimError) -> None:
@@ -85,42 +139,65 @@ def run(
 
     for name in config.datasets:
         try:
-            data = load(name, data_home=data_home)
-            if not data.splits.get(config.split):
-                have = ", ".join(s for s, e in data.splits.items() if e) or "none"
-                raise DataError(f"no {config.split} split; it has: {have}", source=name)
-            constants, why_not = constants_or_reason(data)
-            session = Session(data, config.sim, calibration=constants, checkpoints=checkpoints)
+            market = market_for(
+                name, config.sim, split=config.split, data_home=data_home, checkpoints=checkpoints
+            )
         except MmsimError as err:
             fail(name, None, err)
             continue
-        market: list[MarketResult] = []
+        results: list[MarketResult] = []
         ways = ""
         try:
             for spec in config.agents:
                 result = None
                 try:
-                    with (
-                        hooks.process_kept(),
-                        hooks.closing(_made(spec, params[spec], config), config.decision_timeout_s) as agent,
-                    ):
-                        result = _run_one(spec, agent, params[spec], session, config, tick)
+                    with opened(spec, params[spec], limit_s=config.decision_timeout_s) as agent:
+                        result = run_agent(spec, agent, params[spec], market, config, tick)
                 except UncalibratedError as err:
-                    if why_not:  # the run tried what the error recommends
-                        ways = ways or remedy(data, usual_split(data))
-                        err = UncalibratedError(f"{err.what}: {why_not}", ways)
+                    if market.uncalibrated:  # the run tried what the error recommends
+                        ways = ways or remedy(market.data, usual_split(market.data))
+                        err = UncalibratedError(f"{err.what}: {market.uncalibrated}", ways)
                     fail(name, spec, err)
                 except MmsimError as err:
                     fail(name, spec, err)
                 if result is not None:
-                    market.append(result)
+                    results.append(result)
                     outcome.results.append(result)
                     if finished is not None:
                         finished(result)
         finally:
-            if done is not None and market:
-                done(market)
+            if done is not None and results:
+                done(results)
     return outcome
+
+
+def run_agent(
+    spec: str,
+    agent: Agent,
+    params: Mapping[str, Any],
+    market: Market,
+    config: RunConfig,
+    tick: Ticker | None = None,
+) -> MarketResult:
+    """Run an agent, made from `spec` and `params`, on every episode of the configuration's split.
+
+    Raises
+    ------
+    AgentError
+        If the agent fails, or takes longer than ``config.decision_timeout_s`` for one call.
+    """
+    session, limit_s = market.session, config.decision_timeout_s
+
+    def count(done: int, total: int) -> None:
+        if tick is not None:
+            tick(f"{market.data.name} {spec}", done, total)
+
+    latency = None
+    if config.sim.latency == "profile":
+        latency = LatencyModel(profile_ns=profile_for(spec, params, session, limit_s=limit_s))
+    episodes = episodes_of(market.data, config.split)
+    ledgers = list(play(agent, session, episodes, latency=latency, limit_s=limit_s, tick=count))
+    return MarketResult(spec, market.data.name, market.data.simulated, ledgers, config.split)
 
 
 def agent_params(config: RunConfig, spec: str) -> dict[str, Any]:
@@ -131,8 +208,7 @@ def agent_params(config: RunConfig, spec: str) -> dict[str, Any]:
     ConfigError
         If none of the run's agents has a parameter that was set for all.
     """
-    cls = registry.resolve(spec)
-    known = cls.parameters() if issubclass(cls, Strategy) else registry.parameters(cls)
+    known = registry.parameters(registry.resolve(spec))
     shared = {k: v for k, v in config.agent.items() if k in known}
     return {**shared, **config.params.get(spec, {}), **config.params.get(registry.display_name(spec), {})}
 
@@ -142,8 +218,7 @@ def _no_stray_params(config: RunConfig, params: Mapping[str, Mapping[str, Any]])
         if not any(key in given for given in params.values()):
             known: set[str] = set()
             for spec in config.agents:
-                cls = registry.resolve(spec)
-                known |= set(cls.parameters() if issubclass(cls, Strategy) else registry.parameters(cls))
+                known |= set(registry.parameters(registry.resolve(spec)))
             raise ConfigError(
                 f"agent.{key}: none of {', '.join(config.agents)} has that parameter{did_you_mean(key, known)}"
             )
@@ -151,36 +226,3 @@ def _no_stray_params(config: RunConfig, params: Mapping[str, Mapping[str, Any]])
     for name in config.params:
         if name not in names:
             raise ConfigError(f"parameters for {name!r}, which is not in the run{did_you_mean(name, names)}")
-
-
-def _made(spec: str, params: Mapping[str, Any], config: RunConfig) -> Agent:
-    with hooks.hook(spec, "constructor", limit_s=config.decision_timeout_s):
-        return registry.make_agent(spec, params)
-
-
-def _run_one(
-    spec: str,
-    agent: Agent,
-    params: dict[str, Any],
-    session: Session,
-    config: RunConfig,
-    tick: Ticker | None,
-) -> MarketResult:
-    latency = None
-    if config.sim.latency == "profile":
-        latency = LatencyModel(
-            profile_ns=profile_for(spec, params, session, limit_s=config.decision_timeout_s)
-        )
-    episodes = session.data.splits[config.split]
-    done = []
-    for index, episode in enumerate(episodes):
-        if tick is not None:
-            tick(f"{session.data.name} {spec}", index, len(episodes))
-        done.append(session.run(agent, episode, index, latency=latency, limit_s=config.decision_timeout_s))
-    return MarketResult(
-        agent=spec,
-        dataset=session.data.name,
-        simulated=session.data.simulated,
-        episodes=done,
-        split=config.split,
-    )

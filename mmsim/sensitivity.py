@@ -13,8 +13,11 @@ from mmsim import runner
 from mmsim.config import RunConfig, SimConfig, build
 from mmsim.data import load
 from mmsim.errors import ConfigError, did_you_mean
-from mmsim.report.sensitivity import AXES, Cell, Sensitivity, cell, title_of
+from mmsim.metrics import epnl
+from mmsim.report.titles import market_title
+from mmsim.statistics.ranking import Cell, Rankings, cell
 
+AXES = ("inside", "impact", "latency", "queue")  # the last one changes fastest
 Split = Literal["train", "validation", "test"]
 QUEUES = ("proportional", "risk_averse", "power", "log")
 LATENCIES = ("0", "1000000", "100000000")  # ns, one way
@@ -126,7 +129,7 @@ def run(
     data_home: str | Path | None = None,
     checkpoints: Path | None = None,
     tick: Callable[[str, int, int], None] | None = None,
-) -> Sensitivity:
+) -> Rankings:
     """Run `agents` on `dataset` under every setting of the grid.
 
     Parameters
@@ -178,9 +181,13 @@ def run(
         if outcome.failure is not None:
             raise outcome.failure
         if not cells:
-            title, currency = title_of(outcome.results[0]), outcome.results[0].currency
-        cells.append(cell(setting, outcome.results, cells[0] if cells else None))
-    return Sensitivity(
+            title, currency = market_title(outcome.results[0]), outcome.results[0].currency
+        results = outcome.results
+        profits = [[epnl(ep) for ep in r.episodes] for r in results]
+        names, fills = [r.agent for r in results], [r.fills for r in results]
+        digests = [r.fills_sha256 for r in results]
+        cells.append(cell(setting, names, profits, fills, digests, cells[0] if cells else None))
+    return Rankings(
         dataset=dataset,
         title=title,
         currency=currency,

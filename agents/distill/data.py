@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsim.errors import DataError
-from mmsim.features import feature_rows
-from mmsim_agents.cmm.brain import Normaliser
-from mmsim_agents.cmm.forward import CLIP, WINDOW
-from mmsim_agents.distill.regimes import regimes
-from mmsim_agents.distill.targets import HORIZON, N_TASKS, targets
-
-if TYPE_CHECKING:
-    from mmsim_agents.teacher.artifacts import SampleSet, TeacherArtifacts
+from mmsim.features import WINDOW, feature_rows
+from mmsim_agents.common.recording import Raw, evenly
+from mmsim_agents.common.regimes import N_REGIMES, regimes
+from mmsim_agents.common.tasks import HORIZON, N_TASKS, samples
+from mmsim_agents.students.normaliser import Normaliser
+from mmsim_agents.teacher.artifacts import SampleSet, TeacherArtifacts
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
-N_GROUPS = N_REGIMES = 3
+N_GROUPS = 3  # of the teacher's layers: shallow, middle, deep
 N_EXPERTS = N_GROUPS * N_TASKS * N_REGIMES
-_STD_FLOOR = 1e-6
 
 
 def expert_grid() -> I64:
@@ -63,15 +58,11 @@ class Table:
         return out
 
 
-def _stack(raw: Sequence[npt.NDArray[np.int64]], unit: int) -> tuple[F32, F64, I64]:
-    features = np.concatenate([feature_rows(r, unit) for r in raw])
-    target = np.concatenate([targets(r, unit) for r in raw])
-    offset = np.concatenate([np.arange(len(r)) for r in raw])
-    rows = np.flatnonzero((offset >= WINDOW - 1) & np.isfinite(target).all(1))
-    return features, target, rows
+def _features(raw: Raw, unit: int) -> F32:
+    return np.concatenate([feature_rows(rows, unit) for rows in raw])
 
 
-def fit_normaliser(raw: Sequence[npt.NDArray[np.int64]], unit: int) -> Normaliser:
+def fit_normaliser(raw: Raw, unit: int) -> Normaliser:
     """Measure the units of features and targets on the TRAIN episodes.
 
     Raises
@@ -81,35 +72,22 @@ def fit_normaliser(raw: Sequence[npt.NDArray[np.int64]], unit: int) -> Normalise
     """
     if not raw:
         raise DataError("training data: expected at least one train episode, was none")
-    features, target, rows = _stack(raw, unit)
+    target, rows = samples(raw, unit)
     if len(rows) == 0:
         raise DataError(
             f"training data: expected an episode of more than {WINDOW + HORIZON} decisions, "
             f"the longest has {max(map(len, raw))}"
         )
-    seen, wanted = features[rows].astype(np.float64), target[rows]
-    std = seen.std(0)
-    scale = wanted.std(0)
-    return Normaliser(
-        mean=seen.mean(0).astype(np.float32),
-        std=np.where(std > _STD_FLOOR, std, 1.0).astype(np.float32),
-        target=np.stack(
-            [wanted.mean(0), np.where(scale > _STD_FLOOR, scale, 1.0), wanted.min(0), wanted.max(0)]
-        ),
-    )
+    return Normaliser.measure(_features(raw, unit)[rows], target[rows])
 
 
-def make_table(
-    raw: Sequence[npt.NDArray[np.int64]], norm: Normaliser, thresholds: F64, span: int, unit: int
-) -> Table:
+def make_table(raw: Raw, norm: Normaliser, thresholds: F64, span: int, unit: int) -> Table:
     """Build the table of one split from its recorded episodes."""
     if not raw:
         raise DataError("training data: expected at least one validation episode, was none")
-    features, target, rows = _stack(raw, unit)
-    x = np.clip((features - norm.mean) * (1.0 / norm.std).astype(np.float32), -CLIP, CLIP)
-    y = ((target - norm.target[0]) / norm.target[1]).astype(np.float32)
+    target, rows = samples(raw, unit)
     regime = np.concatenate(regimes(raw, thresholds, span))
-    return Table(x.astype(np.float32), y, target, regime, rows)
+    return Table(norm.features(_features(raw, unit)), norm.standard(target), target, regime, rows)
 
 
 def thin(rows: I64, limit: int, keep: I64 | None = None) -> I64:
@@ -118,8 +96,7 @@ def thin(rows: I64, limit: int, keep: I64 | None = None) -> I64:
     >>> thin(np.arange(10), 5).tolist(), thin(np.arange(10), 2, keep=np.array([3])).tolist()
     ([0, 2, 4, 6, 8], [0, 3, 5])
     """
-    if len(rows) > limit:
-        rows = rows[(np.arange(limit) * len(rows)) // limit]
+    rows = rows[evenly(len(rows), limit)]
     if keep is not None:
         rows = np.union1d(rows, keep)
     return rows
@@ -174,11 +151,6 @@ class Lesson:
     predict: F32
 
 
-def _standard(samples: SampleSet, norm: Normaliser) -> F32:
-    out: F32 = ((samples.predict - norm.target[0]) / norm.target[1]).astype(np.float32)
-    return out
-
-
 def ensemble_lessons(artifacts: TeacherArtifacts, norm: Normaliser, d: int) -> tuple[Lesson, Lesson]:
     """Return the lessons (train, validation) of the 27 students, each on its own feature target."""
     train, val = artifacts.train, artifacts.validation
@@ -189,8 +161,8 @@ def ensemble_lessons(artifacts: TeacherArtifacts, norm: Normaliser, d: int) -> t
         out[0][m] = projection.apply(h)
         out[1][m] = projection.apply(artifacts.group_target(val, g, c, r))
     return (
-        Lesson(train.index, out[0], _standard(train, norm)),
-        Lesson(val.index, out[1], _standard(val, norm)),
+        Lesson(train.index, out[0], norm.standard(train.predict)),
+        Lesson(val.index, out[1], norm.standard(val.predict)),
     )
 
 
@@ -210,10 +182,10 @@ def single_lessons(artifacts: TeacherArtifacts, norm: Normaliser, d: int) -> tup
     h = pooled(artifacts.train)
     projection = fit_projection(h, d)
     return (
-        Lesson(artifacts.train.index, projection.apply(h)[None], _standard(artifacts.train, norm)),
+        Lesson(artifacts.train.index, projection.apply(h)[None], norm.standard(artifacts.train.predict)),
         Lesson(
             artifacts.validation.index,
             projection.apply(pooled(artifacts.validation))[None],
-            _standard(artifacts.validation, norm),
+            norm.standard(artifacts.validation.predict),
         ),
     )

@@ -1,4 +1,4 @@
-"""After the students: one common feature space, the fusion of each task, and what it all is worth."""
+"""After the students: one common feature space, the fusion of each task, and what it is all worth."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from mmsim_agents.cmm.brain import Normaliser
 from mmsim_agents.cmm.checkpoint import Fusion
 from mmsim_agents.cmm.hajek import FUSIONS, TaskFusion, consensus, fit_fusion, normalise, pair_distances
+from mmsim_agents.common.tasks import TASKS
 from mmsim_agents.distill.data import Table, expert_grid, fit_projection
-from mmsim_agents.distill.targets import TASKS
 from mmsim_agents.distill.train import Weights
+from mmsim_agents.students.normaliser import Normaliser
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -57,13 +57,6 @@ def to_common_space(weights: Weights, z: F32, target: F32) -> Weights:
     return out
 
 
-def in_units(y: npt.NDArray[np.floating], norm: Normaliser, task: int) -> F64:
-    """Bring standardised predictions of one task back to its unit, inside its range on TRAIN."""
-    _, std, low, high = norm.target[:, task]
-    out: F64 = np.clip(np.asarray(y, np.float64) * std + norm.target[0, task], low, high)
-    return out
-
-
 def fit_all(
     z: F32, y: F32, table: Table, rows: npt.NDArray[np.int64], norm: Normaliser
 ) -> tuple[dict[str, Fusion], dict[str, F64]]:
@@ -77,7 +70,7 @@ def fit_all(
     Returns
     -------
     fusions : dict
-        Per fusion one `TaskFusion` a task.
+        Per fusion one `TaskFusion` per task.
     predictions : dict
         Per fusion ``(n, 3)`` in units.
     """
@@ -88,7 +81,7 @@ def fit_all(
     for c in range(len(TASKS)):
         experts = np.flatnonzero(grid[:, 1] == c)
         zc = np.ascontiguousarray(z[experts].transpose(1, 0, 2), np.float64)
-        yc = in_units(y[experts, :, 0].T, norm, c)
+        yc = norm.in_units(y[experts, :, 0].T, c)
         fits = fit_fusion(zc, yc, table.target[rows, c], regime, grid[experts, 2])
         score = consensus(pair_distances(normalise(zc)), fits["hajek"].width)
         for name, fit in fits.items():
@@ -134,7 +127,7 @@ def linear_baseline(train: Table, validation: Table, rows: npt.NDArray[np.int64]
     a, b = inputs(train, train.rows), inputs(validation, rows)
     gram, moment = a.T @ a / len(a), a.T @ train.y[train.rows].astype(np.float64) / len(a)
     guesses = [
-        np.stack([in_units(b @ w[:, c], norm, c) for c in range(len(TASKS))], axis=1)
+        np.stack([norm.in_units(b @ w[:, c], c) for c in range(len(TASKS))], axis=1)
         for w in (np.linalg.solve(gram + penalty * np.eye(len(gram)), moment) for penalty in _PENALTIES)
     ]
     errors = np.array([((g - validation.target[rows]) ** 2).mean(0) for g in guesses])

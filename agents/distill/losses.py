@@ -2,7 +2,7 @@
 
 Every function takes all M students at once: features ``z`` and their targets ``t`` ``(M, B, d)``,
 predictions ``(M, B, K)``, sample weights ``(M, B)`` (1 for samples of the student's own regime, 0.1
-for the others, 0 where a sample has no teacher output), and returns one loss a student, ``(M,)``:
+for the others, 0 where a sample has no teacher output), and returns one loss per student, ``(M,)``:
 the weighted mean over samples, 0 where every weight is 0.
 """
 

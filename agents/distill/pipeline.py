@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,15 @@ from mmsim.config import SimConfig
 from mmsim.errors import DataError
 from mmsim.metrics import require_linear
 from mmsim.paths import cache_home
-from mmsim.profiles import measure
 from mmsim.sim.session import Session
-from mmsim.types import Episode, MarketData
+from mmsim.types import MarketData
 from mmsim_agents.cmm.agent import CMM
-from mmsim_agents.cmm.brain import Brain
-from mmsim_agents.cmm.checkpoint import Checkpoint, Fusion, half, write
-from mmsim_agents.distill import card as cards
+from mmsim_agents.cmm.checkpoint import FusedCheckpoint
+from mmsim_agents.common import card as cards
+from mmsim_agents.common.order_rule import RuleParams
+from mmsim_agents.common.progress import Progress, silent
+from mmsim_agents.common.recording import Raw, evenly, record
+from mmsim_agents.common.tasks import N_TASKS, TASKS
 from mmsim_agents.distill.data import (
     Lesson,
     ensemble_lessons,
@@ -31,14 +32,13 @@ from mmsim_agents.distill.data import (
     single_lessons,
     thin,
 )
-from mmsim_agents.distill.fusion import fit_all, in_units, linear_baseline, merged, to_common_space
+from mmsim_agents.distill.fusion import fit_all, linear_baseline, merged, to_common_space
 from mmsim_agents.distill.train import TrainConfig, Trained, Trainer, outputs
 from mmsim_agents.distill.tune import predictions, tune_rule
 from mmsim_agents.students.agent import Student
+from mmsim_agents.students.checkpoint import Checkpoint, half
 from mmsim_agents.students.shape import Shape
-from mmsim_agents.teacher.artifacts import Progress, TeacherArtifacts
-
-Raw = Sequence[npt.NDArray[np.int64]]
+from mmsim_agents.teacher.artifacts import TeacherArtifacts
 
 
 @dataclass(frozen=True)
@@ -54,28 +54,11 @@ class Options:
     resume: bool = True
 
 
-def _silent(what: str, done: int, total: int) -> None:
-    del what, done, total
-
-
-def record(data: MarketData, split: str, sim: SimConfig, progress: Progress = _silent) -> list[Any]:
-    """Record every episode of `split` with nobody quoting: one ``(n, OBS_SIZE)`` array each."""
-    episodes = data.splits.get(split, ())
-    if not episodes:
-        raise DataError(f"training needs a {split} split, there is none", source=data.name)
-    session = Session(data, sim)
-    out = []
-    for i, episode in enumerate(episodes):
-        out.append(session.record(episode))
-        progress(f"record {split}", i + 1, len(episodes))
-    return out
-
-
-def _few(episodes: Sequence[Episode], raw: Raw, limit: int) -> list[int]:
+def _few(raw: Raw, limit: int) -> list[int]:
     # Evenly spaced episodes with at most about `limit` decisions in all.
-    total = sum(len(r) for r in raw)
-    count = max(1, min(len(episodes), int(len(episodes) * limit / max(total, 1))))
-    return sorted({(i * len(episodes)) // count for i in range(count)})
+    total = sum(map(len, raw))
+    picked: list[int] = evenly(len(raw), max(1, int(len(raw) * limit / max(total, 1)))).tolist()
+    return picked
 
 
 class Distillation:
@@ -88,7 +71,7 @@ class Distillation:
     raw : dict
         Recorded episodes of ``"train"`` and ``"validation"``.
     artifacts : TeacherArtifacts
-        What the teacher says about a sample of both.
+        What the teacher says about a sample of each.
     options : Options
         Amounts.
     out : Path
@@ -98,18 +81,18 @@ class Distillation:
     def __init__(
         self,
         data: MarketData,
-        raw: dict[str, list[npt.NDArray[np.int64]]],
+        raw: dict[str, Raw],
         artifacts: TeacherArtifacts,
         options: Options,
         out: Path,
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> None:
         self.data, self.raw, self.artifacts, self.options = data, raw, artifacts, options
         self.out, self.progress = out, progress
         unit = data.instrument.unit_lots
         self.norm = fit_normaliser(raw["train"], unit)
         tables = [
-            make_table(raw[s], self.norm, artifacts.thresholds, artifacts.window, unit)
+            make_table(raw[s], self.norm, artifacts.thresholds, artifacts.span, unit)
             for s in ("train", "validation")
         ]
         taught = (artifacts.train.index, artifacts.validation.index)
@@ -123,18 +106,18 @@ class Distillation:
         self.sha256 = cards.recorded_sha256([*raw["train"], *raw["validation"]])
         self.session = Session(data, SimConfig(), seed=options.train.seed, checkpoints=out)
         episodes = data.splits["validation"]
-        self._tune = _few(episodes, raw["validation"], options.tune_decisions)
+        self._tune = _few(raw["validation"], options.tune_decisions)
         self._episodes = [episodes[i] for i in self._tune]
         self.scores: dict[str, npt.NDArray[np.float64]] = {}  # validation predictions by predictor
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Train the agents asked for, write their checkpoints, and return their cards."""
-        made = {name: getattr(self, f"_{name}")() for name in self.options.agents}
-        self._baselines()
-        out = {}
-        for name, (ckpt, trained) in made.items():
-            out[name] = self._finish(name, ckpt, trained)
-        return out
+        trainings = {"cmm": self._cmm, "student": self._student}
+        made = {name: trainings[name]() for name in self.options.agents}
+        self.scores["linear on hand features"] = linear_baseline(
+            self.train, self.validation, self.validation.rows, self.norm
+        )
+        return {name: self._finish(name, *result) for name, result in made.items()}
 
     def _fit(self, name: str, shape: Shape, lesson: Lesson) -> Trained:
         trainer = Trainer(shape, self.train, self.validation, lesson, self.options.train)
@@ -162,7 +145,8 @@ class Distillation:
         z, y = outputs(shape, weights, self.validation, rows)
         fusions, fused = fit_all(z, y, self.validation, rows, self.norm)
         self.scores |= {f"cmm/{k}": v for k, v in fused.items()}
-        return self._checkpoint(shape, weights, fusions), trained
+        ckpt = FusedCheckpoint(**self._parts(shape, weights), fusions=fusions)
+        return self._with_rule(ckpt), trained
 
     def _student(self) -> tuple[Checkpoint, Trained]:
         shape = Shape.single(Shape().parameters)
@@ -170,28 +154,27 @@ class Distillation:
         trained = self._fit("student", shape, lessons[0])
         weights = half(trained.weights)
         _, y = outputs(shape, weights, self.validation, self.validation.rows)
-        columns = [in_units(y[0, :, c], self.norm, c) for c in range(3)]
+        columns = [self.norm.in_units(y[0, :, c], c) for c in range(N_TASKS)]
         self.scores["student"] = np.stack(columns, axis=1)
-        return self._checkpoint(shape, weights, {}), trained
+        return self._with_rule(Checkpoint(**self._parts(shape, weights))), trained
 
-    def _checkpoint(self, shape: Shape, weights: dict[str, Any], fusions: dict[str, Fusion]) -> Checkpoint:
-        """Choose the order rule for a predictor and pack everything."""
-        limits, span = self.artifacts.thresholds, self.artifacts.window
-        unit = self.data.instrument.unit_lots
-        brain = Brain(shape, weights, self.norm, fusions.get("hajek"), limits, span, unit)
+    def _parts(self, shape: Shape, weights: dict[str, Any]) -> dict[str, Any]:
+        art = self.artifacts
+        return {
+            "shape": shape, "weights": weights, "norm": self.norm, "thresholds": art.thresholds,
+            "span": art.span, "rule": RuleParams(), "card": {},
+        }  # fmt: skip
+
+    def _with_rule(self, ckpt: Checkpoint) -> Checkpoint:
+        """Choose the order rule for a predictor."""
+        brain = ckpt.brain(self.data.instrument.unit_lots)
         tables = [predictions(brain, self.raw["validation"][i]) for i in self._tune]
 
         def report(done: int, total: int) -> None:
             self.progress("choose the order rule on validation", done, total)
 
         rule, points = tune_rule(self.session, self._episodes, tables, report)
-        card = {"rule_grid": points}
-        return Checkpoint(shape, weights, self.norm, limits, span, rule, fusions, card)
-
-    def _baselines(self) -> None:
-        self.scores["linear on hand features"] = linear_baseline(
-            self.train, self.validation, self.validation.rows, self.norm
-        )
+        return replace(ckpt, rule=rule, card={"rule_grid": points})
 
     def _metrics(self) -> dict[str, Any]:
         rows, target = self.validation.rows, self.validation.target[self.validation.rows]
@@ -238,7 +221,7 @@ class Distillation:
             "note": "mmsim's reconstruction of CMM; validation metrics chose epoch, fusion and order rule",
             **ckpt.card,
         }
-        if ckpt.fusions:
+        if isinstance(ckpt, FusedCheckpoint):
             card["fusion"] = {
                 task: {
                     kind: {
@@ -249,17 +232,14 @@ class Distillation:
                     }
                     for kind, fit in ckpt.fusions.items()
                 }
-                for i, task in enumerate(("mid", "spread", "volume"))
+                for i, task in enumerate(TASKS)
             }
         folder = self.out / self.data.name
         # Once without latencies, so that the agent itself can be run; then the whole.
-        write(folder, name, replace(ckpt, card=card))
+        replace(ckpt, card=card).write(folder, name)
         self.progress(f"measure {name}'s latency", 0, 1)
-        agent = CMM() if name == "cmm" else Student()
-        times = measure(agent, self.session, "validation").tolist()
-        card["latency_us"] = {f"p{p}": round(float(np.percentile(times, p)) / 1e3, 2) for p in (50, 99)}
-        card["latency_ns"] = times
-        write(folder, name, replace(ckpt, card=card))
+        card |= cards.latency(CMM() if name == "cmm" else Student(), self.session)
+        replace(ckpt, card=card).write(folder, name)
         self.progress(f"measure {name}'s latency", 1, 1)
         return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
@@ -271,11 +251,11 @@ def distil(
     *,
     samples: int = 600,
     teacher: str | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> dict[str, dict[str, Any]]:
     """Record a market, ask the teacher, train the students, and write their checkpoints.
 
-    Every step that takes long can be interrupted: the teacher's hidden states are cached chunk by chunk, a
+    Every long step can be interrupted: the teacher's hidden states are cached chunk by chunk, the state of a
     training after every epoch.
 
     Parameters
@@ -304,7 +284,7 @@ def distil(
 
     require_linear(data.instrument, "the order rule that a training chooses")
     torch.set_num_threads(1)  # the same sums in the same order on any machine
-    raw = {s: record(data, s, SimConfig(), progress) for s in ("train", "validation")}
+    raw: dict[str, Raw] = {s: record(data, s, progress) for s in ("train", "validation")}
     artifacts = prepare_teacher(
         data.name,
         raw["train"],

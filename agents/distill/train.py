@@ -1,24 +1,21 @@
-"""Train an ensemble of students, all at once; an interrupted training goes on where it stopped."""
+"""Train an ensemble of students, all at once; an interrupted training goes on from where it stopped."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from mmsim_agents.cmm.checkpoint import atomic_write
-from mmsim_agents.cmm.forward import WINDOW
+from mmsim.features import WINDOW
+from mmsim_agents.common.checkpoint import Arrays
+from mmsim_agents.common.resume import WorkFolder
 from mmsim_agents.distill.data import Lesson, Table, expert_grid
 from mmsim_agents.distill.losses import feature_cka, feature_mse, huber, orthogonality
 from mmsim_agents.students.model import Students
@@ -45,14 +42,14 @@ class TrainConfig:
     orth: float = 0.01  # d: weight of L_orth
     cka: bool = False  # L_feat = 1 - CKA instead of the mean square
     delta: float = 2.0  # Huber threshold, standard deviations of the target
-    other_regimes: float = 0.1  # weight of samples of a foreign regime
+    other_regimes: float = 0.1  # weight of samples of another regime
 
 
 @dataclass(frozen=True)
 class Trained:
     """Result: each student's weights at its own best epoch, and how it went.
 
-    ``best`` holds the validation loss of each student ``(M,)``, ``history`` one row of mean losses an epoch.
+    ``best`` holds the validation loss of each student ``(M,)``, ``history`` one row of mean losses per epoch.
     """
 
     weights: Weights
@@ -155,9 +152,10 @@ class Trainer:
         net = Students(self.shape, cfg.seed)
         optimiser = torch.optim.AdamW(net.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
         state = _State(net, optimiser, self.shape.experts)
-        key = f"{key} {json.dumps(asdict(cfg), sort_keys=True)} {self.shape}"
-        if work is not None:
-            state.load(work, key)
+        whole_key = f"{key} {json.dumps(asdict(cfg), sort_keys=True)} {self.shape}"
+        folder = WorkFolder(work, whole_key) if work is not None else None
+        if folder is not None:
+            state.load(folder)
         while state.epoch < cfg.epochs and state.stale < cfg.patience:
             begin = time.perf_counter()
             rng = np.random.default_rng([cfg.seed, state.epoch])
@@ -180,12 +178,12 @@ class Trainer:
             row = sums | {"validation": state.improve(self.validate(net)), "epoch": float(state.epoch)}
             state.seconds += time.perf_counter() - begin
             state.history.append(row)
-            if work is not None:
-                state.save(work, key)
+            if folder is not None:
+                state.save(folder)
             if report is not None:
                 report(state.epoch, cfg.epochs, row)
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
+        if folder is not None:
+            folder.remove()
         return Trained(state.best, state.best_loss, state.history, state.seconds)
 
 
@@ -204,7 +202,7 @@ class _State:
         better = loss < self.best_loss - 1e-6
         now = self.net.arrays()
         for name in WEIGHTS:
-            if name in ("w1", "b1"):  # columns of the shared-input layer: c1 a student
+            if name in ("w1", "b1"):  # columns of the shared-input layer: c1 per student
                 width = self.net.shape.c1
                 columns = np.repeat(better, width)
                 self.best[name][..., columns] = now[name][..., columns]
@@ -217,8 +215,8 @@ class _State:
         self.epoch += 1
         return float(loss.mean())
 
-    def save(self, work: Path, key: str) -> None:
-        arrays: dict[str, npt.NDArray[Any]] = {f"now.{k}": v for k, v in self.net.arrays().items()}
+    def save(self, folder: WorkFolder) -> None:
+        arrays: Arrays = {f"now.{k}": v for k, v in self.net.arrays().items()}
         arrays |= {f"best.{k}": v for k, v in self.best.items()}
         for name, parameter in self.net.named_parameters():
             moments = self.optimiser.state[parameter]
@@ -226,22 +224,14 @@ class _State:
             arrays[f"sq.{name}"] = moments["exp_avg_sq"].numpy()
             arrays["step"] = np.array([float(moments["step"])])
         arrays["best_loss"] = self.best_loss
-        atomic_write(work / f"epoch-{self.epoch}.safetensors", save(arrays))
-        note = {
-            "key": key, "epoch": self.epoch, "stale": self.stale, "history": self.history, "seconds": self.seconds,
-        }  # fmt: skip
-        # The note names the arrays, so the two can never be of different epochs.
-        atomic_write(work / "state.json", json.dumps(note).encode())
-        (work / f"epoch-{self.epoch - 1}.safetensors").unlink(missing_ok=True)
+        note = {"stale": self.stale, "history": self.history, "seconds": self.seconds}
+        folder.save(self.epoch, note, arrays)
 
-    def load(self, work: Path, key: str) -> None:
-        try:
-            note = json.loads((work / "state.json").read_text(encoding="utf-8"))
-            if note["key"] != key:
-                return
-            arrays = load_file(work / f"epoch-{note['epoch']}.safetensors")
-        except (OSError, ValueError, KeyError, SafetensorError):
+    def load(self, folder: WorkFolder) -> None:
+        found = folder.load()
+        if found is None:
             return
+        note, arrays = found
         self.net.load_arrays({k: arrays[f"now.{k}"] for k in WEIGHTS})
         self.best = {k: arrays[f"best.{k}"] for k in WEIGHTS}
         self.best_loss = arrays["best_loss"]
@@ -251,7 +241,7 @@ class _State:
                 "exp_avg": torch.from_numpy(arrays[f"avg.{name}"]),
                 "exp_avg_sq": torch.from_numpy(arrays[f"sq.{name}"]),
             }
-        self.epoch, self.stale = note["epoch"], note["stale"]
+        self.epoch, self.stale = note["step"], note["stale"]
         self.history, self.seconds = note["history"], note["seconds"]
 
 

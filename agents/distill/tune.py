@@ -1,4 +1,4 @@
-"""Constants of the order rule by simulated runs on validation, and the agent's latency profile."""
+"""Constants of the order rule, chosen by simulated runs on validation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from mmsim.agent import Observation
 from mmsim.metrics.ledger import pnl_half_ticks
 from mmsim.sim.session import Session
 from mmsim.types import Episode
-from mmsim_agents.cmm.brain import Brain, Prediction
-from mmsim_agents.cmm.maker import PredictiveMaker
-from mmsim_agents.cmm.order_rule import RuleParams
+from mmsim_agents.common.maker import PredictiveMaker
+from mmsim_agents.common.order_rule import RuleParams
+from mmsim_agents.common.tasks import Prediction
+from mmsim_agents.students.brain import Brain
 
 KAPPAS = (0.25, 0.5, 1.0, 2.0, 4.0)
 SLACKS = (0.0, 0.25, 0.45)
 SIZES = ((0.0, 1), (0.02, 3), (0.1, 3))  # (rho, max_units)
-RISK = 0.5  # price of a lot of mean absolute inventory, mean spreads an episode
+RISK = 0.5  # price of a lot of mean absolute inventory, mean spreads per episode
 
 
 def predictions(brain: Brain, raw: npt.NDArray[np.int64]) -> dict[int, Prediction | None]:

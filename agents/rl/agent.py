@@ -7,11 +7,12 @@ from dataclasses import replace
 from mmsim.agent import Observation, Quotes, SessionContext, Strategy
 from mmsim.errors import ConfigError
 from mmsim.quoting import Quoter
-from mmsim_agents.rl.policy import AGENT, Policy, cached
+from mmsim_agents.common.checkpoint import cached
+from mmsim_agents.rl.policy import AGENT, Policy
 
 
 class PPO(Strategy):
-    """Offset and skew of one quote a side by a policy network, trained by PPO on the train split.
+    """Offset and skew of one quote per side by a policy network, trained by PPO on the train split.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ class PPO(Strategy):
 
     def reset(self, ctx: SessionContext) -> None:
         """Load the checkpoint of ``ctx.dataset`` (once per process) and forget the last episode."""
-        policy = cached(ctx.checkpoints, ctx.dataset)
+        policy = cached(ctx.checkpoints, ctx.dataset, AGENT, Policy.parse)
         if policy is not self._source:
             spec = policy.quoter
             if self.size_units is not None:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 import stable_baselines3 as sb3
 import torch
-from safetensors.numpy import load, save
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from mmsim.env import MarketMakingEnv, RewardSpec
-from mmsim.errors import ConfigError
+from mmsim.metrics import epnl, map_
 from mmsim.quoting import N_ACTIONS, QuoterSpec
 from mmsim.types import MarketData
-from mmsim_agents.cmm.checkpoint import atomic_write
+from mmsim_agents.common.checkpoint import Arrays
+from mmsim_agents.common.resume import WorkFolder
+from mmsim_agents.rl.config import Report, TrainConfig
 from mmsim_agents.rl.policy import Network
 from mmsim_agents.rl.rewind import Rewind
-from mmsim_agents.rl.train import Report, TrainConfig, play
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,25 +41,25 @@ class Learner:
         Constants.
     quoter : QuoterSpec
         Range of the actions and scaling of the features.
-    work : Path
-        Folder of the resumable state, written after every update: everything that the next rollout depends
-        on, so that a training which was interrupted ends as one which was not.
+    work : WorkFolder
+        Of the resumable state, written after every update: everything that the next rollout depends
+        on, so that an interrupted training ends as an uninterrupted one.
     report : callable
         Told of every update.
 
     Attributes
     ----------
     best : Network
-        The best on validation so far, and its row of `history` in ``best_row``.
+        The best so far on validation; ``best_row`` is its row of `history`.
     references : dict
         Validation of fixed offsets (ticks behind the best quotes) with the quoter's lean against the
         inventory but no skew of a policy, for comparison.
     seconds : float
-        Spent on learning so far, those before an interruption included.
+        Spent on learning so far, including before an interruption.
     """
 
     def __init__(
-        self, data: MarketData, config: TrainConfig, quoter: QuoterSpec, work: Path, report: Report
+        self, data: MarketData, config: TrainConfig, quoter: QuoterSpec, work: WorkFolder, report: Report
     ) -> None:
         # More threads than one are slower on networks of this size.
         torch.set_num_threads(1)
@@ -89,7 +86,7 @@ class Learner:
     def learn(self) -> None:
         """Train to the end, from the state in the work folder if there is one."""
         cfg = self.config
-        state = self._load()
+        state = self.work.load()
         envs = DummyVecEnv([self._make for _ in range(cfg.n_envs)])
         envs.seed(cfg.seed)
         model = sb3.PPO(
@@ -168,9 +165,7 @@ class Learner:
 
     # ---- the resumable state -------------------------------------------------------------------
     def _save(self, model: sb3.PPO) -> None:
-        arrays: dict[str, npt.NDArray[Any]] = {
-            f"now.{k}": v.numpy() for k, v in model.policy.state_dict().items()
-        }
+        arrays: Arrays = {f"now.{k}": v.numpy() for k, v in model.policy.state_dict().items()}
         arrays |= {f"best.{k}": v for k, v in self.best.arrays().items()}
         moments = model.policy.optimizer.state_dict()["state"]
         for i, entry in moments.items():
@@ -184,11 +179,8 @@ class Learner:
         arrays["random.torch"] = torch.get_rng_state().numpy()
         arrays["random.numpy"] = numpy["state"].pop("key")
         arrays["starts.episode"] = model._last_episode_starts
-        blob = save(arrays)
         self._clock()
         note = {
-            "done": model.num_timesteps,
-            "sha256": hashlib.sha256(blob).hexdigest(),
             "history": self.history,
             "best": self.best_row,
             "references": self.references,
@@ -196,31 +188,10 @@ class Learner:
             "streams": streams,
             "numpy": numpy,
         }
-        atomic_write(self.work / f"{note['done']}.safetensors", blob)
-        # The note names the arrays, so the two can never be of different updates.
-        atomic_write(self.work / "state.json", json.dumps(note).encode())
-        for old in self.work.glob("*.safetensors"):
-            if old.stem != str(note["done"]):
-                old.unlink(missing_ok=True)
+        self.work.save(model.num_timesteps, note, arrays)
 
-    def _load(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]] | None:
-        path = self.work / "state.json"
-        if not path.exists():
-            return None
-        try:
-            note = json.loads(path.read_text(encoding="utf-8"))
-            blob = (self.work / f"{note['done']}.safetensors").read_bytes()
-            damaged = hashlib.sha256(blob).hexdigest() != note["sha256"]
-        except (OSError, ValueError, KeyError):
-            damaged = True
-        if damaged:
-            raise ConfigError(
-                f"interrupted training in {self.work}: expected what was saved, was damaged: start anew with --fresh"
-            )
-        return note, load(blob)
-
-    def _restore(self, model: sb3.PPO, note: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> None:
-        parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    def _restore(self, model: sb3.PPO, note: dict[str, Any], arrays: Arrays) -> None:
+        parts: dict[str, Arrays] = {}
         for name, value in arrays.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = value
@@ -234,8 +205,8 @@ class Learner:
         self.best = Network.from_arrays(parts["best"])
         self.history, self.best_row = note["history"], note["best"]
         self.references, self.seconds = note["references"], note["seconds"]
-        model.num_timesteps = note["done"]
-        # With an observation in hand stable-baselines3 goes on where the environments stand.
+        model.num_timesteps = note["step"]
+        # With an observation in hand stable-baselines3 continues from where the environments stand.
         model._last_obs = np.stack(
             [
                 env.restore(stream, parts["actions"][str(i)])
@@ -272,6 +243,22 @@ def _envs(model: sb3.PPO) -> list[Rewind]:
 
 def _constant(action: npt.NDArray[np.float32], _state: object) -> npt.NDArray[np.float32]:
     return action
+
+
+def play(env: MarketMakingEnv, act: Callable[[Any], Any], episodes: list[int]) -> dict[str, float]:
+    """Play whole episodes and return the means of reward (ticks on one unit), EPnL (currency) and MAP (lots)."""
+    rewards, pnl, held = [], [], []
+    for i in episodes:
+        state, _ = env.reset(options={"episode": i})
+        total, done = 0.0, False
+        while not done:
+            state, reward, done, _, _ = env.step(act(state))
+            total += reward
+        result = env.result("ppo")
+        rewards.append(total)
+        pnl.append(epnl(result))
+        held.append(map_(result))
+    return {"reward": float(np.mean(rewards)), "epnl": float(np.mean(pnl)), "map": float(np.mean(held))}
 
 
 def export(model: sb3.PPO) -> Network:

@@ -1,4 +1,4 @@
-"""A wrapper that can bring a new environment to the middle of an episode, exactly."""
+"""A wrapper that can bring a new environment to exactly the same place in the middle of an episode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmsim.quoting import N_ACTIONS
 
 
 class Rewind(gymnasium.Wrapper[State, State, State, State]):
-    """Remember what the present episode follows from: the random stream at its reset, and its actions.
+    """Remember what the current episode follows from: the random stream at its reset, and its actions.
 
     The environment is a function of these two, so playing the actions again leads to the same place: nothing
     of a session's inside has to be stored.

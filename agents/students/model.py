@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mmsim_agents.cmm.forward import PATCH
+from mmsim_agents.students.forward import PATCH
 from mmsim_agents.students.shape import WEIGHTS, Shape
 
 

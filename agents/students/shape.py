@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsim.errors import ConfigError
-from mmsim.features import N_FEATURES
-from mmsim_agents.cmm.forward import PATCH, WINDOW
+from mmsim.features import N_FEATURES, WINDOW
+from mmsim_agents.students.forward import PATCH
 
 WEIGHTS = ("w1", "b1", "w2", "b2", "w3", "b3", "wz", "bz", "wy", "by")
 
@@ -57,15 +56,6 @@ class Shape:
     def parameters(self) -> int:
         """Parameters of all students together."""
         return sum(int(np.prod(s)) for s in self.arrays().values())
-
-    @property
-    def per_expert(self) -> int:
-        """Parameters of one student."""
-        return self.parameters // self.experts
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields, for a card."""
-        return asdict(self)
 
     @classmethod
     def single(cls, total: int, outputs: int = 3) -> Shape:

@@ -13,15 +13,16 @@ import numpy.typing as npt
 from mmsim.agent import Observation, Quotes, SessionContext
 from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
-from mmsim_agents.cmm.checkpoint import shipped
-from mmsim_agents.cmm.maker import PredictiveMaker
-from mmsim_agents.cmm.order_rule import RuleParams
+from mmsim_agents.common.checkpoint import shipped
+from mmsim_agents.common.maker import PredictiveMaker
+from mmsim_agents.common.order_rule import RuleParams
+from mmsim_agents.common.tasks import HORIZON, Prediction
 from mmsim_agents.teacher.answers import Answer, AnswerCache
 from mmsim_agents.teacher.heads import Heads
 from mmsim_agents.teacher.model import TeacherModel, load_teacher
 from mmsim_agents.teacher.prompt import (
+    SHOWN,
     TEMPLATE,
-    WINDOW,
     example_rows,
     json_prompt,
     parse_answer,
@@ -60,12 +61,12 @@ class Teacher(PredictiveMaker):
     last_latency_ns : int or None
         Time of the (uncached) model call of the last decision; None if it did not ask.
     asks, unparsable : int
-        Questions asked since this object was made, and answers among them that were none.
+        Questions asked since this object was made, and how many of the replies were no answer.
     """
 
     name = "teacher"
     model: str | None = None
-    ask_every: int = 10
+    ask_every: int = HORIZON
     mode: str = "probe"
     max_new_tokens: int = 40
 
@@ -99,9 +100,9 @@ class Teacher(PredictiveMaker):
                     f"teacher of {ctx.dataset!r}: expected a unit of {self._heads.card['unit']} lots, as it was "
                     f"trained, was {ctx.unit}; run `mmsim train cmm --dataset {ctx.dataset}`"
                 )
-        self._rows: deque[npt.NDArray[np.int64]] = deque(maxlen=WINDOW)
+        self._rows: deque[npt.NDArray[np.int64]] = deque(maxlen=SHOWN)
         self._wait = 0
-        self._last: tuple[float, float, float] | None = None
+        self._last: Prediction | None = None
         self._latency_ns = None
         super().reset(ctx)
 
@@ -162,14 +163,14 @@ class Teacher(PredictiveMaker):
         return self._latency_ns
 
     def quote(self, obs: Observation) -> Quotes:
-        """Ask if it is time to, then apply the order rule."""
+        """Ask the model if it is time to, then apply the order rule."""
         self._latency_ns = None
         return super().quote(obs)
 
-    def predict(self, obs: Observation) -> tuple[float, float, float] | None:
-        """Return the last answer; None before `WINDOW` decisions were seen or where it was no answer."""
+    def predict(self, obs: Observation) -> Prediction | None:
+        """Return the last answer; None before `SHOWN` decisions were seen or where it was no answer."""
         self._rows.append(obs.raw.copy())
-        if len(self._rows) < WINDOW:
+        if len(self._rows) < SHOWN:
             return None
         if self._wait == 0:
             answer = self._ask(render(np.stack(self._rows), self._instrument, self._unit))

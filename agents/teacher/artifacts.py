@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from mmsim_agents.teacher.heads import Heads
-    from mmsim_agents.teacher.nfp import Nfp
-
-TASKS = ("mid", "spread", "volume")  # order of every task axis
-REGIMES = ("low", "mid", "high")  # order of every regime axis: terciles of trailing volatility
-GROUPS = ("shallow", "middle", "deep")  # order of every layer-group axis
-HORIZON = 10  # decisions ahead that the three tasks look
-
-# progress(what, done, total): called after every finished piece of a long computation
-Progress = Callable[[str, int, int], None]
+from mmsim_agents.teacher.heads import Heads
+from mmsim_agents.teacher.nfp import Nfp
 
 
 @dataclass(frozen=True)
@@ -37,7 +26,7 @@ class SampleSet:
         Hidden states, standardised with the TRAIN ``mu`` and ``sigma`` of `TeacherArtifacts`
         (zero where a dimension is constant on TRAIN, e.g. the whole of layer 0 with last-token pooling).
     target : (n, 3) float64
-        Realised dm (ticks), s (ticks), v (log1p of units), see ``mmsim_agents.distill.targets``.
+        Realised dm (ticks), s (ticks), v (log1p of units), see ``mmsim_agents.common.tasks``.
     predict : (n, 3) float64
         The teacher's prediction of them, same units. On TRAIN they are cross-fitted (each time fold is
         predicted by heads that did not see it), so they do not leak the labels.
@@ -47,7 +36,7 @@ class SampleSet:
 
     index: npt.NDArray[np.int64]
     episode: npt.NDArray[np.int64]
-    hidden: npt.NDArray[np.float16]
+    hidden: npt.NDArray[np.floating]
     target: npt.NDArray[np.float64]
     predict: npt.NDArray[np.float64]
     regime: npt.NDArray[np.int8]
@@ -73,8 +62,8 @@ class TeacherArtifacts:
     cuts : (int, int)
         Layer groups: shallow = ``range(0, i)``, middle = ``range(i, j)``, deep = ``range(j, L)``.
     thresholds : (2,) float64
-        Volatility thresholds of the regimes (ticks a decision), see ``mmsim_agents.distill.regimes``.
-    window : int
+        Volatility thresholds of the regimes (ticks per decision), see ``mmsim_agents.common.regimes``.
+    span : int
         Span of the trailing volatility, decisions.
     heads : Heads
         The teacher's three ridge heads; ``heads.save(folder)`` writes ``teacher.safetensors``.
@@ -91,7 +80,7 @@ class TeacherArtifacts:
     nfp: npt.NDArray[np.float64]
     cuts: tuple[int, int]
     thresholds: npt.NDArray[np.float64]
-    window: int
+    span: int
     heads: Heads
     probe: Nfp
     model_id: str

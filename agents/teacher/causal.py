@@ -21,7 +21,7 @@ from mmsim.agent import (
 )
 from mmsim.errors import ConfigError
 from mmsim.types import MAX_DEPTH
-from mmsim_agents.teacher.artifacts import Progress
+from mmsim_agents.common.progress import Progress, silent
 from mmsim_agents.teacher.model import Pool, TeacherModel
 from mmsim_agents.teacher.prompt import render
 from mmsim_agents.teacher.ridge import F64
@@ -99,7 +99,7 @@ def causal_profile(
     unit: int = 1,
     pool: Pool = "last",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> tuple[F64, F64]:
     """Measure ``|h_l(x + d) - h_l(x)| / |h_l(x)|`` per layer, on standardised states.
 
@@ -134,8 +134,7 @@ def causal_profile(
         delta = np.linalg.norm(moved - base, axis=2)
         ratio = np.divide(delta, norm, out=np.zeros_like(delta), where=norm > 0)
         change[k] = ratio.mean(0)
-        if progress:
-            progress("causal reading", k + 1, len(FIELD_GROUPS))
+        progress("causal reading", k + 1, len(FIELD_GROUPS))
     total = change.sum(1, keepdims=True)
     profile = np.where(total > 0, change / np.where(total > 0, total, 1.0), 1.0 / change.shape[1])
     return profile, change

@@ -6,7 +6,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -17,8 +16,9 @@ import numpy.typing as npt
 
 from mmsim import caches
 from mmsim.errors import ConfigError
+from mmsim.files import replacing
 from mmsim.paths import cache_home
-from mmsim_agents.teacher.artifacts import Progress
+from mmsim_agents.common.progress import Progress, silent
 from mmsim_agents.teacher.model import Pool, TeacherModel, TeacherSpec, load_teacher
 from mmsim_agents.teacher.prompt import TEMPLATE
 
@@ -36,7 +36,7 @@ def teacher_features(
     batch: int = 8,
     chunk: int = CHUNK,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> npt.NDArray[np.float16]:
     """Return the pooled hidden states of `texts`, from the disk cache where they are known.
 
@@ -84,14 +84,12 @@ def teacher_features(
             blocks[i] = block
     done = sum(len(block) for block in blocks.values())
     what = f"teacher {key}"
-    if progress:
-        progress(what, done, len(texts))
+    progress(what, done, len(texts))
     todo = [(i, part) for i, part in enumerate(parts) if i not in blocks]
     for i, part, block in _computed(model, todo, keep, pool, batch, workers):
         blocks[i] = _kept(folder, _chunk_name(i, chunk), [block])
         done += len(part)
-        if progress:
-            progress(what, done, len(texts))
+        progress(what, done, len(texts))
     whole = _kept(folder, "features", [blocks[i] for i in range(len(parts))])
     for i in range(len(parts)):
         for path in folder.glob(f"{_chunk_name(i, chunk)}-*.npy"):
@@ -133,18 +131,13 @@ def _kept(folder: Path, name: str, blocks: list[npt.NDArray[np.float16]]) -> npt
     path = folder / f"{name}-{_checksum(blocks)}.npy"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=".part-", suffix=".npy", dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                # (written, not mapped: a full disk is an error then, and the blocks need not be in memory at once)
-                shape = (sum(map(len, blocks)), *blocks[0].shape[1:])
-                head = {"descr": "<f2", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, head)
-                for block in blocks:
-                    file.write(_bytes(block))
-            os.replace(aside, path)
-        finally:
-            Path(aside).unlink(missing_ok=True)
+        with replacing(path) as aside, aside.open("wb") as file:
+            # (written, not mapped: a full disk is an error then, and the blocks need not be in memory at once)
+            shape = (sum(map(len, blocks)), *blocks[0].shape[1:])
+            head = {"descr": "<f2", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, head)
+            for block in blocks:
+                file.write(_bytes(block))
         out: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
     except OSError as err:
         caches.cannot_keep(err, path)
@@ -203,7 +196,7 @@ _worker_model: TeacherModel | None = None
 
 
 def _start_worker(spec: TeacherSpec) -> None:
-    global _worker_model  # one model a worker process, loaded once
+    global _worker_model  # one model per worker process, loaded once
     os.environ["OMP_NUM_THREADS"] = "1"
     _worker_model = load_teacher(spec.model, spec.dtype, spec.random_weights, spec.seed)
 

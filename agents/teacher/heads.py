@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
-from mmsim.errors import ConfigError
-from mmsim_agents.cmm.checkpoint import atomic_write
-from mmsim_agents.teacher.artifacts import TASKS
+from mmsim_agents.common import checkpoint
+from mmsim_agents.common.checkpoint import Arrays, Card
+from mmsim_agents.common.tasks import TASKS
 from mmsim_agents.teacher.ridge import F64, RidgePath, r_squared
 
-SCHEMA = 1
 FOLDS = 5  # time folds of the cross-fitted predictions
 _ARRAYS = ("mu", "sigma", "weight", "bias", "low", "high", "layer")
 
 
 @dataclass(frozen=True)
 class Heads:
-    """One linear head a task on the standardised last hidden state of its layer; d wide.
+    """One linear head per task on the standardised last hidden state of its layer; d wide.
 
     Attributes
     ----------
@@ -48,7 +44,7 @@ class Heads:
     bias: F64
     low: F64
     high: F64
-    card: dict[str, Any]
+    card: Card
 
     def predict(self, hidden: npt.NDArray[np.floating]) -> F64:
         """Predict (dm, s, v) from raw hidden states ``(n, L, d)``; returns ``(n, 3)`` float64."""
@@ -70,12 +66,10 @@ class Heads:
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return digest.hexdigest()[:16]
 
-    def save(self, folder: Path, extra: dict[str, Any] | None = None) -> None:
-        """Write ``teacher.safetensors`` and ``teacher.json`` into `folder`, each atomically."""
+    def save(self, folder: Path, extra: Card | None = None) -> None:
+        """Write the checkpoint of the agent ``teacher`` into `folder`; `extra` goes into its card."""
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        card = {"schema": SCHEMA, "agent": "teacher", **self.card, **(extra or {})}
-        atomic_write(folder / "teacher.safetensors", save(arrays))
-        atomic_write(folder / "teacher.json", (json.dumps(card, indent=1) + "\n").encode())
+        checkpoint.write(folder, "teacher", arrays, self.card | (extra or {}))
 
     @classmethod
     def load(cls, folder: Path) -> Heads:
@@ -86,20 +80,11 @@ class Heads:
         ConfigError
             If it is missing, cut, or not of this version.
         """
-        path, card_path = folder / "teacher.safetensors", folder / "teacher.json"
-        again = f"run `mmsim train cmm --dataset {folder.name}`"
-        if not path.is_file() or not card_path.is_file():
-            raise ConfigError(f"no checkpoint of 'teacher' for {folder.name!r} in {folder.parent}: {again}")
-        try:
-            card = json.loads(card_path.read_text(encoding="utf-8"))
-            arrays = load_file(path)
-            if card["schema"] != SCHEMA:
-                raise ConfigError(f"{card_path}: expected schema {SCHEMA}, was {card['schema']!r}; {again}")
-            return cls(**{name: arrays[name] for name in _ARRAYS}, card=card)
-        except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as err:
-            raise ConfigError(
-                f"checkpoint {path}: cannot be read ({type(err).__name__}: {err}); {again}"
-            ) from err
+        return checkpoint.read(folder, "teacher", cls._parse, trained_by="cmm")
+
+    @classmethod
+    def _parse(cls, arrays: Arrays, card: Card) -> Heads:
+        return cls(**{name: arrays[name] for name in _ARRAYS}, card=card)
 
 
 def _plain(values: F64) -> list[float | None]:

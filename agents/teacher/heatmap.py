@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsim_agents.teacher.artifacts import REGIMES, TASKS
+from mmsim_agents.common.regimes import REGIMES
+from mmsim_agents.common.tasks import TASKS
 from mmsim_agents.teacher.causal import FIELD_GROUPS
 
 if TYPE_CHECKING:

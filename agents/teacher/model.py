@@ -70,7 +70,7 @@ class TeacherModel:
         return list(self._tokenizer(text)["input_ids"])
 
     def hidden(self, texts: Sequence[str], batch: int = 8, pool: Pool = "last") -> npt.NDArray[np.float32]:
-        """Return the hidden states of every layer, one vector a text.
+        """Return the hidden states of every layer, one vector per text.
 
         Prompts are sorted by length and padded on the right without a mask: in a causal model a
         token never sees what follows it, so padding cannot reach the tokens that are read.
@@ -232,7 +232,7 @@ def _resolve(spec: str | None) -> tuple[str, bool]:
 
 
 def default_gguf() -> Path:
-    """Return the packaged model file, without importing its package (which wants other libraries).
+    """Return the packaged model file, without importing its package (which needs other libraries).
 
     Raises
     ------

@@ -17,7 +17,9 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from mmsim.errors import ConfigError
-from mmsim_agents.teacher.artifacts import REGIMES, TASKS, Progress
+from mmsim_agents.common.progress import Progress, silent
+from mmsim_agents.common.regimes import REGIMES
+from mmsim_agents.common.tasks import TASKS
 from mmsim_agents.teacher.ridge import F64, RidgePath, r_squared
 
 PERMUTATIONS = 20  # of the background
@@ -117,7 +119,7 @@ def fluoresce(
     *,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     what: str = "probe",
 ) -> Nfp:
     """Measure the normalized fluorescent probe.
@@ -172,8 +174,7 @@ def fluoresce(
                 corr[layer, r] = product.mean(0)
                 sign = np.sign(corr[layer, r, :n_tasks])  # the intensity is an absolute value
                 light[layer][:, rows] = (product[:, :n_tasks] * sign).T
-        if progress:
-            progress(what, layer + 1, n_layers)
+        progress(what, layer + 1, n_layers)
     intensity = np.abs(corr[:, :, :n_tasks]).transpose(0, 2, 1)
     copies = np.abs(corr[:, :, n_tasks:]).reshape(n_layers, n_regimes, permutations, n_tasks)
     background = copies.mean(2).transpose(0, 2, 1) if permutations else np.zeros_like(intensity)

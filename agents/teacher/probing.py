@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim_agents.cmm.checkpoint import atomic_write
-from mmsim_agents.distill.regimes import WINDOW, thresholds
+from mmsim.features import WINDOW
+from mmsim_agents.common.checkpoint import atomic_write
+from mmsim_agents.common.progress import Progress, silent
+from mmsim_agents.common.recording import Raw, evenly
+from mmsim_agents.common.regimes import REGIMES, SPAN, thresholds
+from mmsim_agents.common.tasks import TASKS
 from mmsim_agents.teacher import prompt
-from mmsim_agents.teacher.artifacts import REGIMES, TASKS, Progress
 from mmsim_agents.teacher.causal import FIELD_GROUPS, causal_profile, field_scales
-from mmsim_agents.teacher.features import teacher_features
 from mmsim_agents.teacher.model import Pool, TeacherModel, load_teacher
 from mmsim_agents.teacher.nfp import (
     Nfp,
-    Probed,
     block_roles,
     cut_points,
     fluoresce,
@@ -29,8 +30,8 @@ from mmsim_agents.teacher.nfp import (
     paired_test,
     regime_test,
 )
-from mmsim_agents.teacher.prepare import HISTORY, Raw, Sampled, sample
-from mmsim_agents.teacher.ridge import F64, apply_standard, one_thread, standardise
+from mmsim_agents.teacher.prepare import Sampled, States, pick, read
+from mmsim_agents.teacher.ridge import F64, one_thread
 
 LEVEL = 0.05  # of the tests, after Holm's correction within each family
 
@@ -80,17 +81,17 @@ def probe_market(
     samples: int = 2000,
     control: bool = True,
     causal_samples: int = 24,
-    window: int = WINDOW,
+    span: int = SPAN,
     pool: Pool = "last",
     workers: int = 1,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> ProbeReport:
     """Probe a model on a market: markers from TRAIN, light from VALIDATION.
 
     Parameters
     ----------
-    dataset, train_raw, validation_raw, instrument, unit, model, window, pool, workers, progress
+    dataset, train_raw, validation_raw, instrument, unit, model, span, pool, workers, progress
         As in `prepare.prepare_teacher`, which shares the cache of hidden states.
     samples : int
         TRAIN decisions (four fifths fit the markers, one fifth chooses the penalty); a quarter as many
@@ -109,64 +110,50 @@ def probe_market(
     if not isinstance(model, TeacherModel):
         model = load_teacher(model)
     name = instrument or dataset
-    limits = thresholds(train_raw, window)
-    train, held = (
-        sample(raw, n, limits, window, name, unit, f"{dataset}, {split} split")
-        for raw, n, split in (
-            (train_raw, samples, "train"),
-            (validation_raw, max(samples // 4, 1), "validation"),
-        )
+    limits = thresholds(train_raw, span)
+    train, held = pick(
+        dataset, train_raw, validation_raw, (samples, max(samples // 4, 1)), limits, span, name, unit
     )
 
-    def measure(
-        which: TeacherModel, label: str
-    ) -> tuple[Nfp, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        h_train, h_held = (
-            teacher_features(
-                which, s.texts, key=f"{dataset}-{split}{label}", pool=pool, workers=workers, progress=progress
-            )
-            for s, split in ((train, "train"), (held, "validation"))
-        )
-        mu, sigma = standardise(h_train)
-        whole = Probed(apply_standard(h_train, mu, sigma), train.target, train.regime)
+    def measure(which: TeacherModel, label: str) -> tuple[Nfp, States]:
+        states = read(which, dataset, train, held, label=label, pool=pool, workers=workers, progress=progress)
         fit, tune, _ = block_roles(len(train.index), "FFFFT", repeats=4)
-        out = Probed(apply_standard(h_held, mu, sigma), held.target, held.regime)
         with one_thread():
             found = fluoresce(
-                whole.rows(fit), whole.rows(tune), out, seed=seed, progress=progress, what=f"probe{label}"
-            )
-        return found, mu, sigma
+                states.train.rows(fit), states.train.rows(tune), states.validation,
+                seed=seed, progress=progress, what=f"probe{label}",
+            )  # fmt: skip
+        return found, states
 
-    found, mu, sigma = measure(model, "")
+    found, states = measure(model, "")
     causal = change = None
     if causal_samples > 0:
         causal, change = causal_profile(
-            model, _windows(validation_raw, held, causal_samples), field_scales(train_raw), mu, sigma,
+            model, _windows(validation_raw, held, causal_samples), field_scales(train_raw), states.mu, states.sigma,
             instrument=name, unit=unit, pool=pool, seed=seed, progress=progress,
         )  # fmt: skip
     blank = other = None
     if control:
         other = load_teacher(model.spec.model, model.spec.dtype, random_weights=True, seed=seed)
-        blank, _, _ = measure(other, "-control")
+        blank, _ = measure(other, "-control")
     tests = _tests(found, blank)
     return ProbeReport(
         dataset, found, model.model_id, blank, other.model_id if other else None, cut_points(found.nfp), limits,
         causal, change, tests, _verdict(blank, tests),
         {
             "template": prompt.TEMPLATE, "pool": pool, "samples_train": len(train.index),
-            "samples_held_out": len(held.index), "causal_samples": causal_samples, "window": window, "seed": seed,
+            "samples_held_out": len(held.index), "causal_samples": causal_samples, "window": span, "seed": seed,
         },
     )  # fmt: skip
 
 
 def _windows(raw: Raw, held: Sampled, n: int) -> list[npt.NDArray[np.int64]]:
     start = np.concatenate([[0], np.cumsum([len(r) for r in raw])])
-    picks = np.unique((np.arange(n) * len(held.index)) // n)
     out = []
-    for i in picks.tolist():
+    for i in evenly(len(held.index), n).tolist():
         e = int(held.episode[i])
         t = int(held.index[i] - start[e])
-        out.append(raw[e][max(0, t + 1 - HISTORY) : t + 1][-prompt.WINDOW :])
+        out.append(raw[e][max(0, t + 1 - WINDOW) : t + 1][-prompt.SHOWN :])
     return out
 
 

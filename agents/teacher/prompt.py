@@ -9,7 +9,7 @@ state only, so that answers can be cached per market; the own inventory enters i
 >>> render(example_rows(), "rb")
 'rb spread1,8 bid9,1:11,2:12 ask7,1:10,2:12 buys3,6 sells0,4 moves0,0,0,0,0,0,0,-2 next'
 
-reads: spread now and summed over the last 8 decisions (ticks); three levels a side as
+reads: spread now and summed over the last 8 decisions (ticks); three levels per side as
 ``offset:size`` (the best without its offset 0); volume bought and sold by aggressors since the last
 decision and over the window; the last 8 moves of twice the mid-price.
 """
@@ -43,7 +43,7 @@ from mmsim.agent import (
 from mmsim.errors import ConfigError
 
 TEMPLATE = "digits-1"
-WINDOW = 10  # decisions shown, = the horizon of the predictions
+SHOWN = 10  # decisions that a prompt is made of
 LEVELS = 3
 MOVES = 8
 CAP = 99  # largest offset, move and spread written
@@ -69,7 +69,7 @@ def render(rows: npt.NDArray[np.int64], instrument: str, unit: int = 1) -> str:
     ----------
     rows : (w, OBS_SIZE) int64
         Raw observations of the last decisions, oldest first, newest last; w >= 1. Only the last
-        `WINDOW` are read; where an episode is younger, missing moves count as 0 and the missing
+        `SHOWN` are read; where an episode is younger, missing moves count as 0 and the missing
         spreads as the oldest known.
     instrument : str
         Name written first; a prefix ``sim-`` is left out.
@@ -90,7 +90,7 @@ def render(rows: npt.NDArray[np.int64], instrument: str, unit: int = 1) -> str:
         raise ConfigError(f"prompt rows: expected shape (w >= 1, {OBS_SIZE}), was {rows.shape}")
     if unit < 1:
         raise ConfigError(f"prompt unit: expected at least 1 lot, was {unit}")
-    rows = rows[-WINDOW:]
+    rows = rows[-SHOWN:]
     now: list[int] = rows[-1].tolist()
     bids: list[int] = rows[:, O_BID_PX].tolist()
     asks: list[int] = rows[:, O_ASK_PX].tolist()
@@ -123,7 +123,7 @@ def render_many(
     raw: npt.NDArray[np.int64], index: npt.NDArray[np.int64], instrument: str, unit: int = 1
 ) -> list[str]:
     """Render the prompts at rows `index` of ONE episode's raw observations ``(n, OBS_SIZE)``."""
-    return [render(raw[max(0, i + 1 - WINDOW) : i + 1], instrument, unit) for i in index.tolist()]
+    return [render(raw[max(0, i + 1 - SHOWN) : i + 1], instrument, unit) for i in index.tolist()]
 
 
 def prompt_key(model_id: str, template: str, text: str) -> str:

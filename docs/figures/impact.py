@@ -71,7 +71,7 @@ def same_day() -> None:
             (steps["ts"] - episode.start_ts) / NS / 60, equity_currency(run)[: len(steps)], color=colour, lw=1.2,
             label=impact,
         )  # fmt: skip
-    paid.set_ylabel("paid beyond the mid, mean so far,\nticks a lot")
+    paid.set_ylabel("paid beyond the mid, mean so far,\nticks per lot")
     paid.set_title(f"{MARKET} (SIMULATED), first test episode: an agent that takes 10 lots every half second")
     wealth.set_ylabel(f"equity, {data.instrument.currency}")
     wealth.set_xlabel("minutes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmsim.agent import O_ASK_PX, O_BID_PX, O_INVENTORY, Observation, Quotes, Strategy
+from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.compiled import CompiledStrategy, set_quotes
 from mmsim.config import SimConfig
 
@@ -26,8 +26,8 @@ class TouchMaker(CompiledStrategy):
     @staticmethod
     def decide(obs: Any, want: Any, params: Any, memory: Any) -> None:  # noqa: ARG004
         """Ask for two quotes."""
-        held, lean, back = obs[O_INVENTORY], int(params[0]), int(params[1])
-        bid, ask = obs[O_BID_PX] - back, obs[O_ASK_PX] + back
+        held, lean, back = obs.inventory, params.lean, params.back
+        bid, ask = obs.bid_px - back, obs.ask_px + back
         if held > 0:
             bid -= held // lean
         else:

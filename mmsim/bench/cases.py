@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from mmsim.agent import Strategy
 from mmsim.bench import worker
 from mmsim.bench.agents import Idle, PythonMaker, TouchMaker, simulation
-from mmsim.bench.inputs import REAL, Inputs
-from mmsim.bench.peer import Peer
+from mmsim.bench.inputs import REAL, Input, Inputs
 from mmsim.bench.stream import Level, long_file, many_flows
 from mmsim.book.layout import CANCEL, LIMIT
 from mmsim.book.many import Books
@@ -34,6 +33,21 @@ class Sample:
     check: dict[str, Any] = field(default_factory=dict)
 
 
+class Peer(Protocol):
+    """The simulator that we are compared with, running in a process of its own."""
+
+    name: str
+
+    def replay(self, source: Input, what: str) -> Sample:
+        """Replay a whole feed with the strategy `what`."""
+
+    def first_result(self, source: Input, rows: int) -> Sample:
+        """Start another process and time it to its first result on `rows` rows."""
+
+    def resident(self, source: Input) -> int:
+        """Return the bytes that the rows of `source` and a run on them keep resident."""
+
+
 @dataclass(frozen=True)
 class Work:
     """One case, ready to run: what is counted, our side, and the peer's if it has one."""
@@ -48,7 +62,7 @@ class Work:
 class Case:
     """A named measurement and its targets.
 
-    ``times_peer``: at least so many times the peer's rate. ``at_least`` and ``aim``: in `unit` a second, or in
+    ``times_peer``: at least so many times the peer's rate. ``at_least`` and ``aim``: in `unit` per second, or in
     `unit` where ``direct``; then less is better and the figure is not a rate.
     """
 
@@ -85,13 +99,7 @@ def _replay(level: Level, agent: type[Strategy], what: str, market: str = "") ->
             return Sample(wall, cpu, {"decisions": result.counters["decisions"], "fills": resting})
 
         def theirs(peer: Peer) -> Sample:
-            peer.load(source.load)
-            answer = peer.ask(do="run", what=what)
-            if answer["check"].get("rc", 1) != 1:
-                raise BenchError(
-                    f"the peer stopped with code {answer['check']['rc']} before the end of the data"
-                )
-            return Sample(answer["wall"], answer["cpu"], answer["check"])
+            return peer.replay(source, what)
 
         return Work(source.n, ours, theirs, {"own_rows": len(source.data.events)})
 
@@ -169,29 +177,29 @@ def _first_result(inputs: Inputs) -> Work:
     source = inputs.get("L2")
     return Work(
         rows,
-        lambda: Sample(*worker.timed_start(["first", source.load["events"], source.load["recv"], str(rows)])),
-        lambda peer: Sample(
-            *peer.timed_start(["first", source.load["events"], source.load["recv"], str(rows)])
-        ),
+        lambda: Sample(*worker.timed_start(["first", *_files(source), str(rows)])),
+        lambda peer: peer.first_result(source, rows),
     )
+
+
+def _files(source: Input) -> list[str]:
+    assert source.files is not None
+    return [str(path) for path in source.files]
 
 
 def _warm(inputs: Inputs) -> None:
     # a process that has to compile the kernels needs more memory than any run
-    load = Inputs(20_000, inputs.seed).get("L2").load
-    worker.ask(["first", load["events"], load["recv"], "20000"])
+    worker.ask(["first", *_files(Inputs(20_000, inputs.seed).get("L2")), "20000"])
 
 
 def _bytes_per_row(inputs: Inputs) -> Work:
     source = inputs.get("L2")
     _warm(inputs)
-    data = source.data
-    arguments = ["memory", source.load["events"], source.load["recv"], str(source.n)]
-    span = [str(data.px_min), str(data.px_max)]
+    arguments = [*_files(source), str(source.n), str(source.data.px_min), str(source.data.px_max)]
     return Work(
         source.n,
-        lambda: Sample(worker.ask(arguments + span)["bytes"] / source.n, 0.0),
-        lambda peer: Sample(peer.once(arguments)["bytes"] / source.n, 0.0),
+        lambda: Sample(worker.ask(["memory", *arguments])["bytes"] / source.n, 0.0),
+        lambda peer: Sample(peer.resident(source) / source.n, 0.0),
     )
 
 
@@ -208,90 +216,33 @@ def _stream(inputs: Inputs) -> Work:
 
 
 CASES = (
-    Case(
-        "l2_noop",
-        "L2 replay, two views, a wake each 100 ms",
-        "rows",
-        _replay("L2", Idle, "noop"),
-        3,
-        aim=65e6,
-    ),
-    Case(
-        "l2_maker",
-        "L2, two quotes replaced each 100 ms",
-        "rows",
-        _replay("L2", TouchMaker, "maker"),
-        4,
-        aim=50e6,
-    ),
-    Case(
-        "l3_noop",
-        "L3 replay, two views, a wake each 100 ms",
-        "rows",
-        _replay("L3", Idle, "noop"),
-        10,
-        aim=60e6,
-    ),
-    Case(
-        "l3_maker",
-        "L3, two quotes replaced each 100 ms",
-        "rows",
-        _replay("L3", TouchMaker, "maker"),
-        6,
-        aim=35e6,
-    ),
+    Case("l2_noop", "L2 replay, two views, a wake every 100 ms", "rows", _replay("L2", Idle, "noop"), 3, aim=65e6),
+    Case("l2_maker", "L2, two quotes replaced every 100 ms", "rows", _replay("L2", TouchMaker, "maker"), 4, aim=50e6),
+    Case("l3_noop", "L3 replay, two views, a wake every 100 ms", "rows", _replay("L3", Idle, "noop"), 10, aim=60e6),
+    Case("l3_maker", "L3, two quotes replaced every 100 ms", "rows", _replay("L3", TouchMaker, "maker"), 6, aim=35e6),
     Case("match_bulk", "matching, requests in an array", "requests", _match_bulk, at_least=30e6, aim=60e6),
+    Case("match_call", "matching, one Python call per request", "requests", _match_call, at_least=0.8e6, aim=1.5e6),
+    Case("match_256", "256 books stepped in one call", "requests", _match_many(None), at_least=25e6, aim=60e6),
+    Case("match_256@100", "the same, 100 requests per book in each call", "requests", _match_many(100)),
     Case(
-        "match_call",
-        "matching, one Python call a request",
-        "requests",
-        _match_call,
-        at_least=0.8e6,
-        aim=1.5e6,
+        "python_agent", "l2_maker with a Python quote(); the peer's is compiled", "rows",
+        _replay("L2", PythonMaker, "maker"), 1, aim=20e6,
     ),
+    Case("first_result_s", "new process to its first result", "s", _first_result, None, 1.2, 0.6, direct=True),
     Case(
-        "match_256", "256 books stepped in one call", "requests", _match_many(None), at_least=25e6, aim=60e6
-    ),
-    Case("match_256@100", "the same, 100 requests a book in each call", "requests", _match_many(100)),
-    Case(
-        "python_agent",
-        "l2_maker with a Python quote(); the peer's is compiled",
-        "rows",
-        _replay("L2", PythonMaker, "maker"),
-        1,
-        aim=20e6,
-    ),
-    Case(
-        "first_result_s", "new process to its first result", "s", _first_result, None, 1.2, 0.6, direct=True
-    ),
-    Case(
-        "bytes_per_row",
-        "resident bytes a row during a run",
-        "bytes",
-        _bytes_per_row,
-        None,
-        32,
-        24,
-        direct=True,
+        "bytes_per_row", "resident bytes per row during a run", "bytes", _bytes_per_row, None, 32, 24, direct=True,
         once=True,
     ),
     Case(
-        "stream",
-        "replay of a long file from disk, two quotes replaced each 100 ms",
-        "rows",
-        _stream,
-        once=True,
-        listed=False,
-        most_bytes=2**30,
+        "stream", "replay of a long file from disk, two quotes replaced every 100 ms", "rows", _stream, once=True,
+        listed=False, most_bytes=2**30,
     ),
     *(
         Case(
-            f"{level.lower()}_{what}@{market}",
-            f"the same on {market}, {level}",
-            "rows",
+            f"{level.lower()}_{what}@{market}", f"the same on {market}, {level}", "rows",
             _replay(level, agent, what, market),
         )
         for market, level in REAL.items()
         for what, agent in (("noop", Idle), ("maker", TouchMaker))
     ),
-)
+)  # fmt: skip

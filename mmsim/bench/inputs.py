@@ -1,18 +1,14 @@
-"""What the cases run on: markets for mmsim, and the same rows as files for the peer."""
+"""What the cases run on: the generated stream and real days."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mmsim.bench.stream import DECISION_NS, Level, Stream, market, published, stream
+from mmsim.bench.stream import DECISION_NS, Level, Stream, market, published_rows, stream
 from mmsim.errors import BenchError
 from mmsim.paths import cache_home
 from mmsim.types import Episode, MarketData, Segment
@@ -23,16 +19,18 @@ DELAY_NS = 1_000_000  # feed latency where a market has no receive times
 
 @dataclass(frozen=True)
 class Input:
-    """One market as both engines see it.
+    """One market, as every engine gets it.
 
-    ``n`` counts rows as the feed publishes them, ``load`` is the peer's request to read them and ``delay_ns``
-    the feed latency that stands for missing receive times.
+    ``n`` counts rows as the feed publishes them, and ``delay_ns`` is the feed latency that stands for missing receive
+    times. ``files`` hold the events and receive times of a generated L2 feed; ``kept`` is where another engine's form
+    of the rows may be kept, a name without its suffix.
     """
 
     data: MarketData
     n: int
-    load: dict[str, Any]
+    kept: Path
     delay_ns: int = 0
+    files: tuple[Path, Path] | None = None
 
 
 class Inputs:
@@ -80,7 +78,7 @@ class Inputs:
         """
         key = (level, name)
         if key not in self._made:
-            made = self._real(level, name) if name else self._generated(level)
+            made = self._real(name) if name else self._generated(level)
             self._made[key] = replace(made, data=_in_memory(made.data))
         return self._made[key]
 
@@ -88,21 +86,14 @@ class Inputs:
         s = self.stream
         if level == "L2":
             data = market(s, "L2", self.rows)
-            n = len(data.events)
-            files = {"events": str(s.folder / "l2.npy"), "recv": str(s.folder / "l2_recv.npy")}
-            return Input(data, n, {"do": "load", "level": "L2", "rows": n, **files})
-        feed = published(s.l3[: self.rows + 4096])
-        data = market(s, "L3", int(feed["row"][self.rows - 1]) + 1)
-        feed = feed[: np.searchsorted(feed["row"], len(data.events))]
-        events, recv = s.folder / "feed.npy", s.folder / "feed_recv.npy"
-        if not events.is_file():
-            # all rows that stand for one of ours are received together
-            save(recv, s.l3_recv[feed["row"]])
-            save(events, feed)
-        load = {"do": "load", "level": "L3", "events": str(events), "recv": str(recv), "rows": len(feed)}
-        return Input(data, len(feed), load)
+            return Input(
+                data, len(data.events), s.folder / "l2", files=(s.folder / "l2.npy", s.folder / "l2_recv.npy")
+            )
+        last = int(np.searchsorted(published_rows(s.l3), self.rows))
+        data = market(s, "L3", last + 1)
+        return Input(data, int(published_rows(data.events)[-1]), s.folder / "published")
 
-    def _real(self, level: Level, name: str) -> Input:
+    def _real(self, name: str) -> Input:
         from mmsim.data import load as load_market
 
         whole = load_market(name, progress=False)
@@ -114,35 +105,12 @@ class Inputs:
             whole, events=events, segments=(Segment(0, len(events)),), splits={"test": episodes}, recv_ts=recv,
             decision_ns=DECISION_NS,
         )  # fmt: skip
-        folder = cache_home() / "bench"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}-{whole.source_sha256[:16]}.npy"
-        rows = published(events) if level == "L3" else events
-        if not path.is_file():
-            save(path, rows)
-        request: dict[str, Any] = {"do": "load", "level": level, "events": str(path)}
-        delay = 0
-        if recv is None:
-            delay = request["delay_ns"] = DELAY_NS
-        else:
-            save(path.with_suffix(".recv.npy"), recv[rows["row"]] if level == "L3" else recv)
-            request["recv"] = str(path.with_suffix(".recv.npy"))
+        kept = cache_home() / "bench" / f"{name}-{whole.source_sha256[:16]}"
         # these feeds publish an execution as one message, as we hold it
-        return Input(data, len(events), request, delay)
+        return Input(data, len(events), kept, DELAY_NS if recv is None else 0)
 
 
 def _in_memory(data: MarketData) -> MarketData:
     # as the peer has them: pages of a mapped file are touched for the first time in every run
     recv = None if data.recv_ts is None else np.array(data.recv_ts)
     return replace(data, events=np.array(data.events), recv_ts=recv)
-
-
-def save(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array so that nobody ever sees half of it."""
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            np.save(out, np.ascontiguousarray(array))
-        os.replace(aside, path)
-    finally:
-        Path(aside).unlink(missing_ok=True)

@@ -6,7 +6,7 @@
 
 so that every engine meets the same market. 54 % of the requests are limit orders (3 % of them cross),
 39 % cancels, 7 % market orders; about 3,300 orders rest on 280 levels around a spread of 1.04 ticks, and
-requests come in bursts, 550 a second on average. Beside each feed lies a receive time, 2 ms later in the
+requests come in bursts, 550 per second on average. Beside each feed lies a receive time, 2 ms later in the
 median and log-normal.
 """
 
@@ -29,9 +29,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.bench import kernels as k
+from mmsim.bench import flow_kernel as k
 from mmsim.book.layout import REQUEST
 from mmsim.errors import BenchError, ConfigError
+from mmsim.files import replacing
 from mmsim.paths import cache_home
 from mmsim.types import EVENT, Episode, EventKind, Instrument, MarketData, Segment
 
@@ -42,7 +43,10 @@ START_TS = 1_700_000_000_000_000_000  # ns since the epoch
 DECISION_NS = 100_000_000
 FEED_LATENCY_NS, FEED_LATENCY_SIGMA = 2e6, 0.35  # median, and standard deviation of the logarithm
 _TABLE = 1 << 16  # entries of a quantile table
-_CHUNK = 1 << 18  # requests a kernel call
+_CHUNK = 1 << 18  # requests per kernel call
+_COUNTED = (
+    "ids", "fills", "fill_qty", "adds", "cancels", "markets", "crossing_adds", "live_orders", "sum_live", "sum_spread",
+)  # fmt: skip
 _ARRAYS = ("requests", "l3", "l3_recv", "l2", "l2_recv")
 Level = Literal["L2", "L3"]
 
@@ -66,14 +70,14 @@ class Stream:
 
 
 class Flow:
-    """The order flow, a chunk at a time.
+    """The order flow, chunk by chunk.
 
     Parameters
     ----------
     seed : int
         Same seed, same flow, whatever the chunks.
     chunk : int
-        Requests a chunk at most.
+        Requests per chunk, at most.
     live : int
         Orders that rest at once, about.
     """
@@ -87,15 +91,13 @@ class Flow:
         self._gaps, self._sizes = _tables()
         # splitmix64's increment: seeds that differ by one give unrelated states, and none is zero
         self._rng = np.array([(0x9E3779B97F4A7C15 * (seed + 1)) % 2**64 or 1], np.uint64)
-        self._c = np.zeros(k.N_COUNTERS, np.int64)
-        self._c[k.C_TS], self._c[k.C_WARM], self._c[k.C_AIM] = START_TS, live, live
-        self._c[k.C_BID], self._c[k.C_ASK] = -1, k.WIDTH
-        self._f = np.zeros(k.N_FLOATS)
-        self._orders = np.zeros((k.MAX_LIVE + 1, k.N_ORDER), np.int64)
-        self._levels = np.zeros((k.N_LEVEL, 2, k.WIDTH), np.int64)
+        self._state = np.zeros(1, k.STATE)[0]
+        self._state["ts"], self._state["warm"], self._state["aim"] = START_TS, live, live
+        self._state["best"], self._state["free"] = (-1, k.WIDTH), k.MAX_LIVE
+        self._orders = np.zeros(k.MAX_LIVE + 1, k.ORDER)
+        self._levels = np.zeros((2, k.WIDTH), k.LEVEL)
         self._pool = np.zeros((2, k.MAX_LIVE + 1), np.int64)
         self._pool[1, :-1] = np.arange(k.MAX_LIVE, 0, -1)
-        self._c[k.C_FREE] = k.MAX_LIVE
         self.requests = np.zeros(chunk, REQUEST)
         self.l3 = np.zeros(int(chunk * 1.3) + 2 * k.MARGIN, EVENT)
         self.l2 = np.zeros(int(chunk * 1.5) + 2 * k.MARGIN, EVENT)
@@ -103,26 +105,19 @@ class Flow:
     def advance(self, n: int) -> tuple[int, int, int]:
         """Fill the buffers with up to `n` requests and their feeds; return the rows of each."""
         k.flow(
-            self._gaps, self._sizes, self._rng, self._c, self._f, self._orders, self._levels, self._pool,
-            self.requests, self.l3, self.l2, min(n, len(self.requests)),
+            self._gaps, self._sizes, self._rng, self._state, self._orders, self._levels, self._pool, self.requests,
+            self.l3, self.l2, min(n, len(self.requests)),
         )  # fmt: skip
-        return int(self._c[k.C_REQ]), int(self._c[k.C_L3]), int(self._c[k.C_L2])
+        state = self._state
+        return int(state["requests"]), int(state["l3_rows"]), int(state["l2_rows"])
 
     @property
     def counts(self) -> dict[str, int]:
         """What the naive book saw so far."""
-        c = self._c
-        out = {
-            name: int(c[ix])
-            for name, ix in (
-                ("ids", k.C_IDS), ("fills", k.C_FILLS), ("fill_qty", k.C_FILL_QTY), ("adds", k.C_ADDS),
-                ("cancels", k.C_CANCELS), ("markets", k.C_MARKETS), ("crossing_adds", k.C_CROSSING),
-                ("live_orders", k.C_LIVE), ("best_bid", k.C_BID), ("best_ask", k.C_ASK),
-                ("sum_live", k.C_SUM_LIVE), ("sum_spread", k.C_SUM_SPREAD),
-            )
-        }  # fmt: skip
-        out["resting_qty"] = int(self._levels[k.L_QTY].sum())
-        out["nonempty_levels"] = int(np.count_nonzero(self._levels[k.L_QTY]))
+        state, qty = self._state, self._levels["qty"]
+        out = {name: int(state[name]) for name in _COUNTED}
+        out["best_bid"], out["best_ask"] = state["best"].tolist()
+        out["resting_qty"], out["nonempty_levels"] = int(qty.sum()), int(np.count_nonzero(qty))
         return out
 
 
@@ -214,9 +209,8 @@ def many_flows(n_books: int, n: int, seed: int = 7) -> tuple[npt.NDArray[np.void
             requests[b] = flow.requests
             fills += flow.counts["fills"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as out:
+        with replacing(path) as temporary, temporary.open("wb") as out:
             np.savez(out, requests=requests, fills=fills)
-        os.replace(out.name, path)
     with np.load(path) as kept:
         return kept["requests"], int(kept["fills"])
 
@@ -271,13 +265,13 @@ def wrap(
     )
 
 
-def published(events: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
-    """Return an L3 EVENT array in the form in which exchanges publish it, a `FEED` array."""
-    n_exec = int(np.count_nonzero(events["kind"] == EventKind.EXECUTE))
-    n_add = int(np.count_nonzero(events["kind"] == EventKind.ADD))
-    out = np.zeros(len(events) + 2 * n_exec + n_add, k.FEED)
-    slots = np.zeros((int(events["oid"].max(initial=0)) + 1, 4), np.int64)
-    return out[: k.publish(events, slots, out)]
+def published_rows(events: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """Return how many rows an exchange publishes up to and with each row of an L3 EVENT array, ``(n,)``.
+
+    An execution is three rows of the published feed (trade, fill, then cancel or modify), anything else one.
+    """
+    rows: npt.NDArray[np.int64] = np.cumsum(np.where(events["kind"] == EventKind.EXECUTE, 3, 1))
+    return rows
 
 
 @contextmanager
@@ -286,7 +280,7 @@ def long_file(
 ) -> Iterator[tuple[Path, int, int]]:
     """Write `rows` L2 EVENT rows of one long flow to a file; yield it, the lowest and the highest price.
 
-    It is written a chunk at a time, and deleted at the end.
+    It is written chunk by chunk, and deleted at the end.
 
     Raises
     ------

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmsim.bench.peer import HOW
-from mmsim.bench.runner import Missing, Outcome
+from mmsim.bench.checkout import HOW
+from mmsim.bench.measure import Missing, Outcome
 
 _MARKS = {"aim": "[green]aim[/]", "pass": "[green]pass[/]", "fail": "[red]fail[/]", "-": "-"}
 LEGEND = (
-    "Medians; [min, max] over the runs. Rates are published rows (or requests) a second of wall clock over the same "
+    "Medians; [min, max] over the runs. Rates are published rows (or requests) per second of wall clock over the same "
     "stretch of market (by CPU: of CPU time); ratio: the peer's median time over ours. at least: where it depends on the peer, a multiple "
     "of the peer's figure in this very run."
 )
@@ -38,7 +38,7 @@ def show(x: float | None, unit: str = "") -> str:
 
 
 def build(outcomes: Sequence[Outcome | Missing]) -> Table:
-    """Return the table, one row a case."""
+    """Return the table, one row per case."""
     table = Table(pad_edge=False, expand=False)
     table.add_column("case", no_wrap=True)
     table.add_column("work")

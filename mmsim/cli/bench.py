@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mmsim.errors import BenchError, ConfigError, MmsimError
+from mmsim.cli.options import comma_list
+from mmsim.errors import BenchError, MmsimError
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +38,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> None:
         """Measure replay, matching, start-up and memory on a generated stream and on real data."""
-        names = tuple(part.strip() for part in (case or "").split(",") if part.strip())
-        if case is not None and not names:
-            raise ConfigError(f"--case: expected names separated by commas, was {case!r}")
+        names = () if case is None else comma_list(case, "--case")
         _bench(names, quick, rows, repeat, peer_python, peer, json_)
 
 
@@ -49,31 +48,26 @@ def _bench(
 ) -> None:  # fmt: skip
     from contextlib import ExitStack
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from mmsim.bench import runner, table
+    from mmsim.bench import checkout, measure, table
     from mmsim.bench.inputs import Inputs
-    from mmsim.bench.peer import Peer, find_python
+    from mmsim.progress import bar
 
-    cases = runner.select(names)
+    cases = measure.select(names)
     runs = repeat or (3 if quick else 7)
-    found = find_python(python) if with_peer else None
-    err = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    outcomes: list[runner.Outcome | runner.Missing] = []
+    found = driver = None
+    if with_peer and (python is not None or checkout.peer_file() is not None):
+        driver = checkout.peer_module()
+        found = driver.find_python(python)
+    outcomes: list[measure.Outcome | measure.Missing] = []
     with ExitStack() as stack:
-        bar = stack.enter_context(
-            Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
-        )
-        task = bar.add_task("starting", total=None)
+        show = stack.enter_context(bar())
 
         def tick(label: str, done: int, total: int) -> None:
-            bar.update(task, description=label, completed=done, total=total)
-            if not err.is_terminal and done == 0:
+            show(label, done, total)
+            if not show.terminal and done == 0:
                 typer.echo(label, err=True)
 
-        peer = stack.enter_context(Peer(found)) if found is not None else None
+        peer = stack.enter_context(driver.Peer(found)) if driver and found else None
         size = rows or (300_000 if quick else 5_000_000)
         inputs = Inputs(
             size, progress=lambda done, total: tick("generating", done, total), long_rows=rows or 200_000_000
@@ -81,13 +75,13 @@ def _bench(
         failure: MmsimError | None = None
         try:
             for one in cases:
-                outcomes.append(runner.measure(one, inputs, peer, runs, tick))  # noqa: PERF401 (keeps what it has)
+                outcomes.append(measure.measure(one, inputs, peer, runs, tick))  # noqa: PERF401 (keeps what it has)
         except MmsimError as err:
             failure = err
         name = peer.name if peer is not None else ""
-    table.render(outcomes, runner.machine(), name)
+    table.render(outcomes, measure.machine(), name)
     if json_ is not None:
-        runner.write(json_, outcomes)
+        measure.write(json_, outcomes)
     if failure is not None:
         raise BenchError(
             f"{failure} (measured before that: {len(outcomes)} of {len(cases)} cases)"

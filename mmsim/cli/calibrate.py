@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mmsim.cli.options import DataHome, check_split
+
 if TYPE_CHECKING:
     from mmsim.calibrate import Calibration
 
@@ -48,20 +50,17 @@ def register(app: typer.Typer) -> None:
         write: bool = typer.Option(False, "--write", help="Keep the constants for later runs."),
         folder: Annotated[Path | None, typer.Option(help="Where to keep them instead of the cache.")] = None,
         plot: Annotated[Path | None, typer.Option(help="Draw the fit into this PNG.")] = None,
-        data_home: Annotated[Path | None, typer.Option(help="Folder of the source data files.")] = None,
+        data_home: DataHome = None,
         json_: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
     ) -> None:
         """Fit sigma, A, k and the mean spread of a dataset: the constants of glft, avellaneda_stoikov, liic."""
         from mmsim import calibrate as fitting
         from mmsim import calibration_store
         from mmsim.data import load
-        from mmsim.errors import ConfigError, DataError, did_you_mean
+        from mmsim.errors import DataError
 
-        splits = ("train", "validation", "test")
-        if split is not None and split not in splits:
-            raise ConfigError(
-                f"--split: expected one of {', '.join(splits)}, was {split!r}{did_you_mean(split, splits)}"
-            )
+        if split is not None:
+            check_split("--split", split)
         given = _given(set_ or [])
         data = load(name, data_home=data_home)
         split = split or fitting.usual_split(data)
@@ -145,11 +144,12 @@ def _show(name: str, split: str, found: Calibration) -> None:
 def _draw(name: str, found: Calibration, path: Path) -> None:
     from matplotlib.figure import Figure
 
+    from mmsim.report.plots import save
+
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.semilogy(found.distance, found.intensity, "o", label="observed")
     axes.semilogy(found.distance, found.fitted, "-", label=f"{found.A:.3g} exp(-{found.k:.3g} d)")
     axes.set(xlabel="distance from the mid (ticks)", ylabel="orders reached per second", title=name)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    save(figure, path, dpi=120)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsim.errors import ConfigError, did_you_mean
+from mmsim.cli.options import DataHome, check_split, comma_list
+from mmsim.errors import ConfigError
 
 if TYPE_CHECKING:
     from mmsim.types import MarketData
 
-_SPLITS = ("train", "validation", "test")
-_HOME = Annotated[Path | None, typer.Option(help="Folder of the source data files.")]
 _PLOT = Annotated[Path | None, typer.Option(help="Draw the scores into this PNG.")]
 
 
@@ -31,12 +30,12 @@ def register(app: typer.Typer) -> None:
         interval: float = typer.Option(
             0.0, min=0.0, help="Score on snapshots so many seconds apart; 0: on every level change."
         ),
-        depth: int = typer.Option(5, min=1, help="Levels a side of those snapshots."),
+        depth: int = typer.Option(5, min=1, help="Levels per side of those snapshots."),
         life: float = typer.Option(120.0, min=0.1, help="Seconds that a virtual order waits."),
         write: bool = typer.Option(False, "--write", help="Keep the fitted power: queue model 'fitted'."),
         out: Annotated[Path | None, typer.Option(help="Keep it in this folder instead of the cache.")] = None,
         plot: _PLOT = None,
-        data_home: _HOME = None,
+        data_home: DataHome = None,
         json_: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
     ) -> None:
         """Score queue models on virtual orders whose true fate an order-by-order day knows, and fit n.
@@ -50,13 +49,13 @@ def register(app: typer.Typer) -> None:
         from mmsim.scoring.probes import Plan
 
         for name, value in (("--split", split), ("--report-split", report_split)):
-            _check_split(name, value)
+            check_split(name, value)
         if interval and (write or out):
             raise ConfigError("--write keeps fits to every level change only: leave out --interval")
         markets = _load(dataset, data_home)
         plan = Plan.living(life)
         fits = []
-        with _bar("scoring", sum(scoring.steps(data, plan) for data in markets)) as tick:
+        with _counted(sum(scoring.steps(data, plan) for data in markets)) as tick:
             for data in markets:
                 view = snapshot_view(data, round(interval * 1e9), depth) if interval else None
                 fits.append(
@@ -93,23 +92,23 @@ def register(app: typer.Typer) -> None:
         interval: float = typer.Option(
             0.5, min=0.001, help="Seconds between snapshots; must divide a twentieth of --life."
         ),
-        depth: int = typer.Option(5, min=1, help="Levels a side of the snapshots."),
+        depth: int = typer.Option(5, min=1, help="Levels per side of the snapshots."),
         life: float = typer.Option(120.0, min=0.1, help="Seconds that a virtual order waits."),
         split: str = typer.Option("test", help="Split to report on."),
         plot: _PLOT = None,
-        data_home: _HOME = None,
+        data_home: DataHome = None,
         json_: bool = typer.Option(False, "--json", help="Print JSON instead of tables."),
     ) -> None:
         """Score the rules for quotes inside a snapshot's spread (sim.inside) against order-by-order days."""
         from mmsim.scoring import queue as scoring
         from mmsim.scoring.probes import passes
 
-        _check_split("--split", split)
+        check_split("--split", split)
         markets = _load(dataset, data_home)
         plan = scoring.inside_plan(life)
         total = sum(len(passes(data, plan)) for data in markets) * (len(scoring.RULES) + 1)
         results = []
-        with _bar("scoring", total) as tick:
+        with _counted(total) as tick:
             for data in markets:
                 found = scoring.score_inside(
                     data, round(interval * 1e9), depth, split=split, plan=plan, tick=tick
@@ -132,20 +131,10 @@ def register(app: typer.Typer) -> None:
             plot_inside(results, plot)
 
 
-def _check_split(option: str, split: str) -> None:
-    if split not in _SPLITS:
-        raise ConfigError(
-            f"{option}: expected one of {', '.join(_SPLITS)}, was {split!r}{did_you_mean(split, _SPLITS)}"
-        )
-
-
 def _load(text: str, data_home: Path | None) -> list[MarketData]:
     from mmsim.data import load
 
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise ConfigError(f"--dataset: expected names separated by commas, was {text!r}")
-    markets = [load(name, data_home=data_home) for name in names]
+    markets = [load(name, data_home=data_home) for name in comma_list(text, "--dataset")]
     for data in markets:
         if data.level != "L3":
             raise ConfigError(
@@ -168,12 +157,16 @@ def _fit_dict(fit: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _bar(title: str, total: int) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def _counted(total: int) -> Iterator[Callable[[], None]]:
+    from mmsim.progress import bar
 
-    err = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
+    done = -1
+    with bar() as show:
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            show("scoring", done, total)
+
+        step()
+        yield step

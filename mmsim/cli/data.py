@@ -5,25 +5,23 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from mmsim.errors import ConfigError
 
 _HOME = "Folder of source files (default: MMSIM_DATA_HOME, else the user's cache)."
 
-# mmsim.data.manifest.FORMATS once more: importing it would take longer than the rest of --help
-FORMATS = {
-    "lobster": "LOBSTER message and orderbook csv, NASDAQ order by order (L3)",
-    "sse": "Shanghai level-2 text log, order by order (L3)",
-    "wondertrader": "WonderTrader .dsb tick blocks (snapshot)",
-    "binance": "Binance raw websocket lines of USD-M futures or spot, depth differences and trades (L2)",
-    "ctp": "CTP-style snapshot csv or parquet of Chinese futures (snapshot)",
-    "hftbacktest": "hftbacktest .npz (L2 or L3, as the file is)",
-    "databento": "Databento DBN: mbo (L3), mbp-10 or mbp-1 (L2); needs databento-dbn",
-    "tardis": "Tardis csv, incremental_book_L2 and trades (L2)",
-    "itch": "NASDAQ TotalView-ITCH 5.0 full-day file, one stock (L3)",
-    "fi2010": "FI-2010 DecPre text, no times and no trades (snapshot)",
-}
-_EPILOG = "Formats (docs/formats.md):\n\n" + "\n\n".join(f"{k}: {v}" for k, v in FORMATS.items())
+
+class _Import(TyperCommand):
+    """Names the formats below its options; they are looked up when the help is asked for: start-up stays quick."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from mmsim.data.formats import FORMATS
+
+        self.epilog = "Formats (docs/formats.md):\n\n" + "\n\n".join(
+            f"{f.name}: {f.title}" for f in FORMATS.values()
+        )
+        super().format_help(ctx, formatter)
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +31,7 @@ def register(app: typer.Typer) -> None:
     )
     data.command("list")(list_)
     data.command()(fetch)
-    data.command("import", epilog=_EPILOG)(import_)
+    data.command("import", cls=_Import)(import_)
     data.command()(check)
     data.command()(export)
     app.add_typer(data)
@@ -46,7 +44,8 @@ def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME))
     from rich.table import Table
 
     from mmsim.data.manifest import manifest, names
-    from mmsim.data.store import is_cached, is_present
+    from mmsim.data.sources import is_present
+    from mmsim.data.store import is_cached
 
     table = Table("name", "kind", "instrument", "level", "state", "title", box=None, pad_edge=False)
     for name in names():
@@ -69,7 +68,7 @@ def list_(data_home: str | None = typer.Option(None, "--data-home", help=_HOME))
         table.add_row(name, kind, escape(spec.instrument.name), spec.replay.level, state, escape(spec.title))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=140)  # a pipe has no width: keep one line a dataset
+        console = Console(width=140)  # a pipe has no width: keep one line per dataset
     console.print(table)
 
 
@@ -101,7 +100,7 @@ def import_(
     contract: str | None = typer.Option(
         None, help="linear (default) or inverse: coin-margined, --currency is the coin."
     ),
-    depth: int | None = typer.Option(None, min=1, help="Levels a side to use."),
+    depth: int | None = typer.Option(None, min=1, help="Levels per side to use."),
     unit_lots: int | None = typer.Option(None, min=1, help="Usual size of one own order, lots."),
     currency: str | None = typer.Option(None),
     timezone: str | None = typer.Option(None, help="Time zone of the exchange, such as America/New_York."),
@@ -129,9 +128,9 @@ def import_(
     force: bool = typer.Option(False, "--force", help="Replace an import of the same name."),
 ) -> None:
     """Bring in your own files as a dataset; nothing is written unless all of it can be read and is plausible."""
-    from mmsim.data.check import report as report_of
     from mmsim.data.imports import ImportSettings, import_dataset
     from mmsim.data.progress import bar
+    from mmsim.data.report import report as report_of
     from mmsim.data.store import stored
 
     given = {
@@ -161,7 +160,7 @@ def import_(
     episodes = ", ".join(f"{len(v)} {k}" for k, v in data.splits.items())
     typer.echo(
         f"{name}: {len(data.events):,} events, level {data.level}, "
-        f"{f'{data.view_depth} levels a side' if data.view_depth else 'full book'}, "
+        f"{f'{data.view_depth} levels per side' if data.view_depth else 'full book'}, "
         f"{len(data.segments)} segment(s), episodes of {spec.replay.episode_s} s: {episodes}"
     )
     for line in _report(report_of(spec, stored(spec))):
@@ -195,9 +194,9 @@ def check(
     import json
     from pathlib import Path
 
-    from mmsim.data.check import check as check_dataset
     from mmsim.data.manifest import manifest
     from mmsim.data.progress import bar
+    from mmsim.data.report import check as check_dataset
 
     with bar(f"{name}:") as progress:
         report = check_dataset(manifest(name), data_home, progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -65,37 +65,18 @@ def _probe(
     seed: int,
     data_home: Path | None,
 ) -> ProbeReport:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from mmsim.config import SimConfig
     from mmsim.data import load
-    from mmsim.sim.session import Session
+    from mmsim.progress import bar
+    from mmsim_agents.common.recording import record
     from mmsim_agents.teacher.model import load_teacher
     from mmsim_agents.teacher.probing import probe_market
 
     teacher = load_teacher(model)  # first: a missing model is known before the market is replayed
     data = load(dataset, data_home=data_home)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        rows: dict[str, int] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in rows:
-                rows[what] = bar.add_task(what, total=total)
-            bar.update(rows[what], completed=done, total=total)  # type: ignore[arg-type]
-
-        session = Session(data, SimConfig())
-        raw: dict[str, list[Any]] = {}
-        for split in ("train", "validation"):
-            episodes = data.splits[split]
-            for i, episode in enumerate(episodes):
-                raw.setdefault(split, []).append(session.record(episode))
-                show(f"record {split}", i + 1, len(episodes))
+    with bar(kept=True) as show:
+        train, validation = (record(data, split, show) for split in ("train", "validation"))
         return probe_market(
-            dataset, raw["train"], raw["validation"], unit=data.instrument.unit_lots, model=teacher, samples=samples, control=control,
+            dataset, train, validation, unit=data.instrument.unit_lots, model=teacher, samples=samples, control=control,
             pool="mean" if pool == "mean" else "last", workers=workers, seed=seed, progress=show,
         )  # fmt: skip
 
@@ -104,7 +85,7 @@ def _show(report: ProbeReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mmsim_agents.teacher.artifacts import TASKS
+    from mmsim_agents.common.tasks import TASKS
 
     console = Console()
     table = Table(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
+
+from mmsim.cli.options import DataHome
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +15,7 @@ def register(app: typer.Typer) -> None:
         agent: str = typer.Argument(help="Agent: a name or path/to/file.py:Class."),
         dataset: str = typer.Option("sim-rb", "--dataset", "-d", help="Market to measure on."),
         n: int = typer.Option(512, min=1, help="Decisions to measure."),
-        data_home: Annotated[Path | None, typer.Option(help="Folder of the source data files.")] = None,
+        data_home: DataHome = None,
         json_: bool = typer.Option(False, "--json", help="Print the latencies as JSON (ns)."),
     ) -> None:
         """Measure the wall-clock latency of an agent's decisions on this machine (nothing is kept)."""
@@ -24,18 +23,14 @@ def register(app: typer.Typer) -> None:
 
         import numpy as np
 
-        from mmsim.calibration_store import constants_or_reason
-        from mmsim.data import load
-        from mmsim.profiles import measure
-        from mmsim.registry import make_agent
-        from mmsim.sim import hooks
-        from mmsim.sim.session import Session
+        from mmsim.play import opened
+        from mmsim.profiles import measure, split_to_measure_on
+        from mmsim.runner import market_for
 
-        data = load(dataset, data_home=data_home)
-        session = Session(data, calibration=constants_or_reason(data)[0])
-        split = next(s for s in ("validation", "train", "test") if data.splits.get(s))
-        with hooks.closing(make_agent(agent)) as made:
-            times = measure(made, session, split, n)
+        market = market_for(dataset, data_home=data_home)
+        split = split_to_measure_on(market.data)
+        with opened(agent) as made:
+            times = measure(made, market.session, split, n)
         if json_:
             typer.echo(json.dumps({"agent": agent, "dataset": dataset, "latency_ns": times.tolist()}))
             return

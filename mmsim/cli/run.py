@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsim.errors import ConfigError
+from mmsim.cli.options import Checkpoints, DataHome, Overrides, comma_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import Console
-
     from mmsim.config import RunConfig
+    from mmsim.metrics import MarketResult
     from mmsim.report.folder import RunFolder
-    from mmsim.report.result import MarketResult
 
 
 def register(app: typer.Typer) -> None:
@@ -38,10 +36,7 @@ def register(app: typer.Typer) -> None:
             None, "--dataset", "-d", help="Markets, comma-separated. Default: the four simulated ones."
         ),
         config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file.")] = None,
-        set_: Annotated[
-            list[str] | None,
-            typer.Option("--set", "-s", help="KEY=VALUE, e.g. sim.order_latency_ns=500000, agent.gamma=0.1."),
-        ] = None,
+        set_: Overrides = None,
         split: str | None = typer.Option(None, help="train, validation or test (default)."),
         seed: int | None = typer.Option(None, min=0, help="Seed of everything random."),
         latency: str | None = typer.Option(
@@ -59,10 +54,8 @@ def register(app: typer.Typer) -> None:
             None,
             help="Longest time of one decision (or reset, construction, close) of an agent, seconds; default: any.",
         ),
-        checkpoints: Annotated[
-            Path | None, typer.Option(help="Folder of checkpoint folders; default: the shipped ones.")
-        ] = None,
-        data_home: Annotated[Path | None, typer.Option(help="Folder of the source data files.")] = None,
+        checkpoints: Checkpoints = None,
+        data_home: DataHome = None,
         force: bool = typer.Option(False, "--force", help="Replace the run that the folder of --out holds."),
         print_config: bool = typer.Option(False, "--print-config", help="Show the configuration and stop."),
     ) -> None:
@@ -76,9 +69,9 @@ def register(app: typer.Typer) -> None:
         given = {"seed": seed, "latency": latency, "fees": fees, "queue_model": queue}
         sim = {k: v for k, v in given.items() if v is not None}
         if agent is not None:
-            flags["agents"] = _names(agent, "--agent")
+            flags["agents"] = comma_list(agent, "--agent")
         if dataset is not None:
-            flags["datasets"] = _names(dataset, "--dataset")
+            flags["datasets"] = comma_list(dataset, "--dataset")
         if sim:
             flags["sim"] = sim
         if not plots:
@@ -92,21 +85,12 @@ def register(app: typer.Typer) -> None:
         _run(resolved, data_home, checkpoints, force)
 
 
-def _names(text: str, option: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise ConfigError(f"{option}: expected names separated by commas, was {text!r}")
-    return names
-
-
 def _run(config: RunConfig, data_home: Path | None, checkpoints: Path | None, force: bool) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from mmsim import runner
     from mmsim.data import manifest
+    from mmsim.progress import bar
+    from mmsim.provenance import git_revision
     from mmsim.report.folder import RunFolder, Status
-    from mmsim.report.writer import git_revision
 
     for name in config.datasets:
         manifest(name)  # unknown names end the run before anything is computed
@@ -118,21 +102,14 @@ def _run(config: RunConfig, data_home: Path | None, checkpoints: Path | None, fo
     )
     status: Status = "failed"  # until the end is reached
     printed = _Printed()
-    err = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=err, transient=True, redirect_stdout=False, disable=not err.is_terminal)
-    task = bar.add_task("starting", total=None)
-
-    def tick(label: str, done: int, total: int) -> None:
-        bar.update(task, description=label, completed=done, total=total)
-
-    def market_done(results: list[MarketResult]) -> None:
-        bar.stop()
-        printed.market(results)
-        bar.start()
-
     try:
-        with bar:
+        with bar() as tick:
+
+            def market_done(results: list[MarketResult]) -> None:
+                with tick.paused():
+                    printed.market(results)
+
+            tick("starting", 0, None)
             outcome = runner.run(
                 config, data_home=data_home, checkpoints=checkpoints,
                 tick=tick, finished=folder.add, failed=folder.fail, done=market_done,
@@ -145,7 +122,7 @@ def _run(config: RunConfig, data_home: Path | None, checkpoints: Path | None, fo
         folder.finish(status)
     try:
         if config.plots and folder.results and status != "interrupted":
-            _pictures(folder, err)
+            _pictures(folder)
     except KeyboardInterrupt:
         status = "interrupted"
     if folder.results:
@@ -193,11 +170,13 @@ class _Printed:
             self._closed = True
 
 
-def _pictures(folder: RunFolder, err: Console) -> None:
+def _pictures(folder: RunFolder) -> None:
+    from rich.console import Console
+
     from mmsim.report import plots
 
     try:
-        with err.status("drawing"):
+        with Console(stderr=True).status("drawing"):
             plots.plot_all(folder.results, folder.path)
     except Exception as problem:  # noqa: BLE001 (matplotlib's or the disk's: the tables are written either way)
         error = f"pictures: {type(problem).__name__}: {problem} (--no-plots leaves them out)"

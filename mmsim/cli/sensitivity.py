@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsim.errors import ConfigError
+from mmsim.cli.options import Checkpoints, DataHome, Overrides, comma_list
 
 if TYPE_CHECKING:
-    from mmsim.report.sensitivity import Sensitivity
+    from mmsim.statistics.ranking import Rankings
 
 
 def register(app: typer.Typer) -> None:
@@ -36,19 +36,15 @@ def register(app: typer.Typer) -> None:
         inside: str | None = typer.Option(
             None, help="Rules for a quote inside the spread: through,any,strict (snapshot feeds only)."
         ),
-        set_: Annotated[
-            list[str] | None, typer.Option("--set", "-s", help="KEY=VALUE as in `mmsim run`.")
-        ] = None,
+        set_: Overrides = None,
         seed: int | None = typer.Option(None, min=0, help="Seed of everything random."),
         out: Annotated[
             Path | None,
             typer.Option("--out", "-o", help="Folder of the results; default: runs/sensitivity-DATASET."),
         ] = None,
         plots: bool = typer.Option(True, help="Draw the picture."),
-        checkpoints: Annotated[
-            Path | None, typer.Option(help="Folder of checkpoint folders; default: the shipped ones.")
-        ] = None,
-        data_home: Annotated[Path | None, typer.Option(help="Folder of the source data files.")] = None,
+        checkpoints: Checkpoints = None,
+        data_home: DataHome = None,
     ) -> None:
         """Rerun agents over queue model, latency, impact and inside rule, and show whether their ranking survives.
 
@@ -56,9 +52,11 @@ def register(app: typer.Typer) -> None:
         """
         from mmsim.config import RunConfig, build, merge, parse_overrides, per_agent
 
-        agents = _values(agent, "--agent")
+        agents = comma_list(agent, "--agent")
         given = {"queue": queue, "latency": latency, "impact": impact, "inside": inside}
-        axes = {axis: _values(text, f"--{axis}") for axis, text in given.items() if text is not None}
+        axes = {
+            axis: comma_list(text, f"--{axis}", "values") for axis, text in given.items() if text is not None
+        }
         flags: dict[str, Any] = {"agents": agents, "datasets": (dataset,), "split": split}
         if seed is not None:
             flags["sim"] = {"seed": seed}
@@ -69,42 +67,27 @@ def register(app: typer.Typer) -> None:
         _report(found, folder, plots=plots)
 
 
-def _values(text: str, option: str) -> tuple[str, ...]:
-    values = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not values:
-        raise ConfigError(f"{option}: expected values separated by commas, was {text!r}")
-    return values
-
-
 def _run(
     config: Any, axes: dict[str, tuple[str, ...]], data_home: Path | None, checkpoints: Path | None
 ) -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from mmsim.progress import bar
     from mmsim.sensitivity import run
 
-    err = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def tick(label: str, done: int, total: int) -> None:
-            bar.update(task, description=label, completed=done, total=total)
-
+    with bar() as tick:
+        tick("starting", 0, None)
         return run(
             config.agents, config.datasets[0], split=config.split, axes=axes, config=config,
             data_home=data_home, checkpoints=checkpoints, tick=tick,
         )  # fmt: skip
 
 
-def _report(found: Sensitivity, folder: Path, *, plots: bool) -> None:
-    from mmsim.report import sensitivity as report
+def _report(found: Rankings, folder: Path, *, plots: bool) -> None:
+    from mmsim.report import ranking_table
 
-    paths = report.write(found, folder)
+    paths = ranking_table.write(found, folder)
     if plots:
-        from mmsim.report.plots_sensitivity import plot_sensitivity
+        from mmsim.report.plots_ranking import plot_rankings
 
-        paths.append(plot_sensitivity(found, folder / "sensitivity.png"))
-    report.render(found)
+        paths.append(plot_rankings(found, folder / "sensitivity.png"))
+    ranking_table.render(found)
     typer.echo(f"results in {', '.join(map(str, paths))}", err=True)

@@ -34,11 +34,11 @@ def register(app: typer.Typer) -> None:
         student: bool = typer.Option(True, help="Train the single student beside cmm."),
         steps: Annotated[int | None, typer.Option(min=1, help="Decisions to learn from (ppo).")] = None,
         fresh: bool = typer.Option(
-            False, "--fresh", help="Start anew even where a stopped training could go on."
+            False, "--fresh", help="Start anew even where a stopped training could continue."
         ),
         data_home: Annotated[Path | None, typer.Option(help="Folder of the source data files.")] = None,
     ) -> None:
-        """Train an agent; a stopped training goes on where it was when the command is given again."""
+        """Train an agent; a stopped training continues when the same command is given again."""
         if agent not in AGENTS:
             raise ConfigError(
                 f"train: expected one of {', '.join(AGENTS)}, was {agent!r}{did_you_mean(agent, AGENTS)}"
@@ -47,12 +47,16 @@ def register(app: typer.Typer) -> None:
         try:
             if agent == "ppo":
                 from mmsim.data import load
+                from mmsim.progress import bar
                 from mmsim_agents.rl.train import train as train_ppo
 
                 data = load(dataset, data_home=data_home)
                 more: dict[str, Any] = {} if steps is None else {"steps": steps}
                 command += "" if steps is None else f" --steps {steps}"
-                folder = train_ppo(data, out=out, seed=seed, fresh=fresh, command=command, **more)
+                with bar(kept=True) as show:
+                    folder = train_ppo(
+                        data, out=out, seed=seed, fresh=fresh, progress=show, command=command, **more
+                    )
                 typer.echo(f"written to {folder}", err=True)
                 return
             command += f" --samples {samples} --epochs {epochs}"
@@ -63,7 +67,8 @@ def register(app: typer.Typer) -> None:
             )  # fmt: skip
         except KeyboardInterrupt:
             typer.echo(
-                "mmsim: interrupted; what was finished is kept, give the command again to go on", err=True
+                "mmsim: interrupted; what was finished is kept, give the same command again to continue",
+                err=True,
             )
             raise typer.Exit(1) from None
         except ModuleNotFoundError as err:
@@ -86,11 +91,9 @@ def _distil(
     data_home: Path | None,
     command: str,
 ) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from mmsim.data import load
-    from mmsim_agents.cmm.checkpoint import shipped
+    from mmsim.progress import bar
+    from mmsim_agents.common.checkpoint import shipped
     from mmsim_agents.distill.pipeline import Options, distil
     from mmsim_agents.distill.train import TrainConfig
 
@@ -99,45 +102,31 @@ def _distil(
     options = Options(
         train=TrainConfig(seed=seed, epochs=epochs), agents=agents, command=command, resume=not fresh
     )
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console) as bar:
-        rows: dict[str, int] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            # One bar a step; what stands in brackets changes while it runs.
-            step = what.split(" (", maxsplit=1)[0]
-            if step not in rows:
-                rows[step] = bar.add_task(what, total=total)
-            bar.update(rows[step], description=what, completed=done, total=total)  # type: ignore[arg-type]
-
+    with bar(kept=True) as show:
         cards = distil(data, folder, options, samples=samples, teacher=teacher, progress=show)
     _report(dataset, cards)
     typer.echo(f"written to {folder / dataset}", err=True)
 
 
-def _report(dataset: str, cards: dict[str, dict[str, object]]) -> None:
+def _report(dataset: str, cards: dict[str, dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from mmsim_agents.common.tasks import TASKS
+
     table = Table(
-        "predictor", "mid", "spread", "volume",
+        "predictor", *TASKS,
         title=f"{dataset}: R2 on the validation decisions that the teacher answered",
     )  # fmt: skip
     card = next(iter(cards.values()))
-    validation = card["validation"]
-    assert isinstance(validation, dict)
-    for name, tasks in validation["teacher_sample"].items():
+    for name, tasks in card["validation"]["teacher_sample"].items():
         if name != "n":
-            cells = [tasks[t]["r2"] for t in ("mid", "spread", "volume")]
+            cells = [tasks[t]["r2"] for t in TASKS]
             table.add_row(name, *("-" if x is None else f"{x:.3f}" for x in cells))
     console = Console()
     console.print(table)
     for name, card in cards.items():
         latency = card["latency_us"]
-        assert isinstance(latency, dict)
         console.print(
             f"{name}: {card['parameters']:,} parameters, {card['train_seconds']} s of training, "
             f"one decision p50 {latency['p50']} us, p99 {latency['p99']} us"

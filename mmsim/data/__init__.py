@@ -1,4 +1,4 @@
-"""Market data: one registry of datasets, one reader a format, one canonical event array.
+"""Market data: one registry of datasets, one reader per format, one canonical event array.
 
 ``load("if")`` returns a `mmsim.types.MarketData`, converted (or generated) on first use and memory-mapped
 from the cache afterwards.

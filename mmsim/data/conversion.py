@@ -1,29 +1,20 @@
 """What every format converter returns, and the checked steps that all of them share.
 
-A format module of `mmsim.data.formats` offers::
-
-    OPTIONS: frozenset[str]      # names of the options it understands
-    def convert(paths: list[Path], instrument: Instrument,
-                options: Mapping[str, Any], progress: Progress) -> Conversion
-
-It never repairs silently: what it drops it counts under ``counts["dropped_<reason>"]``, what it compares
-it counts under ``checks``, and a broken file is a `DataError` naming file, row and field.
+Nothing is repaired silently: what is dropped is counted under ``counts["dropped_<reason>"]``, what is compared
+under ``checks``, and a broken file is a `DataError` naming file, row and field (`mmsim.data.formats.format`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.steps import MAX_UNITS, advice, whole_units
-from mmsim.errors import ConfigError, DataError, did_you_mean
+from mmsim.data.origin import Origin
+from mmsim.errors import DataError
 from mmsim.types import EVENT, EventFlag, EventKind, Segment
 
 Progress = Callable[[str, float], None]
@@ -31,7 +22,6 @@ Ints = npt.NDArray[np.int64]
 
 LEVELS = ("L3", "L2", "snapshot")
 INT32_MAX = np.iinfo(np.int32).max
-NS = 1_000_000_000
 
 
 def no_progress(stage: str, fraction: float) -> None:
@@ -60,6 +50,15 @@ class Tape:
     raw_lots: int = 0
     imported_trades: int = 0
     reasons: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def count(self, lots: npt.NDArray[Any]) -> None:
+        """Count raw trades by their lots."""
+        self.raw_trades += len(lots)
+        self.raw_lots += int(lots.sum(dtype=np.int64))
+
+    def leave_out(self, reason: str, lots: npt.NDArray[Any]) -> None:
+        """Explain trades that the import has not, by their lots."""
+        self.explain(reason, len(lots), int(lots.sum(dtype=np.int64)))
 
     def explain(self, reason: str, trades: int, lots: int) -> None:
         """Add trades and lots that the import has less than the raw files (negative: more)."""
@@ -108,10 +107,10 @@ class Conversion:
     ----------
     events : (n,) EVENT array
     segments : tuple of Segment
-        Together they cover all rows, in order, without overlap.
+        Together they cover all rows, in order, without overlap. `add` makes them one after another.
     level : {"L3", "L2", "snapshot"}
     view_depth : int
-        Levels a side that the feed carries; 0: the full book.
+        Levels per side that the feed carries; 0: the full book.
     n_slots : int
         Largest order slot + 1; 0 on level feeds.
     recv_ts : (n,) int64 array, optional
@@ -131,9 +130,9 @@ class Conversion:
         Smallest and largest price of any event, ticks; set by `finish`.
     """
 
-    events: npt.NDArray[np.void]
-    segments: tuple[Segment, ...]
-    level: str
+    events: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, EVENT))
+    segments: tuple[Segment, ...] = ()
+    level: str = ""
     view_depth: int = 0
     n_slots: int = 0
     recv_ts: Ints | None = None
@@ -144,6 +143,31 @@ class Conversion:
     tape: Tape | None = None
     px_min: int = 0
     px_max: int = 0
+    _added: list[tuple[npt.NDArray[np.void], Ints | None]] = field(default_factory=list, repr=False)
+
+    def add(self, events: npt.NDArray[np.void], label: str = "", recv_ts: Ints | None = None) -> None:
+        """Add a segment, if there are events; `join` puts all that were added together.
+
+        Without a label it is called by its UTC day, and by its number if it is not the first of that day.
+        """
+        if len(events) == 0:
+            return
+        if not label:
+            label = str(np.datetime64(int(events["ts"][0]), "ns").astype("datetime64[D]"))
+            same = sum(s.label == label or s.label.startswith(label + "-") for s in self.segments)
+            label = f"{label}-{same + 1}" if same else label
+        start = self.segments[-1].stop if self.segments else 0
+        self.segments += (Segment(start, start + len(events), label),)
+        self._added.append((events, recv_ts))
+
+    def join(self) -> Conversion:
+        """Make one array of all segments that were added, and return self."""
+        if self._added:
+            self.events = np.concatenate([events for events, _ in self._added])
+            received = [recv for _, recv in self._added if recv is not None]
+            self.recv_ts = np.concatenate(received) if received else None
+            self._added = []
+        return self
 
     def account(self) -> Tape:
         """Return the account of printed trades, opened if there was none."""
@@ -161,7 +185,7 @@ class Conversion:
             in a segment, a kind or side is unknown, a slot or quantity is out of range, or a message is
             left open at the end of a segment.
         """
-        ev = self.events
+        ev = self.join().events
         if ev.dtype != EVENT or ev.ndim != 1:
             raise DataError(f"expected a one-dimensional EVENT array, was {ev.dtype}", source=source)
         if len(ev) == 0:
@@ -169,13 +193,14 @@ class Conversion:
         if self.level not in LEVELS:
             raise DataError(f"expected level in {LEVELS}, was {self.level!r}", source=source)
         self._check_segments(source)
-        _first_bad(
-            (ev["kind"] < 1) | (ev["kind"] > EventKind.CLEAR), "a known EventKind", ev["kind"], source, "kind"
-        )
-        _first_bad(np.abs(ev["side"]) > 1, "side -1, 0 or 1", ev["side"], source, "side")
-        _first_bad(ev["qty"] < 0, "a quantity >= 0", ev["qty"], source, "qty")
         slots = max(self.n_slots, 1)
-        _first_bad(ev["oid"] >= slots, f"a slot below {slots}", ev["oid"], source, "oid")
+        for name, bad, expected in (
+            ("kind", (ev["kind"] < 1) | (ev["kind"] > EventKind.CLEAR), "a known EventKind"),
+            ("side", np.abs(ev["side"]) > 1, "side -1, 0 or 1"),
+            ("qty", ev["qty"] < 0, "a quantity >= 0"),
+            ("oid", ev["oid"] >= slots, f"a slot below {slots}"),
+        ):
+            Origin(source).refuse(bad, ev[name], expected, name)
         priced = ev["px"][ev["kind"] != EventKind.CLEAR]
         if len(priced) == 0:
             raise DataError("expected events with prices, was none", source=source)
@@ -222,12 +247,18 @@ class Conversion:
             )
 
 
-def _first_bad(
-    bad: npt.NDArray[np.bool_], expected: str, values: npt.NDArray[Any], source: str, name: str
-) -> None:
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise DataError(f"expected {expected}, was {values[row]}", source=source, row=row + 1, field=name)
+def add_counts(total: dict[str, int], found: Mapping[str, int]) -> None:
+    """Add each number of `found` to `total`."""
+    for name, number in found.items():
+        total[name] = total.get(name, 0) + int(number)
+
+
+def count_kinds(total: dict[str, int], kinds: npt.NDArray[Any], names: Mapping[int, str]) -> None:
+    """Add to `total` how often each kind occurs in `kinds`, under its name; kinds that never occur too."""
+    found = np.unique(kinds, return_counts=True)
+    number = dict(zip((int(k) for k in found[0]), (int(n) for n in found[1]), strict=True))
+    for kind, name in names.items():
+        total[name] = total.get(name, 0) + number.get(kind, 0)
 
 
 def build_events(
@@ -259,7 +290,7 @@ def build_events(
         wide = np.broadcast_to(np.asarray(values, dtype=np.int64), ts_.shape)
         if name == "qty" and len(wide) and int(wide.max()) > high:
             raise _too_many_lots(wide, source)
-        _first_bad((wide < low) | (wide > high), f"a value in {low}..{high}", wide, source, name)
+        Origin(source).refuse((wide < low) | (wide > high), wide, f"a value in {low}..{high}", name)
         out[name] = wide
     out["kind"], out["side"], out["flags"] = kind, side, flags
     return out
@@ -288,144 +319,3 @@ def _too_many_lots(qty: Ints, source: str) -> TooManyLotsError:
     )
     err.factor = shared if enough else 0
     return err
-
-
-def units_from_text(
-    texts: Sequence[str] | Sequence[bytes] | npt.NDArray[Any],
-    step: Decimal,
-    *,
-    source: str = "",
-    field: str = "",
-    first_row: int = 1,
-    rows: Sequence[int] | npt.NDArray[Any] | None = None,
-    option: str = "--tick-size or --lot-size",
-) -> Ints:
-    """Turn decimal text into whole multiples of `step` without a float in between.
-
-    Parameters
-    ----------
-    texts : sequence of str or ASCII bytes
-        ``"100.20"``; repeated texts are parsed once.
-    step : Decimal
-        Tick size or lot size.
-    first_row, rows
-        One-based row number of the first text, or of each, for the message.
-    option : str
-        What sets `step`: the message names the largest step that would divide all the texts.
-
-    Raises
-    ------
-    DataError
-        For text that is no finite number, or no multiple of `step`.
-
-    Examples
-    --------
-    >>> units_from_text(["100.2", "99.80"], Decimal("0.2")).tolist()
-    [501, 499]
-    """
-    import pandas as pd
-
-    codes, uniques = pd.factorize(np.asarray(texts, dtype=object), use_na_sentinel=False)
-    table = np.zeros(len(uniques), dtype=np.int64)
-    texts = [t.decode("ascii", "replace") if isinstance(t, bytes) else str(t) for t in uniques]
-    for i, text in enumerate(texts):
-        try:
-            table[i] = whole_units(text, step)
-        except ValueError as err:
-            at = int(np.argmax(codes == i))
-            row = int(rows[at]) if rows is not None else first_row + at
-            raise DataError(
-                f"expected {err}, was {text[:60]!r}{advice(texts, step, option)}",
-                source=source,
-                row=row,
-                field=field,
-            ) from None
-    return table[codes]
-
-
-def units_from_float(
-    values: npt.NDArray[np.float64],
-    step: Decimal,
-    *,
-    source: str = "",
-    field: str = "",
-    first_row: int = 1,
-    rows: npt.NDArray[Any] | None = None,
-    tolerance: float = 1e-6,
-    option: str = "--tick-size or --lot-size",
-) -> Ints:
-    """Round float64 prices of a binary source to whole steps, refusing what is not one.
-
-    Raises
-    ------
-    DataError
-        For NaN, infinity, or a value farther than `tolerance` steps (relative to 1 or to the value's own
-        float resolution) from a multiple of `step`.
-
-    Examples
-    --------
-    >>> units_from_float(np.array([5271.2, 0.2]), Decimal("0.2")).tolist()
-    [26356, 1]
-    """
-    values = np.asarray(values, dtype=np.float64)
-    finite = np.abs(values) < float(step) * MAX_UNITS  # false for NaN
-    scaled = np.where(finite, values, 0.0) / float(step)
-    ticks = np.rint(scaled)
-    slack = np.maximum(tolerance, 8.0 * np.finfo(np.float64).eps * np.abs(scaled))
-    bad = ~finite | (np.abs(scaled - ticks) > slack)
-    if bad.any():
-        at = int(np.argmax(bad))
-        row = int(rows[at]) if rows is not None else first_row + at
-        said = [repr(v) for v in np.unique(values[np.isfinite(values)]).tolist()] if finite[at] else []
-        raise DataError(
-            f"expected a multiple of {step}, was {float(values[at])!r}{advice(said, step, option)}",
-            source=source,
-            row=row,
-            field=field,
-        )
-    return ticks.astype(np.int64)
-
-
-def midnight_ns(day: date | str, timezone: str) -> int:
-    """Return ns since the epoch (UTC) of local midnight of `day` (a date or ``YYYYMMDD``).
-
-    >>> midnight_ns("20210104", "Asia/Shanghai")
-    1609689600000000000
-    """
-    if isinstance(day, str):
-        day = datetime.strptime(day.replace("-", ""), "%Y%m%d").date()
-    local = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(timezone))
-    return int(local.timestamp()) * NS
-
-
-def check_options(options: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    """Refuse an option that a format does not know.
-
-    Raises
-    ------
-    ConfigError
-        Naming the nearest known option.
-    """
-    known = sorted(known)
-    for key in options:
-        if key not in known:
-            raise ConfigError(
-                f"{where}: unknown option {key!r}{did_you_mean(key, known)}; known: {', '.join(known) or 'none'}"
-            )
-
-
-def whole_option(options: Mapping[str, Any], name: str, default: int, where: str, low: int, high: int) -> int:
-    """Return a whole number among the options of a format (text from the command line, or a number).
-
-    Raises
-    ------
-    ConfigError
-        If it is none, or not in ``low..high``.
-    """
-    said = options.get(name)
-    if said is None:
-        return default
-    text = str(said).strip()
-    if not text.isdecimal() or len(text) > 18 or not low <= int(text) <= high:
-        raise ConfigError(f"{where}: option {name}: expected a whole number in {low}..{high}, was {said!r}")
-    return int(text)

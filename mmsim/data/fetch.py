@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmsim.data.conversion import Progress, no_progress
 from mmsim.data.manifest import Manifest, SourceFile
-from mmsim.data.store import content_sha256_of, sha256_of
+from mmsim.data.sources import is_pinned
 from mmsim.errors import ConfigError, DataError
 from mmsim.paths import data_home
 
@@ -46,7 +46,7 @@ def fetch(
     out = []
     for i, file in enumerate(spec.files):
         target = folder / file.path
-        if _is_good(file, target):
+        if target.is_file() and is_pinned(file, target):
             out.append((target, False))
             continue
 
@@ -56,16 +56,6 @@ def fetch(
         _download(file, target, report)
         out.append((target, True))
     return out
-
-
-def _is_good(file: SourceFile, path: Path) -> bool:
-    if not path.is_file():
-        return False
-    if sha256_of(path) == file.sha256:
-        return True
-    return (
-        bool(file.content_sha256) and path.suffix == ".gz" and content_sha256_of(path) == file.content_sha256
-    )
 
 
 def _download(file: SourceFile, target: Path, progress: Progress) -> None:

@@ -2,79 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from mmsim import caches
-from mmsim.data import store
+from mmsim.data import sources, store
 from mmsim.data.contracts import check_settings
-from mmsim.data.conversion import NS, Progress, no_progress
+from mmsim.data.conversion import Progress, no_progress
+from mmsim.data.formats import FORMATS
 from mmsim.data.manifest import (
-    FORMATS,
     Manifest,
     imports_folder,
     manifest_paths,
     parse_manifest,
     read_manifest,
 )
-from mmsim.data.splits import make_splits, trading_windows
+from mmsim.data.splits import make_splits
 from mmsim.errors import ConfigError, DataError, did_you_mean
+from mmsim.sessions import NS, trading_windows
 from mmsim.types import MarketData
 
-_US = {"currency": "USD", "timezone": "America/New_York", "sessions": [["09:30", "16:00"]]}
-_SSE = {"sessions": [["09:30", "11:30"], ["13:00", "14:57"]]}
-_FUTURES = {"sessions": [["21:00", "02:30"], ["09:00", "10:15"], ["10:30", "11:30"], ["13:30", "15:00"]]}
-_STOCK = {"tick_size": "0.01", "lot_size": "1", "unit_lots": 100}
-_CRYPTO = {"currency": "USDT", "timezone": "UTC", "sessions": []}
-_INSTRUMENT: dict[str, dict[str, Any]] = {
-    "lobster": {**_STOCK, **_US},
-    "sse": {**_STOCK, **_SSE},
-    "wondertrader": {"sessions": [["09:30", "11:30"], ["13:00", "15:00"]]},
-    "ctp": _FUTURES,
-    "binance": _CRYPTO,
-    "hftbacktest": _CRYPTO,
-    "databento": {"currency": "USD", "timezone": "UTC", "sessions": []},
-    "tardis": _CRYPTO,
-    "itch": {**_STOCK, **_US},
-    "fi2010": {
-        "tick_size": "0.01",
-        "lot_size": "1",
-        "unit_lots": 100,
-        "currency": "EUR",
-        "timezone": "Europe/Helsinki",
-        "sessions": [],
-    },
-}
-_REPLAY: dict[str, dict[str, Any]] = {
-    "lobster": {"level": "L3", "decision_ns": 500_000_000, "episode_s": 900},
-    "sse": {"level": "L3", "decision_ns": 500_000_000, "episode_s": 600},
-    "wondertrader": {"level": "snapshot", "decision_ns": 0, "episode_s": 3600},
-    "ctp": {"level": "snapshot", "decision_ns": 0, "episode_s": 5400},
-    "binance": {"level": "L2", "decision_ns": 100_000_000, "episode_s": 60},
-    # hftbacktest and databento: the files decide the level
-    "hftbacktest": {"level": "L2", "decision_ns": 100_000_000, "episode_s": 900},
-    "databento": {"level": "L3", "decision_ns": 500_000_000, "episode_s": 900},
-    "tardis": {"level": "L2", "decision_ns": 100_000_000, "episode_s": 900},
-    "itch": {"level": "L3", "decision_ns": 500_000_000, "episode_s": 900},
-    "fi2010": {"level": "snapshot", "decision_ns": 0, "episode_s": 3600},
-}
-_FEES: dict[str, list[str]] = {
-    "lobster": ["zero", "nasdaq"],
-    "sse": ["zero", "sse"],
-    "wondertrader": ["zero", "cffex", "shfe"],
-    "ctp": ["zero", "shfe", "cffex"],
-    "binance": ["zero", "binance_vip0"],
-    "hftbacktest": ["zero", "binance_vip0"],
-    "databento": ["zero", "nasdaq"],
-    "tardis": ["zero", "binance_vip0"],
-    "itch": ["zero", "nasdaq"],
-    "fi2010": ["zero"],
-}
 _FRACTIONS = (0.6, 0.2, 0.2)
 
 
@@ -157,15 +109,7 @@ def import_dataset(
 def dump(spec: Manifest) -> str:
     """Return a manifest as TOML."""
     tree = _pruned(spec.model_dump(mode="json", exclude_none=True))
-    tables = {k: tree.pop(k) for k in list(tree) if isinstance(tree[k], dict)}
-    files = tree.pop("files", [])
-    lines = ["# Written by mmsim data import."]
-    lines += [f"{k} = {_toml_value(v)}" for k, v in tree.items()]
-    for table, content in tables.items():
-        lines += ["", f"[{table}]", *(f"{_toml_key(k)} = {_toml_value(v)}" for k, v in content.items())]
-    for file in files:
-        lines += ["", "[[files]]", *(f"{k} = {_toml_value(v)}" for k, v in file.items())]
-    return "\n".join(lines) + "\n"
+    return "# Written by mmsim data import.\n" + tomli_w.dumps(tree)
 
 
 def _pruned(tree: dict[str, Any]) -> dict[str, Any]:
@@ -186,28 +130,33 @@ def _check_name(name: str, force: bool) -> None:
 
 
 def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str, Any]:
+    format_ = FORMATS[settings.format]
     known = manifest_paths().get(name)
     shipped: dict[str, Any] = {}
     if known is not None and known.parent != imports_folder():
         base = read_manifest(known)
-        if base.format == settings.format:
+        if base.format == format_.name:
             shipped = base.model_dump(mode="json")
     instrument = {
         "name": name,
-        **_INSTRUMENT[settings.format],
+        **format_.instrument,
         **shipped.get("instrument", {}),
         **settings.instrument,
     }
     check_settings(settings.instrument)
     if "tick_size" not in instrument:
         raise ConfigError(
-            f"format {settings.format} needs the contract's tick size: --tick-size (and --lot-size, --multiplier)"
+            f"format {format_.name} needs the contract's tick size: --tick-size (and --lot-size, --multiplier)"
         )
-    replay = {**_REPLAY[settings.format], **{k: v for k, v in shipped.get("replay", {}).items() if v}}
-    replay["view_depth"] = 0
-    module = importlib.import_module(f"mmsim.data.formats.{settings.format}")
-    if hasattr(module, "levels"):
-        replay["level"] = module.levels(paths)
+    replay = {
+        "level": format_.level,
+        "decision_ns": format_.decision_ns,
+        "episode_s": format_.episode_s,
+        **{k: v for k, v in shipped.get("replay", {}).items() if v},
+        "view_depth": 0,
+    }
+    if format_.level_of is not None:
+        replay["level"] = format_.level_of(paths)
         if replay["level"] == "snapshot":
             replay["decision_ns"] = 0
     if settings.episode_s is not None:
@@ -215,7 +164,7 @@ def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str,
     if settings.decision_ns is not None:
         replay["decision_ns"] = settings.decision_ns
     options = dict(settings.options)
-    if settings.depth is not None and "depth" in module.OPTIONS:
+    if settings.depth is not None and "depth" in format_.options:
         options["depth"] = settings.depth
     return {
         "name": name,
@@ -223,14 +172,14 @@ def _values(name: str, paths: list[Path], settings: ImportSettings) -> dict[str,
             " (licensed"
         )[0],
         "kind": "licensed",
-        "format": settings.format,
+        "format": format_.name,
         "licence": "the user's own files",
         "source": "mmsim data import",
         "imported": True,
         "locked": settings.locked,
         "allow": list(settings.allow),
-        "fees": shipped.get("fees", _FEES[settings.format]),
-        "files": [{"path": str(p), "sha256": store.sha256_of(p), "bytes": p.stat().st_size} for p in paths],
+        "fees": shipped.get("fees", list(format_.fees)),
+        "files": [{"path": str(p), "sha256": sources.sha256_of(p), "bytes": p.stat().st_size} for p in paths],
         "instrument": instrument,
         "replay": replay,
         "splits": {"fractions": list(_FRACTIONS), "gap_s": 60},
@@ -244,20 +193,6 @@ def _check_depth(settings: ImportSettings, view_depth: int) -> None:
     if view_depth > settings.depth:
         raise ConfigError(f"the files carry {view_depth} levels, --depth was {settings.depth}: leave it out")
     raise DataError(f"expected {settings.depth} levels as asked by --depth, was {view_depth} in the files")
-
-
-def _toml_key(key: str) -> str:
-    return key if key.replace("_", "").isalnum() and key.isascii() else json.dumps(key, ensure_ascii=False)
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_toml_key(k)} = {_toml_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _write(path: Path, text: str) -> None:

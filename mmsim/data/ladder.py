@@ -1,6 +1,12 @@
-"""The best levels after every message of a level feed: a check for converters, not the book of the simulator."""
+"""Totals per price with the best of each side: how checks and assemblers see a book; not the book of the simulator.
+
+``total[b]`` holds the quantities of bids (0) and asks (1) by price index, ``best[b]`` is the index of the best occupied
+price: -1 or ``total.shape[1]`` if there is none.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,53 +15,61 @@ from mmsim._jit import kernel
 from mmsim.data.conversion import Ints
 from mmsim.types import EventFlag, EventKind
 
-_LEVEL, _HIDE, _LAST = int(EventKind.LEVEL), int(EventKind.HIDE), int(EventFlag.LAST)
-
-
-def top_of_book(events: npt.NDArray[np.void], low: int, state: Ints) -> Ints:
-    """Return ``(n_messages, 4)``: bid px, bid qty, ask px, ask qty after each LAST row of level events.
-
-    `state` is a zeroed ``(2, width)`` ladder from price `low` on; a side without levels has quantity 0.
-    """
-    n = int(np.sum(events["flags"] & EventFlag.LAST > 0))
-    out = np.zeros((n, 4), dtype=np.int64)
-    _walk(
-        events["kind"].astype(np.int64),
-        events["side"].astype(np.int64),
-        events["px"].astype(np.int64) - low,
-        events["qty"].astype(np.int64),
-        events["flags"].astype(np.int64),
-        state,
-        out,
-    )
-    out[:, [0, 2]] += low
-    return out
+_LEVEL, _HIDE, _CLEAR = int(EventKind.LEVEL), int(EventKind.HIDE), int(EventKind.CLEAR)
+_LAST = int(EventFlag.LAST)
 
 
 @kernel
-def _walk(kind: Ints, side: Ints, px: Ints, qty: Ints, flags: Ints, state: Ints, out: Ints) -> None:
-    width = state.shape[1]
-    best_bid, best_ask = -1, width
+def put(total: Ints, best: Ints, b: int, at: Any, qty: Any) -> None:
+    """Let `qty` be the total of side `b` at price index `at`."""
+    total[b, at] = qty
+    if b == 0:
+        if qty > 0 and at > best[0]:
+            best[0] = at
+        while best[0] >= 0 and total[0, best[0]] == 0:
+            best[0] -= 1
+    else:
+        if qty > 0 and at < best[1]:
+            best[1] = at
+        while best[1] < total.shape[1] and total[1, best[1]] == 0:
+            best[1] += 1
+
+
+def top_of_book(events: npt.NDArray[np.void]) -> Ints:
+    """Return ``(n_messages, 4)``: bid px, bid qty, ask px, ask qty after each LAST row of level events.
+
+    A side without levels has quantity 0.
+    """
+    level = (events["kind"] == _LEVEL) | (events["kind"] == _HIDE)
+    px = events["px"][level].astype(np.int64)
+    low, high = (int(px.min()), int(px.max())) if len(px) else (0, 0)
+    out = np.zeros((int(np.sum(events["flags"] & _LAST > 0)), 4), dtype=np.int64)
+    kind, side, px, qty, flags = (events[n].astype(np.int64) for n in ("kind", "side", "px", "qty", "flags"))
+    _walk(kind, side, px, qty, flags, low, np.zeros((2, high - low + 1), dtype=np.int64), out)
+    return out
+
+
+def crossed_levels(events: npt.NDArray[np.void]) -> Ints:
+    """Return the messages (index among the LAST rows) after which the book of level events is crossed or locked."""
+    top = top_of_book(events)
+    return np.flatnonzero((top[:, 1] > 0) & (top[:, 3] > 0) & (top[:, 0] >= top[:, 2]))
+
+
+@kernel
+def _walk(kind: Ints, side: Ints, px: Ints, qty: Ints, flags: Ints, low: int, total: Ints, out: Ints) -> None:
+    width = total.shape[1]
+    best = np.array([-1, width])
     n = 0
     for i in range(len(kind)):
         if kind[i] == _LEVEL or kind[i] == _HIDE:
-            q = qty[i] if kind[i] == _LEVEL else 0
-            at = px[i]
-            if side[i] > 0:
-                state[0, at] = q
-                if q > 0 and at > best_bid:
-                    best_bid = at
-                while best_bid >= 0 and state[0, best_bid] == 0:
-                    best_bid -= 1
-            else:
-                state[1, at] = q
-                if q > 0 and at < best_ask:
-                    best_ask = at
-                while best_ask < width and state[1, best_ask] == 0:
-                    best_ask += 1
+            put(total, best, 0 if side[i] > 0 else 1, px[i] - low, qty[i] if kind[i] == _LEVEL else 0)
+        elif kind[i] == _CLEAR:
+            total[:, :] = 0
+            best[0], best[1] = -1, width
         if flags[i] & _LAST:
-            if best_bid >= 0:
-                out[n, 0], out[n, 1] = best_bid, state[0, best_bid]
-            if best_ask < width:
-                out[n, 2], out[n, 3] = best_ask, state[1, best_ask]
+            out[n, 0], out[n, 2] = low, low
+            if best[0] >= 0:
+                out[n, 0], out[n, 1] = best[0] + low, total[0, best[0]]
+            if best[1] < width:
+                out[n, 2], out[n, 3] = best[1] + low, total[1, best[1]]
             n += 1

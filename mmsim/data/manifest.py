@@ -15,8 +15,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mmsim.config import build
+from mmsim.data.formats import FORMATS
 from mmsim.errors import ConfigError, UnknownDatasetError, did_you_mean
 from mmsim.paths import cache_home, datasets_folder
+from mmsim.sessions import session_minutes
 from mmsim.types import FeeSchedule, Instrument
 
 SPLITS = ("train", "validation", "test")
@@ -28,19 +30,6 @@ MAX_DECISION_NS = 86_400 * 10**9
 MAX_EPISODE_S = 31 * 86_400
 MAX_INVENTORY_UNITS = 10**6
 _SMALLEST, _LARGEST = Decimal("1e-18"), Decimal("1e12")  # of tick size, lot size and multiplier
-# what `mmsim data import` reads, and what to say of it in one line
-FORMATS = {
-    "lobster": "LOBSTER message and orderbook csv, NASDAQ order by order (L3)",
-    "sse": "Shanghai level-2 text log, order by order (L3)",
-    "wondertrader": "WonderTrader .dsb tick blocks (snapshot)",
-    "binance": "Binance raw websocket lines of USD-M futures or spot, depth differences and trades (L2)",
-    "ctp": "CTP-style snapshot csv or parquet of Chinese futures (snapshot)",
-    "hftbacktest": "hftbacktest .npz (L2 or L3, as the file is)",
-    "databento": "Databento DBN: mbo (L3), mbp-10 or mbp-1 (L2); needs databento-dbn",
-    "tardis": "Tardis csv, incremental_book_L2 and trades (L2)",
-    "itch": "NASDAQ TotalView-ITCH 5.0 full-day file, one stock (L3)",
-    "fi2010": "FI-2010 DecPre text, no times and no trades (snapshot)",
-}
 
 
 class _Model(BaseModel):
@@ -259,18 +248,6 @@ class Manifest(_Model):
                 )
             out[name] = known[name]
         return out
-
-
-def session_minutes(text: str) -> int:
-    """Return minutes after midnight of ``"HH:MM"`` (``"24:00"`` allowed).
-
-    >>> session_minutes("09:30")
-    570
-    """
-    hours, colon, minutes = text.partition(":")
-    if not (colon and hours.isdigit() and minutes.isdigit() and int(minutes) < 60 and int(hours) <= 24):
-        raise ValueError(f'expected a session time "HH:MM", was {text!r}')
-    return int(hours) * 60 + int(minutes)
 
 
 def imports_folder() -> Path:

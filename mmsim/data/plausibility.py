@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.book_states import CROSSED, EMPTY, LOCKED, ONE_SIDED, OPEN, SLACK, States, states
-from mmsim.data.conversion import NS, Conversion, Ints
+from mmsim.data.conversion import Conversion, Ints
 from mmsim.data.manifest import SPLITS, Manifest
-from mmsim.data.splits import make_splits, trading_windows
+from mmsim.data.splits import make_splits
 from mmsim.data.times import EPOCH_UNITS, YEARS
 from mmsim.errors import DataError
+from mmsim.sessions import NS, trading_windows
 from mmsim.types import Episode, EventFlag, EventKind
 
 # Shares of trading time or of messages, whichever is larger, beyond which the data are refused ...

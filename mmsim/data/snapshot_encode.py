@@ -18,7 +18,7 @@ _MAX_WIDTH = 1 << 24  # ticks between the extreme prices of one day: more is a b
 def encode(
     ts: Ints, bids: tuple[Ints, Ints], asks: tuple[Ints, Ints], trades: Ints, depth: int, source: str
 ) -> npt.NDArray[np.void]:
-    """Return the events of snapshots: implied trades, then changed levels, at least one row a snapshot.
+    """Return the events of snapshots: implied trades, then changed levels, at least one row per snapshot.
 
     A price better than or among the shown ones that is no longer shown is empty (LEVEL 0); one beyond the last
     shown is out of view (HIDE), unless the side shows fewer levels than `depth`: then nothing is beyond.
@@ -71,7 +71,7 @@ def encode_levels(
     """Write event rows (snapshot, kind, side, px, qty, flags) and return how many.
 
     ``state[side, px - low]`` is the quantity last shown, -1 for a hidden level, 0 for an empty or unknown
-    one. `rows` must hold ``6 * depth + 3`` rows a snapshot: each shown level causes at most one LEVEL, one HIDE
+    one. `rows` must hold ``6 * depth + 3`` rows per snapshot: each shown level causes at most one LEVEL, one HIDE
     and one later LEVEL 0.
     """
     n = 0

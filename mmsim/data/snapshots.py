@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import NS, Conversion, Ints, Progress, Tape, midnight_ns
+from mmsim.data.conversion import Conversion, Ints, Progress, Tape
+from mmsim.data.origin import Origin
 from mmsim.data.snapshot_encode import encode
-from mmsim.data.splits import session_spans
 from mmsim.data.steps import MAX_UNITS
 from mmsim.data.times import NIGHT_NS
 from mmsim.errors import ConfigError, DataError
-from mmsim.types import BUY, EVENT, SELL, Instrument, Segment
+from mmsim.sessions import NS, midnight_ns, session_spans
+from mmsim.types import BUY, EVENT, SELL, Instrument
 
 CLOSE_GRACE_NS = 1 * NS  # the last snapshot of a session is published just after its end
 AUCTION_NS = 3600 * NS  # a session's opening auction lies within this time before it,
 AUCTION_BREAK_NS = 2 * 3600 * NS  # if the market was closed for longer than this before
 RESET_GAP_NS = 1800 * NS  # cumulative volume may start again only after a break of this length
-OUTSIDE = (
-    0.02  # a mean price farther outside the quotes of its interval than this part of the price is counted,
-)
+# a mean price farther outside the quotes of its interval than this part of the price is counted,
+OUTSIDE = 0.02
 OUTSIDE_SHARE = 0.1  # and an error in more than this part of a day's intervals with trades,
 FEWEST = 20  # if there are so many of them: a few odd trades of a quiet day tell nothing of a multiplier
 
@@ -52,18 +52,29 @@ class Snapshots:
 
     def take(self, keep: npt.NDArray[np.bool_]) -> Snapshots:
         """Return the rows where `keep`."""
-        columns = {
-            name: getattr(self, name)[keep]
-            for name in (
-                *("row", "ts", "bid_px", "bid_qty", "ask_px", "ask_qty"),
-                *("last_px", "volume", "turnover"),
-            )
+        arrays: dict[str, Any] = {
+            f.name: getattr(self, f.name)[keep] for f in fields(self) if f.type == "Ints"
         }
-        return Snapshots(self.label, self.source, fields=self.fields, **columns)
+        return replace(self, **arrays)
+
+    def by_day(self, trading_day: Ints, groups: npt.NDArray[Any]) -> list[Snapshots]:
+        """Return one table per group of rows, in order of appearance, labelled by its trading day ``YYYYMMDD``."""
+        out = []
+        for group in dict.fromkeys(groups.tolist()):
+            at = groups == group
+            date = str(int(trading_day[np.argmax(at)]))
+            out.append(replace(self.take(at), label=f"{date[:4]}-{date[4:6]}-{date[6:]}"))
+        return out
+
+    @property
+    def depth(self) -> int:
+        """Levels that are ever quoted, 1 at least."""
+        used = (self.bid_qty > 0).any(axis=0) | (self.ask_qty > 0).any(axis=0)
+        return int(np.max(np.flatnonzero(used), initial=0)) + 1
 
 
 def turnover_ticks(
-    turnover: npt.NDArray[np.float64], instrument: Instrument, *, source: str, field: str, rows: Ints
+    turnover: npt.NDArray[np.float64], instrument: Instrument, origin: Origin, field: str
 ) -> Ints:
     """Turn cumulative turnover in currency into tick-lots, rounded (vendors round it to whole currency).
 
@@ -81,14 +92,8 @@ def turnover_ticks(
         )
     value = float(instrument.tick_size * instrument.multiplier * instrument.lot_size)
     bad = ~(turnover >= 0) | ~(turnover < value * MAX_UNITS)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise DataError(
-            f"expected a turnover >= 0 and below {value * MAX_UNITS:.4g}, was {float(turnover[at])!r}",
-            source=source,
-            row=int(rows[at]),
-            field=field,
-        )
+    expected = f"a turnover >= 0 and below {value * MAX_UNITS:.4g}"
+    origin.refuse(bad, turnover, expected, field, show=lambda v: repr(float(v)))
     return np.rint(turnover / value).astype(np.int64)
 
 
@@ -108,7 +113,7 @@ def convert_days(
     *,
     exact: bool = False,
 ) -> Conversion:
-    """Convert trading days of snapshots into events, one segment a day.
+    """Convert trading days of snapshots into events, one segment per day.
 
     With `exact`, turnover is that of trades that are known one by one: no multiplier can be wrong, and mean prices are
     not held against the quotes.
@@ -135,32 +140,22 @@ def convert_days(
         0,
     )
     checks = dict.fromkeys(("crossed_books", "locked_books"), 0)
-    tape = Tape("changes of cumulative volume")
-    parts: list[npt.NDArray[np.void]] = []
-    segments: list[Segment] = []
-    at = 0
+    out = Conversion(level="snapshot", view_depth=depth, counts=counts, checks=checks)
+    out.account().unit = "changes of cumulative volume"
     for i, day in enumerate(days):
         progress(day.label, i / len(days))
-        events = _convert_day(day, instrument, depth, counts, checks, tape, exact)
-        if len(events) == 0:
-            continue
-        parts.append(events)
-        segments.append(Segment(at, at + len(events), day.label))
-        at += len(events)
-    progress("done", 1.0)
-    events = np.concatenate(parts) if parts else np.zeros(0, EVENT)
-    return Conversion(events, tuple(segments), "snapshot", depth, counts=counts, checks=checks, tape=tape)
+        out.add(_convert_day(day, instrument, depth, out, exact), day.label)
+    return out.join()
 
 
 def _convert_day(
     day: Snapshots,
     instrument: Instrument,
     depth: int,
-    counts: dict[str, int],
-    checks: dict[str, int],
-    tape: Tape,
+    out: Conversion,
     exact: bool,
 ) -> npt.NDArray[np.void]:
+    counts, checks = out.counts, out.checks
     counts["rows_read"] += len(day.ts)
     rank = classify_rows(day, instrument)
     counts["dropped_auction"] += int(np.sum(rank == 1))
@@ -168,7 +163,7 @@ def _convert_day(
     counts["dropped_after_close_repeat"] += int(np.sum(rank == 3))
     keep = rank == 0
     lots, value = _changes(day, rank, counts)
-    _tell_tape(tape, int(day.volume[0]), lots, rank)
+    _tell_tape(out.account(), int(day.volume[0]), lots, rank)
     if not keep.any():
         return np.zeros(0, EVENT)
     # the volume of left-out rows counts for the next used one, an auction's for none
@@ -202,21 +197,22 @@ def _tell_tape(tape: Tape, before: int, lots: Ints, rank: npt.NDArray[np.int8]) 
     # where the changes of cumulative volume of one day go; `before`: volume of its first row
     used = np.flatnonzero(rank == 0)
     changed = lots > 0
-    tape.raw_trades += int(before > 0) + int(changed.sum())
-    tape.raw_lots += before + int(lots.sum())
+    tape.count(lots[changed])
+    tape.raw_trades += int(before > 0)
+    tape.raw_lots += before
     tape.explain("before the first row", int(before > 0), before)
     auction = changed & (rank == 1)
-    tape.explain("call auction", auction.sum(), lots[auction].sum())
+    tape.leave_out("call auction", lots[auction])
     changed &= ~auction
     if len(used) == 0:
-        tape.explain("outside the sessions", changed.sum(), lots[changed].sum())
+        tape.leave_out("outside the sessions", lots[changed])
         return
     first, last = int(used[0]), int(used[-1])
     early, late = changed.copy(), changed.copy()
     early[first + 1 :] = False
     late[: last + 1] = False
-    tape.explain("no quotes before it", early.sum(), lots[early].sum())
-    tape.explain("after the last row used", late.sum(), lots[late].sum())
+    tape.leave_out("no quotes before it", lots[early])
+    tape.leave_out("after the last row used", lots[late])
     # what is left belongs to the used row at or after it: one change, however many rows it took
     owner = np.searchsorted(used, np.flatnonzero(changed & ~early & ~late))
     told = len(np.unique(owner))
@@ -314,12 +310,8 @@ def _changes(day: Snapshots, rank: npt.NDArray[np.int8], counts: dict[str, int])
     value = np.diff(day.turnover, prepend=day.turnover[:1])
     for i in np.flatnonzero(lots < 0).tolist():
         if rank[i - 1] == 0 and day.ts[i] - day.ts[i - 1] < RESET_GAP_NS:
-            raise DataError(
-                f"expected cumulative volume not below {day.volume[i - 1]}, was {day.volume[i]}",
-                source=day.source,
-                row=int(day.row[i]),
-                field=day.fields[2],
-            )
+            said = f"expected cumulative volume not below {day.volume[i - 1]}, was {day.volume[i]}"
+            raise Origin(day.source, day.row).error(said, i, day.fields[2])
         counts["volume_resets"] += 1
         lots[i], value[i] = day.volume[i], day.turnover[i]
     unknown = (lots > 0) & ((value <= 0) | (day.turnover < 0))
@@ -332,15 +324,13 @@ def _changes(day: Snapshots, rank: npt.NDArray[np.int8], counts: dict[str, int])
 
 
 def _check_quotes(q: Snapshots) -> None:
-    back = np.flatnonzero(np.diff(q.ts) < 0)
+    origin, back = Origin(q.source, q.row), np.flatnonzero(np.diff(q.ts) < 0)
     if len(back):
         i = int(back[0]) + 1
-        raise DataError(
-            f"expected non-decreasing time, was {int(q.ts[i] - q.ts[i - 1]) / NS:.3f} s after the row before",
-            source=q.source,
-            row=int(q.row[i]),
-            field="time",
+        said = (
+            f"expected non-decreasing time, was {int(q.ts[i] - q.ts[i - 1]) / NS:.3f} s after the row before"
         )
+        raise origin.error(said, i, "time")
     for px, qty, sign, name in (
         (q.bid_px, q.bid_qty, -1, q.fields[0]),
         (q.ask_px, q.ask_qty, 1, q.fields[1]),
@@ -351,16 +341,12 @@ def _check_quotes(q: Snapshots) -> None:
         bad = there & (~here | (sign * (px[:, 1:] - px[:, :-1]) <= 0))
         if bad.any():
             i, j = (int(v[0]) for v in np.nonzero(bad))
-            raise DataError(
-                f"expected level {j + 2} behind level {j + 1}, was {px[i, j + 1]} after {px[i, j]} ticks",
-                source=q.source,
-                row=int(q.row[i]),
-                field=name,
-            )
+            said = f"expected level {j + 2} behind level {j + 1}, was {px[i, j + 1]} after {px[i, j]} ticks"
+            raise origin.error(said, i, name)
 
 
 def implied_trades(quotes: Snapshots, lots: Ints, value: Ints) -> Ints:
-    """Return ``(n, 6)``: px, lots and side of two trades a snapshot, the buys' and the sells'.
+    """Return ``(n, 6)``: px, lots and side of two trades per snapshot, the buys' and the sells'.
 
     Two-price method with the previous snapshot's best quotes: the mean price of the interval splits the lots
     into buys at the ask and sells at the bid; a mean outside the quotes is one trade at the rounded mean, on the

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
-
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import NS, midnight_ns
-from mmsim.data.manifest import SPLITS, Manifest, session_minutes
+from mmsim.data.manifest import SPLITS, Manifest
 from mmsim.errors import DataError
-from mmsim.types import Episode, Instrument, Segment
+from mmsim.sessions import NS, trading_windows
+from mmsim.types import Episode, Segment
 
 Window = tuple[int, int, int]  # segment index, start and end in ns
 
@@ -58,38 +55,6 @@ def make_splits(
             source=spec.name,
         )
     return out, {"episodes_dropped_short": short}
-
-
-def trading_windows(instrument: Instrument, first_ts: int, last_ts: int) -> list[tuple[int, int]]:
-    """Return the continuous trading sessions between two times, ``[start, end)`` ns, in order.
-
-    An instrument without sessions trades around the clock.
-    """
-    if last_ts <= first_ts:
-        return []
-    if not instrument.sessions:
-        return [(first_ts, last_ts)]
-    zone = ZoneInfo(instrument.timezone)
-    day = datetime.fromtimestamp(first_ts // NS, UTC).astimezone(zone).date() - timedelta(days=1)
-    end_day = datetime.fromtimestamp(last_ts // NS, UTC).astimezone(zone).date()
-    out: list[tuple[int, int]] = []
-    while day <= end_day:
-        midnight = midnight_ns(day, instrument.timezone)
-        for a, b in session_spans(instrument):
-            start, end = max(midnight + a, first_ts), min(midnight + b, last_ts)
-            if start < end:
-                out.append((start, end))
-        day += timedelta(days=1)
-    return sorted(out)
-
-
-def session_spans(instrument: Instrument) -> list[tuple[int, int]]:
-    """Return the sessions as ns after local midnight; one that ends on the next day ends past 24 h."""
-    out = []
-    for first, last in instrument.sessions:
-        a, b = session_minutes(first), session_minutes(last)
-        out.append((a * 60 * NS, (b if b > a else b + 1440) * 60 * NS))
-    return out
 
 
 def _by_label(

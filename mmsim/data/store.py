@@ -10,33 +10,31 @@ checksums are right, else it is made again; where the cache cannot be written th
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsim import caches
 from mmsim.data import plausibility
+from mmsim.data.cache_folder import META, DamagedError, Stored, meta_text, open_folder, write_folder
 from mmsim.data.conversion import Conversion, Progress, TooManyLotsError, no_progress
-from mmsim.data.kept import META, DamagedError, Stored, meta_text, open_folder, write_folder
+from mmsim.data.converters import version_of
+from mmsim.data.formats import FORMATS
 from mmsim.data.locked import drop_locked
-from mmsim.data.manifest import Manifest, SourceFile, manifest
+from mmsim.data.manifest import Manifest, manifest
+from mmsim.data.sources import find_sources, stamps, verify_sources, were_touched
 from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
-from mmsim.paths import cache_home, data_home
-from mmsim.types import MarketData
+from mmsim.paths import cache_home
+from mmsim.types import EventKind, MarketData
 
 LAYOUT_VERSION = 5  # of the cache folder; raise it when meta.json or what events mean changes in all formats
 # what of a manifest no conversion looks at; all else is part of the key (files by their sha256s)
 _WORDS = {"title", "licence", "source", "fees", "files", "imported"}
-# code of several formats
-SHARED = ("contracts", "conversion", "files", "ladder", "snapshots", "snapshot_encode", "steps", "times")
 
 
 def load(name: str, *, data_home: str | os.PathLike[str] | None = None, progress: bool = True) -> MarketData:
@@ -111,16 +109,16 @@ def stored(
     except DamagedError as err:
         data, damage = None, str(err)
     if data is not None:
-        if not _sources_touched(spec, home, data.meta):
+        if not were_touched(spec, home, data.meta["stamps"]):
             return data
         paths = find_sources(spec, home)
         verify_sources(spec, paths)
-        caches.keep(folder / META, meta_text({**data.meta, "stamps": _stamps(paths)}))
+        caches.keep(folder / META, meta_text({**data.meta, "stamps": stamps(paths)}))
         return data
     if damage:
         caches.made_again(folder, damage)
     if spec.simulated:
-        return save(spec, _generate(spec), [])
+        return save(spec, _as_pinned(spec, generate(spec)), [])
     try:
         paths = find_sources(spec, home)
         verify_sources(spec, paths)
@@ -142,12 +140,12 @@ def convert(spec: Manifest, paths: list[Path], progress: Progress = no_progress)
     DataError
         For anything in the files that is not as claimed.
     """
-    module = importlib.import_module(f"mmsim.data.formats.{spec.format}")
+    format_ = FORMATS[spec.format]
     options = dict(spec.options)
-    if "depth" not in options and spec.replay.view_depth and "depth" in module.OPTIONS:
+    if "depth" not in options and spec.replay.view_depth and "depth" in format_.options:
         options["depth"] = spec.replay.view_depth
     try:
-        done: Conversion = module.convert(paths, spec.instrument.build(), options, progress)
+        done = format_.convert(paths, spec.instrument.build(), options, progress)
     except TooManyLotsError as err:
         if not err.factor:
             raise
@@ -158,98 +156,9 @@ def convert(spec: Manifest, paths: list[Path], progress: Progress = no_progress)
     return drop_locked(done, spec.name) if spec.locked == "drop" else done
 
 
-def find_sources(spec: Manifest, home: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Return the paths of the dataset's files.
-
-    Raises
-    ------
-    DataError
-        If one is missing: says where it was looked for and the command that gets it.
-    """
-    if not spec.files:
-        raise DataError(
-            f"the data are licensed and not shipped: mmsim data import {spec.name} FILES... --format {spec.format}",
-            source=spec.name,
-        )
-    folders = source_folders(home)
-    out: list[Path] = []
-    for file in spec.files:
-        found = _find(file, folders)
-        if found is None:
-            if spec.imported:
-                raise DataError(
-                    f"the imported file {file.path} is gone: put it back, or mmsim data import {spec.name} again",
-                    source=spec.name,
-                )
-            looked = " and ".join(str(f) for f in folders)
-            raise DataError(
-                f"no file {file.path} in {looked}: run mmsim data fetch {spec.name}, "
-                "or set MMSIM_DATA_HOME or --data-home to the folder that holds it",
-                source=spec.name,
-            )
-        out.append(found)
-    return out
-
-
-def source_folders(home: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Return the folders where source files are looked for, in order."""
-    out = [data_home(home)]
-    own = cache_home() / "data"
-    return out if own in out else [*out, own]
-
-
-def verify_sources(spec: Manifest, paths: list[Path]) -> None:
-    """Compare every file with its pinned sha256.
-
-    Raises
-    ------
-    DataError
-        If one differs.
-    """
-    for file, path in zip(spec.files, paths, strict=True):
-        actual = sha256_of(path)
-        if actual == file.sha256:
-            continue
-        if file.content_sha256 and path.suffix == ".gz" and content_sha256_of(path) == file.content_sha256:
-            continue
-        what = (
-            f"mmsim data import {spec.name} again (--force)"
-            if spec.imported
-            else f"delete it and run mmsim data fetch {spec.name}"
-        )
-        raise DataError(f"expected sha256 {file.sha256}, was {actual}: {what}", source=str(path))
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    with open(path, "rb") as fh:
-        return hashlib.file_digest(fh, "sha256").hexdigest()
-
-
-def content_sha256_of(path: Path) -> str:
-    """Return the sha256 of a gzip file's content.
-
-    Raises
-    ------
-    DataError
-        If it is no complete gzip file.
-    """
-    import gzip
-    import zlib
-
-    digest = hashlib.sha256()
-    try:
-        with gzip.open(path) as fh:
-            while block := fh.read(1 << 20):
-                digest.update(block)
-    except (OSError, EOFError, zlib.error) as err:
-        raise DataError(f"expected a complete gzip file: {err}", source=str(path)) from None
-    return digest.hexdigest()
-
-
 def cache_folder(spec: Manifest) -> Path:
     """Return the folder of the converted dataset, whether it exists or not."""
-    version = "" if spec.simulated else _format_version(spec.format)
+    version = "" if spec.simulated else version_of(FORMATS[spec.format].read)
     key = json.dumps(
         {
             "layout": LAYOUT_VERSION,
@@ -267,34 +176,33 @@ def is_cached(spec: Manifest) -> bool:
     return (cache_folder(spec) / META).is_file()
 
 
-def is_present(spec: Manifest, home: str | os.PathLike[str] | None = None) -> bool:
-    """Whether all source files are there (always for a simulated market)."""
-    folders = source_folders(home)
-    return spec.simulated or (bool(spec.files) and all(_find(f, folders) for f in spec.files))
-
-
 def events_sha256(events: npt.NDArray[np.void]) -> str:
     """Return the sha256 of an event array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(events).view(np.uint8).data).hexdigest()
 
 
-def _format_version(name: str) -> str:
-    # the source of the format and of what it shares decides: an edited converter never meets an old cache
-    here = Path(__file__).resolve().parent
-    own = (here / "formats" / f"{name}.py").read_bytes()
-    digest = hashlib.sha256(own)
-    for stem in SHARED:
-        digest.update((here / f"{stem}.py").read_bytes())
-    for path in sorted((here / "formats").glob("_[a-z]*.py")):
-        if path.stem.encode() in own:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def generate(spec: Manifest) -> Conversion:
+    """Simulate the market that a manifest describes."""
+    from mmsim.flow.markets import generate as trading_day  # (only simulated markets need the simulator)
+
+    events, segments, n_slots = trading_day(spec.generator, spec.instrument.build(), spec.name)
+    executed = events["kind"] == EventKind.EXECUTE
+    return Conversion(
+        events,
+        segments,
+        "L3",
+        n_slots=n_slots,
+        counts={
+            "rows_read": len(events),
+            "messages": int(np.count_nonzero(events["flags"])),
+            "trades": int(executed.sum()),
+            "traded_lots": int(events["qty"][executed].sum()),
+        },
+        notes=["simulated: a zero-intelligence order flow, not a recording of any market"],
+    ).finish(spec.name)
 
 
-def _generate(spec: Manifest) -> Conversion:
-    markets = importlib.import_module("mmsim.flow.markets")
-    generate: Callable[[Manifest], Conversion] = markets.generate
-    done = generate(spec).finish(spec.name)
+def _as_pinned(spec: Manifest, done: Conversion) -> Conversion:
     actual = events_sha256(done.events)
     if spec.events_sha256 and actual != spec.events_sha256:
         raise DataError(
@@ -303,29 +211,6 @@ def _generate(spec: Manifest) -> Conversion:
             source=spec.name,
         )
     return done
-
-
-def _find(file: SourceFile, folders: list[Path]) -> Path | None:
-    path = Path(file.path)
-    for candidate in [path] if path.is_absolute() else [folder / path for folder in folders]:
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _stamps(paths: list[Path]) -> list[dict[str, Any]]:
-    stats = [(p, p.stat()) for p in paths]
-    return [{"path": str(p.resolve()), "bytes": s.st_size, "mtime_ns": s.st_mtime_ns} for p, s in stats]
-
-
-def _sources_touched(spec: Manifest, home: str | os.PathLike[str] | None, meta: dict[str, Any]) -> bool:
-    # sources may be gone (the cache stands alone); where they are there they must be those converted
-    folders = source_folders(home)
-    for file, known in zip(spec.files, meta["stamps"], strict=True):
-        found = _find(file, folders)
-        if found is not None and _stamps([found]) != [known]:
-            return is_present(spec, home)
-    return False
 
 
 def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
@@ -356,7 +241,7 @@ def save(spec: Manifest, done: Conversion, paths: list[Path]) -> Stored:
         "notes": done.notes,
         "plausibility": report,
         "tape": done.tape.report(done.events) if done.tape else None,
-        "stamps": _stamps(paths),
+        "stamps": stamps(paths),
         "events_sha256": events_sha256(done.events),
     }
     arrays = {"events.npy": done.events, "recv.npy": done.recv_ts}

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mmsim.data.conversion import Ints, no_progress
 from mmsim.data.snapshots import Snapshots, convert_days
-from mmsim.data.view_kernels import sample, to_levels
+from mmsim.data.view_rows import sample, to_levels
 from mmsim.errors import ConfigError, DataError
 from mmsim.types import EVENT, EventKind, MarketData, Segment
 
@@ -80,7 +80,7 @@ def snapshot_view(data: MarketData, interval_ns: int, depth: int) -> MarketData:
     interval_ns : int
         Time between snapshots, ns.
     depth : int
-        Levels a side.
+        Levels per side.
 
     Raises
     ------

@@ -7,7 +7,14 @@ import numpy.typing as npt
 
 from mmsim.agent import OBS_SIZE
 from mmsim.errors import ConfigError
-from mmsim.features.kernels import N_FEATURES, STATE_SIZE, feature_table, push_window
+from mmsim.features.market import (
+    FEATURE_ROW,
+    FEATURE_STATE,
+    as_table,
+    feature_records,
+    feature_table,
+    push_window,
+)
 
 WINDOW = 20  # decisions, the usual window length
 
@@ -31,13 +38,13 @@ def feature_rows(raw: npt.NDArray[np.int64], unit: int = 1) -> npt.NDArray[np.fl
         raise ConfigError(f"expected observation vectors of shape (n, {OBS_SIZE}), was {raw.shape}")
     if unit < 1:
         raise ConfigError(f"expected a unit of at least 1 lot, was {unit}")
-    out = np.empty((raw.shape[0], N_FEATURES), np.float32)
-    feature_table(np.ascontiguousarray(raw, np.int64), float(unit), np.zeros(STATE_SIZE), out)
-    return out
+    rows = feature_records(len(raw), FEATURE_ROW)
+    feature_table(np.ascontiguousarray(raw, np.int64), float(unit), feature_records(1, FEATURE_STATE), rows)
+    return as_table(rows)
 
 
 class FeatureWindow:
-    """Features of the last `window` decisions, updated in about a microsecond a push.
+    """Features of the last `window` decisions, updated in about a microsecond per push.
 
     Parameters
     ----------
@@ -49,26 +56,27 @@ class FeatureWindow:
     Examples
     --------
     >>> fw = FeatureWindow(unit=1, window=2)
-    >>> fw.full, fw.window.shape == (2, N_FEATURES)
-    (False, True)
+    >>> fw.full, len(fw.window)
+    (False, 2)
     """
 
-    __slots__ = ("_pos", "_raw", "_ring", "_state", "_unit", "_width", "count")
+    __slots__ = ("_pos", "_raw", "_ring", "_state", "_table", "_unit", "_width", "count")
 
     def __init__(self, unit: int = 1, window: int = WINDOW) -> None:
         if unit < 1 or window < 1:
             raise ConfigError(f"expected unit and window of at least 1, was {unit} and {window}")
         self._unit, self._width = float(unit), window
-        self._ring = np.zeros((2 * window, N_FEATURES), np.float32)
-        self._state = np.zeros(STATE_SIZE)
+        self._ring = feature_records(2 * window, FEATURE_ROW)
+        self._table = as_table(self._ring)  # the same memory
+        self._state = feature_records(1, FEATURE_STATE)
         self._raw = np.zeros(OBS_SIZE, np.int64)
         self._pos = 0
         self.count = 0  # decisions pushed since the reset
 
     def reset(self) -> None:
         """Forget everything: a new episode starts."""
-        self._ring[:] = 0.0
-        self._state[:] = 0.0
+        self._table[:] = 0.0
+        self._state[:] = np.zeros(1, FEATURE_STATE)
         self._pos = self.count = 0
 
     def push(self, raw: npt.NDArray[np.int64]) -> None:
@@ -85,10 +93,10 @@ class FeatureWindow:
     @property
     def window(self) -> npt.NDArray[np.float32]:
         """The last decisions, oldest first: a ``(W, F)`` contiguous view, overwritten by `push`."""
-        return self._ring[self._pos : self._pos + self._width]
+        return self._table[self._pos : self._pos + self._width]
 
     @property
     def last(self) -> npt.NDArray[np.float32]:
         """Features of the newest decision, ``(F,)``."""
-        out: npt.NDArray[np.float32] = self._ring[self._pos + self._width - 1]
+        out: npt.NDArray[np.float32] = self._table[self._pos + self._width - 1]
         return out

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import NS, Conversion, midnight_ns
-from mmsim.data.manifest import Manifest, session_minutes
 from mmsim.errors import ConfigError, did_you_mean
 from mmsim.flow.zero_intelligence import Flow, generate_events
-from mmsim.types import EventKind, Segment
+from mmsim.sessions import NS, midnight_ns, session_minutes
+from mmsim.types import Instrument, Segment
 
 _OVERRUN_NS = 30 * NS  # after the close; only the first message of it is kept
 _OWN = ("date", "seed", "warmup_s")
@@ -46,19 +45,29 @@ def flow_of(generator: Mapping[str, Any]) -> Flow:
     return Flow(**{k: v for k, v in generator.items() if k in names})
 
 
-def generate(manifest: Manifest) -> Conversion:
-    """Simulate the trading day that `manifest` describes.
+def generate(
+    generator: Mapping[str, Any], instrument: Instrument, name: str
+) -> tuple[npt.NDArray[np.void], tuple[Segment, ...], int]:
+    """Simulate one trading day of an instrument.
 
     Parameters
     ----------
-    manifest : Manifest
-        Of kind ``"simulated"``: ``generator`` holds `Flow`'s parameters, ``seed``, ``date`` (the trading
-        day; its night session is the evening before) and ``warmup_s``.
+    generator : mapping
+        `Flow`'s parameters, ``seed``, ``date`` (the trading day; its night session is the evening before) and
+        ``warmup_s``.
+    instrument : Instrument
+        Its sessions are simulated.
+    name : str
+        Of the market, for messages.
 
     Returns
     -------
-    Conversion
-        L3 events, one segment a session, labelled by its opening time (``"21:00"``).
+    events : (n,) EVENT array
+        Orders and trades (L3).
+    segments : tuple of Segment
+        One per session, labelled by its opening time (``"21:00"``).
+    n_slots : int
+        Largest order slot + 1.
 
     Raises
     ------
@@ -67,41 +76,26 @@ def generate(manifest: Manifest) -> Conversion:
     DataError
         If the parameters make a market that explodes.
     """
-    table = manifest.generator
-    flow = flow_of(table)
+    flow = flow_of(generator)
     try:
-        day = date.fromisoformat(str(table["date"]))
+        day = date.fromisoformat(str(generator["date"]))
     except ValueError:
-        raise ConfigError(f"generator.date: expected YYYY-MM-DD, was {table['date']!r}") from None
-    if not manifest.instrument.sessions:
-        raise ConfigError(f"dataset {manifest.name}: expected instrument.sessions to simulate, was none")
+        raise ConfigError(f"generator.date: expected YYYY-MM-DD, was {generator['date']!r}") from None
+    if not instrument.sessions:
+        raise ConfigError(f"dataset {name}: expected instrument.sessions to simulate, was none")
     parts: list[npt.NDArray[np.void]] = []
     segments: list[Segment] = []
     px, at, n_slots = flow.start_px, 0, 1
-    for i, (opening, closing) in enumerate(manifest.instrument.sessions):
-        start, end = _span(day, opening, closing, manifest.instrument.timezone)
+    for i, (opening, closing) in enumerate(instrument.sessions):
+        start, end = _span(day, opening, closing, instrument.timezone)
         events, slots, px = _session(
-            flow, px, seed=table["seed"] * 1000 + i, start=start - table["warmup_s"] * NS, end=end
+            flow, px, seed=generator["seed"] * 1000 + i, start=start - generator["warmup_s"] * NS, end=end
         )
         parts.append(events)
         segments.append(Segment(at, at + len(events), opening))
         at += len(events)
         n_slots = max(n_slots, slots)
-    events = np.concatenate(parts)
-    counts = {
-        "rows_read": len(events),
-        "messages": int(np.count_nonzero(events["flags"])),
-        "trades": int(np.count_nonzero(events["kind"] == EventKind.EXECUTE)),
-        "traded_lots": int(events["qty"][events["kind"] == EventKind.EXECUTE].sum()),
-    }
-    return Conversion(
-        events=events,
-        segments=tuple(segments),
-        level="L3",
-        n_slots=n_slots,
-        counts=counts,
-        notes=["simulated: a zero-intelligence order flow, not a recording of any market"],
-    ).finish(manifest.name)
+    return np.concatenate(parts), tuple(segments), n_slots
 
 
 def _session(

@@ -1,4 +1,4 @@
-"""Pure functions of an episode's ledger; every definition is in its function's docstring."""
+"""Pure functions of an episode's ledger, and an agent's results on a market; definitions are in the docstrings."""
 
 from mmsim.metrics.activity import (
     MARKOUT_HORIZONS_NS,
@@ -15,7 +15,7 @@ from mmsim.metrics.activity import (
     traded_qty,
     two_sided_uptime,
 )
-from mmsim.metrics.aggregate import PER_EPISODE, aggregate, bootstrap_ci, episode_metrics
+from mmsim.metrics.aggregate import PER_EPISODE, aggregate, episode_metrics
 from mmsim.metrics.episode import EpisodeResult
 from mmsim.metrics.ledger import (
     Attribution,
@@ -33,6 +33,7 @@ from mmsim.metrics.ledger import (
     spread_capture,
     to_currency,
 )
+from mmsim.metrics.market import MarketResult
 from mmsim.metrics.performance import (
     annual_factor,
     epnl,
@@ -62,10 +63,10 @@ __all__ = [
     "EpisodeResult",
     "Equity",
     "Latency",
+    "MarketResult",
     "aggregate",
     "annual_factor",
     "attribution",
-    "bootstrap_ci",
     "cash",
     "episode_metrics",
     "epnl",

@@ -1,4 +1,4 @@
-"""Episodes to one number each, and episodes together to mean, deviation and a bootstrap interval."""
+"""One number per episode and metric, and over all episodes the mean, deviation and bootstrap interval."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import numpy.typing as npt
 from mmsim.metrics import activity, ledger, performance
 from mmsim.metrics.episode import EpisodeResult
 from mmsim.metrics.value import parts
-
-RESAMPLES = 2_000
-SEED = 20_210_104
+from mmsim.statistics.bootstrap import SEED, bootstrap_ci, ratio_of_sums
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -60,54 +58,6 @@ def episode_metrics(ep: EpisodeResult) -> dict[str, float]:
     return {name: float(fn(ep)) for name, fn in PER_EPISODE.items()}
 
 
-def bootstrap_ci(
-    values: Sequence[float] | FloatArray,
-    statistic: Callable[[FloatArray], FloatArray] | None = None,
-    *,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-) -> tuple[float, float]:
-    """Return a percentile bootstrap interval over episodes.
-
-    Parameters
-    ----------
-    values : array, shape (n,) or (n, k)
-        One number, or one row of numbers, an episode; nan entries of a (n,) array are left out.
-    statistic : callable, optional
-        Maps ``(resamples, n)`` or ``(resamples, n, k)`` to ``(resamples,)``; default the mean over episodes.
-    level : float
-        Coverage.
-    seed : int
-        Of the resampling: the same input gives the same interval.
-
-    Returns
-    -------
-    tuple of float
-        Low and high end; ``(nan, nan)`` for fewer than two episodes, which say nothing about their spread.
-
-    Examples
-    --------
-    >>> bootstrap_ci([2.0, 2.0, 2.0])
-    (2.0, 2.0)
-    >>> bootstrap_ci([2.0])
-    (nan, nan)
-    """
-    data = np.asarray(values, np.float64)
-    if data.ndim == 1:
-        data = data[~np.isnan(data)]
-    if len(data) < 2:
-        return math.nan, math.nan
-    rows = np.random.default_rng(seed).integers(0, len(data), (resamples, len(data)))
-    drawn = data[rows]
-    stats = drawn.mean(axis=1) if statistic is None else statistic(drawn)
-    stats = stats[~np.isnan(stats)]
-    if len(stats) == 0:
-        return math.nan, math.nan
-    low, high = np.quantile(stats, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def aggregate(episodes: Sequence[EpisodeResult], *, seed: int = SEED) -> dict[str, dict[str, Any]]:
     """Return ``{metric: {"mean", "std", "ci95": [low, high], "n"}}`` over the episodes.
 
@@ -140,7 +90,7 @@ def aggregate(episodes: Sequence[EpisodeResult], *, seed: int = SEED) -> dict[st
     out["pnl_map_ratio_of_means"] = _entry(
         performance.pnl_map_ratio_of_means(episodes),
         math.nan,
-        bootstrap_ci(np.column_stack([epnls, held]), _ratios, seed=seed),
+        bootstrap_ci(np.column_stack([epnls, held]), ratio_of_sums, seed=seed),
         n,
     )
     return out
@@ -150,14 +100,6 @@ def _sharpes(drawn: FloatArray) -> FloatArray:
     out = np.full(len(drawn), np.nan)
     varied = drawn.max(axis=1) > drawn.min(axis=1)
     out[varied] = drawn[varied].mean(axis=1) / drawn[varied].std(axis=1, ddof=1)
-    return out
-
-
-def _ratios(drawn: FloatArray) -> FloatArray:
-    out = np.full(len(drawn), np.nan)
-    total = drawn.sum(axis=1)
-    held = total[:, 1] > 0
-    out[held] = total[held, 0] / total[held, 1]
     return out
 
 

@@ -30,7 +30,7 @@ class EpisodeResult:
     fills : ndarray of FILL, shape (n_fills,)
         In time order, the closing of the residual inventory included.
     steps : ndarray of STEP, shape (n_steps,)
-        One row a decision time, in time order.
+        One row per decision time, in time order.
     final_mid2 : int
         bid + ask in ticks at the end of the episode; marks what could not be closed.
     max_inventory : int

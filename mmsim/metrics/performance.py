@@ -13,7 +13,7 @@ from mmsim.metrics.episode import EpisodeResult
 from mmsim.metrics.value import ATOMS, marks
 from mmsim.types import Instrument
 
-TRADING_DAYS = 250  # a year, for markets with sessions
+TRADING_DAYS = 250  # per year, for markets with sessions
 
 
 def epnl(ep: EpisodeResult) -> float:

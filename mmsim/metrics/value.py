@@ -34,7 +34,7 @@ def parts(instrument: Instrument) -> int:
 def unit_value(instrument: Instrument) -> Fraction:
     """Return the value of one lot at a price of one tick, currency.
 
-    At `px` ticks a lot is worth ``px`` times that, a lot of an inverse contract that over ``px``.
+    At `px` ticks a lot is worth ``px`` times that; a lot of an inverse contract is worth that divided by ``px``.
 
     >>> from decimal import Decimal
     >>> unit_value(Instrument("rb", Decimal(1), multiplier=Decimal(10)))

@@ -1,5 +1,1 @@
-"""Tables, files and pictures of a run, made from `MarketResult`. Submodules: table, writer, plots."""
-
-from mmsim.report.result import MarketResult
-
-__all__ = ["MarketResult"]
+"""Tables, files and pictures, made from results: what is computed stands in `mmsim.metrics` and `mmsim.statistics`."""

@@ -20,8 +20,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mmsim.errors import ConfigError, MmsimError
-from mmsim.report.result import MarketResult
-from mmsim.report.writer import entry, git_revision, json_safe, replacing, versions, write_parquet
+from mmsim.files import replacing
+from mmsim.metrics import MarketResult
+from mmsim.provenance import git_revision, versions
+from mmsim.report.writer import entry, json_safe, write_parquet
 from mmsim.types import FILL, STEP
 
 SCHEMA = 1
@@ -35,7 +37,8 @@ _UNFINISHED = (
     "parts/.*.tmp",
     ".*.parquet.*.tmp",
     ".run.json.*.tmp",
-    ".*.png.tmp",
+    ".*.png.*.tmp",
+    ".*.png.tmp",  # as versions before this one named them
 )
 _PROBE = b"\0" * 65536  # bytes tried before anything is computed
 

@@ -18,9 +18,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from mmsim.metrics import EpisodeResult
+from mmsim.files import replacing
+from mmsim.metrics import EpisodeResult, MarketResult
 from mmsim.metrics.ledger import equity, equity_currency
-from mmsim.report.result import MarketResult, by_market, market_title
+from mmsim.report.titles import by_market, market_title
 
 POINTS = 2_000  # drawn along one axis at most
 MARKERS = 1_500  # fills drawn in one panel at most
@@ -155,16 +156,12 @@ def _with_commas(value: float, _: Any) -> str:
     return f"{value:,.10g}"
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write the figure as the PNG `path`, at once, and return the path."""
+def save(figure: Figure, path: str | os.PathLike[str], **options: Any) -> Path:
+    """Write the figure as the PNG `path`, at once, and return the path; `options` are those of ``savefig``."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        figure.savefig(temporary, format="png")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as temporary:
+        figure.savefig(temporary, format="png", **options)
     return target
 
 

@@ -11,29 +11,29 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmsim.report.plots import CYCLE, GREY, RED
+from mmsim.report.plots import CYCLE, GREY, RED, save
 from mmsim.scoring.queue import SIMPLE, QueueFit, power_name
 from mmsim.scoring.scores import ModelScore
 
 
 def plot_queue(fits: Sequence[QueueFit], path: str | os.PathLike[str]) -> Path:
-    """Draw one row of panels a market into the PNG `path`: fill-rate calibration, error by model, error against n."""
+    """Draw one row of panels per market into the PNG `path`: fill-rate calibration, error by model, error against n."""
     figure, rows = _figure(len(fits))
     for fit, (curve, bars, powers) in zip(fits, rows, strict=True):
         _curve(curve, fit.report, f"{fit.dataset}, {fit.report_split}")
         _bars(bars, fit.report)
         _powers(powers, fit)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_inside(markets: Sequence[tuple[str, tuple[ModelScore, ...]]], path: str | os.PathLike[str]) -> Path:
-    """Draw the rules for quotes inside a snapshot's spread, one row a market: calibration, error, and bias."""
+    """Draw the rules for quotes inside a snapshot's spread, one row per market: calibration, error, and bias."""
     figure, rows = _figure(len(markets))
     for (title, scores), (curve, bars, bias) in zip(markets, rows, strict=True):
         _curve(curve, scores, title)
         _bars(bars, scores)
         _rates(bias, scores)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _colour(k: int) -> str:
@@ -113,10 +113,3 @@ def _rates(axes: Axes, scores: Sequence[ModelScore]) -> None:
         xlabel="horizon, s", ylabel="share of orders filled", ylim=(0, 1.02), title="filled by the horizon"
     )
     axes.legend(fontsize=8, frameon=False)
-
-
-def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    out = Path(path)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
-    return out

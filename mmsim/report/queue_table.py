@@ -9,7 +9,8 @@ from rich.table import Table
 
 from mmsim.report.table import number, print_whole
 from mmsim.scoring.queue import QueueFit
-from mmsim.scoring.scores import Estimate, ModelScore
+from mmsim.scoring.scores import ModelScore
+from mmsim.statistics.bootstrap import Estimate
 
 
 def render_fit(fit: QueueFit, console: Console | None = None) -> None:
@@ -26,7 +27,7 @@ def render_fit(fit: QueueFit, console: Console | None = None) -> None:
 def render_scores(
     title: str, scores: Sequence[ModelScore], console: Console | None = None, *, short: bool = False
 ) -> None:
-    """Print one row a model; `short` leaves out all but the error, its difference to the reference's, and the bias."""
+    """Print one row per model; `short` leaves out all but the error, its difference to the reference's, and the bias."""
     console = console or Console()
     first = scores[0]
     horizons = "/".join(f"{h:g}" for h in first.horizons_s)

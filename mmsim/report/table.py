@@ -1,4 +1,4 @@
-"""The printed comparison: one table a market, one row an agent."""
+"""The printed comparison: one table per market, one row per agent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmsim.metrics import inventory_max
-from mmsim.report.result import MarketResult, by_market, market_title
+from mmsim.metrics import MarketResult, inventory_max
+from mmsim.report.titles import by_market, market_title
 
 
 class _Column(NamedTuple):
@@ -87,7 +87,7 @@ LEGEND = (
 
 
 def build(results: Sequence[MarketResult], columns: Sequence[_Column], title: str | None) -> Table:
-    """Return one market's table of `columns`, one row an agent."""
+    """Return one market's table of `columns`, one row per agent."""
     table = Table(
         title=escape(title) if title else None,
         title_justify="left",
@@ -104,7 +104,7 @@ def build(results: Sequence[MarketResult], columns: Sequence[_Column], title: st
 
 
 def render(results: Sequence[MarketResult], console: Console | None = None, *, legend: bool = True) -> None:
-    """Print one table a market, a row an agent, to `console` (default: standard output), and the legend.
+    """Print one table per market, one row per agent, to `console` (default: standard output), and the legend.
 
     A terminal that is too narrow gets each table in two parts; a pipe or file gets the full width.
     """

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
-import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmsim import __version__
-from mmsim.paths import package_root
-from mmsim.report.result import MarketResult
-
-_PACKAGES = ("numpy", "numba", "pandas", "pyarrow", "torch", "transformers", "stable-baselines3")
+from mmsim.files import replacing
+from mmsim.metrics import MarketResult
 
 
 def entry(result: MarketResult) -> dict[str, Any]:
@@ -45,34 +36,6 @@ def entry(result: MarketResult) -> dict[str, Any]:
         "counters": result.counters,
     })  # fmt: skip
     return out
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, mmsim and what computes the numbers, where installed."""
-    out = {"python": platform.python_version(), "platform": platform.platform(), "mmsim": __version__}
-    for name in _PACKAGES:
-        try:
-            out[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return out
-
-
-def git_revision() -> dict[str, Any] | None:
-    """Return ``{"revision", "dirty"}`` of the checkout mmsim runs from; None if it is not one."""
-    root = package_root().parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        revision = _git(root, "rev-parse", "HEAD")
-        return {"revision": revision, "dirty": bool(_git(root, "status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(root: Path, *args: str) -> str:
-    done = subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
 
 
 def json_safe(value: Any) -> Any:
@@ -124,21 +87,3 @@ def write_parquet(
             columns = [pa.array(np.ascontiguousarray(rows[n])) for n in names]
             number = pa.array(np.full(len(rows), episode, np.int32))
             writer.write_table(pa.table([*label, number, *columns], schema=schema))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield the name of a temporary file that takes `path`'s place at the end, if nothing went wrong.
-
-    A reader sees the old file or the new one, never a part.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -1,6 +1,6 @@
 """Virtual orders all day, and their fate: on the order-by-order feed the truth, on a poorer view a prediction.
 
-Both come from the engine (`mmsim.sim.session.Session`) with the same probing agent; only the data and the
+Both come from the same simulator (`mmsim.play`) with the same probing agent; only the data and the
 model differ, so a difference in fate is the model's doing.
 """
 
@@ -16,7 +16,8 @@ import numpy.typing as npt
 from mmsim.agent import Observation, Quotes, SessionContext, Strategy
 from mmsim.config import SimConfig
 from mmsim.errors import ConfigError, DataError
-from mmsim.sim.session import Session
+from mmsim.play import episodes_of, play
+from mmsim.runner import market_for
 from mmsim.types import Episode, FillReason, MarketData
 
 NS = 1_000_000_000
@@ -50,7 +51,7 @@ PROBE = np.dtype(
 class Plan:
     """Which virtual orders to place.
 
-    Every `grid_ns` one order a side, place and size is placed; it lives until it is filled or `lives_ns` are over.
+    Every `grid_ns` one order per side, place and size is placed; it lives until it is filled or `lives_ns` are over.
     Orders of one side never share a replay, so none competes with another for the same trades.
     """
 
@@ -82,19 +83,20 @@ class Plan:
 
 
 class Prober(Strategy):
-    """Places one order a side at every decision; with ``replace="always"`` the old ones are gone by then."""
+    """Places one order on each side at every decision; with ``replace="always"`` the old ones are gone by then."""
 
     place: int = 0
     size: int = 1
-    last_ts: int = 0  # ns; no order is placed after it, for it could not live its whole life
+    lives_ns: int = LIVES
 
-    def reset(self, ctx: SessionContext) -> None:  # noqa: ARG002
-        """Forget the orders of the episode before."""
+    def reset(self, ctx: SessionContext) -> None:
+        """Forget the orders of the episode before, and note until when an order can live its whole life."""
+        self._last_ts = ctx.end_ts - self.lives_ns
         self.placed: list[tuple[int, int, int, int, int, int]] = []  # decision, ts, px, qty, ahead, side
 
     def quote(self, obs: Observation) -> Quotes:
         """Join the queue at the place asked for, on both sides, where there is such a place."""
-        if obs.ts > self.last_ts:
+        if obs.ts > self._last_ts:
             return Quotes.none()
         bid, ask = self._level(obs, 1), self._level(obs, -1)
         if bid and ask and bid[0] >= ask[0]:  # two halves met at one tick: the bid has it on even ticks
@@ -119,17 +121,16 @@ def spans(data: MarketData, split: str) -> tuple[Episode, ...]:
 
     Raises
     ------
-    ConfigError
+    DataError
         If the market has no episodes in that split.
     """
     out: list[Episode] = []
-    for episode in sorted(data.splits.get(split, ()), key=lambda e: (e.segment, e.start_ts)):
+    episodes = episodes_of(data, split, "to place orders on")
+    for episode in sorted(episodes, key=lambda e: (e.segment, e.start_ts)):
         if out and out[-1].segment == episode.segment and out[-1].end_ts == episode.start_ts:
             out[-1] = Episode(episode.segment, out[-1].start_ts, episode.end_ts)
         else:
             out.append(episode)
-    if not out:
-        raise ConfigError(f"{data.name}: expected episodes in the {split} split, was none")
     return tuple(out)
 
 
@@ -161,6 +162,7 @@ def fates(
     filled_after : (n,) int64
         ns from placing to the fill of the last lot, `UNFILLED` if that did not happen in the order's life.
     """
+    joined = spans(data, split)
     config = sim.model_copy(
         update={
             "decision_interval_ns": plan.lives_ns,
@@ -169,19 +171,20 @@ def fates(
             "max_order_units": 10,
         }
     )
-    session = Session(data, config)
+    session = market_for(data, config, calibrated=False).session
     probes, after = [], []
     for place, size, offset in passes(data, plan):
-        agent = Prober(place=place, size=size)
-        for index, span in enumerate(spans(data, split)):
-            start = -(-span.start_ts // plan.grid_ns) * plan.grid_ns + offset
-            if start + plan.lives_ns > span.end_ts:
-                continue
-            agent.last_ts = span.end_ts - plan.lives_ns
-            result = session.run(agent, Episode(span.segment, start, span.end_ts), index)
-            placed = _placed(agent, place)
-            probes.append(placed[0])
-            after.append(_filled_after(placed[0], placed[1], result.fills))
+        agent = Prober(place=place, size=size, lives_ns=plan.lives_ns)
+        starts = [(-(-span.start_ts // plan.grid_ns) * plan.grid_ns + offset, span) for span in joined]
+        windows = [
+            Episode(span.segment, start, span.end_ts)
+            for start, span in starts
+            if start + plan.lives_ns <= span.end_ts
+        ]
+        for result in play(agent, session, windows):
+            placed, decision = _placed(agent, place)
+            probes.append(placed)
+            after.append(_filled_after(placed, decision, result.fills))
         tick()
     if not probes:
         raise ConfigError(
@@ -236,7 +239,7 @@ def _placed(agent: Prober, place: int) -> tuple[npt.NDArray[np.void], npt.NDArra
 def _filled_after(
     probes: npt.NDArray[np.void], decision: npt.NDArray[np.int64], fills: npt.NDArray[np.void]
 ) -> npt.NDArray[np.int64]:
-    # one order a decision and side, so those two name it
+    # one order per decision and side, so those two name it
     after = np.full(len(probes), UNFILLED, np.int64)
     own = fills[fills["reason"] != FillReason.CLOSE]
     by_order: dict[tuple[int, int], list[tuple[int, int]]] = {}

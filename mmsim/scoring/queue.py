@@ -5,16 +5,18 @@ The command is ``mmsim calibrate queue``; docs/queue_models.md tells how to read
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tomli_w
 
 from mmsim.config import SimConfig
 from mmsim.data.views import level_view, snapshot_view
 from mmsim.errors import ConfigError
+from mmsim.files import replacing
 from mmsim.scoring.probes import INSIDE, INSIDE_HALF, Plan, compare, passes
 from mmsim.scoring.scores import ModelScore, score
 from mmsim.types import MarketData
@@ -150,24 +152,24 @@ def save(fits: Sequence[QueueFit], power: float, folder: Path) -> Path:
     """
     names = ",".join(f.dataset for f in fits)
     first = fits[0]
-    lines = [
-        f"# Made by: mmsim calibrate queue --dataset {names} --split {first.split} --write",
-        f"power = {power!r}  # exponent n of the power queue model",
-        f'split = "{first.split}"',
-        f'source_sha256 = "{",".join(f.source_sha256 for f in fits)}"',
-    ]
+    head = (
+        f"# Made by: mmsim calibrate queue --dataset {names} --split {first.split} --write\n"
+        "# power: exponent n of the power queue model; power_range: not told apart on this split\n"
+        "# scores: error in s over all orders, and its 95 % interval\n"
+    )
+    values: dict[str, Any] = {"power": power}
     if len(fits) == 1:
-        lines.insert(2, f"power_range = [{first.low!r}, {first.high!r}]  # not told apart on this split")
-    for fit in fits:
-        for name, scores in ((fit.split, fit.fit), (fit.report_split, fit.report)):
-            table = f"scores.{fit.dataset}.{name}"
-            lines += ["", f"[{table}]  # error in s over all orders, and its 95 % interval"]
-            lines += [
-                f'"{s.name}" = [{s.error.value:.4f}, {s.error.low:.4f}, {s.error.high:.4f}]' for s in scores
-            ]
+        values["power_range"] = [first.low, first.high]
+    values |= {"split": first.split, "source_sha256": ",".join(f.source_sha256 for f in fits)}
+    values["scores"] = {
+        fit.dataset: {
+            split: {s.name: [round(x, 4) for x in s.error] for s in scores}
+            for split, scores in ((fit.split, fit.fit), (fit.report_split, fit.report))
+        }
+        for fit in fits
+    }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{first.dataset if len(fits) == 1 else POOLED}.queue.toml"
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(head + tomli_w.dumps(values), encoding="utf-8")
     return path

@@ -1,6 +1,6 @@
-"""How well predicted fates agree with the true ones: one number a question, with an interval over time blocks.
+"""How well predicted fates agree with the true ones: one number per question, with an interval over time blocks.
 
-A replay predicts one fate an order, not a probability: "filled after 12.3 s" or "not filled". So a model's Brier
+A replay predicts one fate per order, not a probability: "filled after 12.3 s" or "not filled". So a model's Brier
 score at a horizon is the share of orders whose fate by then it gets wrong, and the integral of that over all
 horizons up to the order's life is the mean of ``|min(T, life) - min(T', life)|``, with T and T' the true and the
 predicted time to the fill (infinite if there is none). That mean, in seconds, is the headline here (`ModelScore.error`):
@@ -17,22 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.errors import ConfigError
-from mmsim.metrics.aggregate import bootstrap_ci
 from mmsim.scoring.probes import NS, PLACE_NAMES, UNFILLED
+from mmsim.statistics.bootstrap import Estimate, Floats, Ints, mean_over_blocks
 
 BLOCK_NS = 300 * NS  # orders of one block are resampled together: their fates hang together
 BUCKETS = 4  # of the queue ahead, within each place
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-
-class Estimate(NamedTuple):
-    """A mean and its 95 % bootstrap interval over time blocks."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Cell(NamedTuple):
@@ -139,25 +128,6 @@ def score(
     )
 
 
-def estimate(values: Floats, block: Ints) -> Estimate:
-    """Return the mean of `values` and its interval when whole blocks are drawn again; nan without values."""
-    if len(values) == 0:
-        return Estimate(np.nan, np.nan, np.nan)
-    n = int(block.max()) + 1
-    sums = np.column_stack(
-        [np.bincount(block, values, n), np.bincount(block, minlength=n).astype(np.float64)]
-    )
-    return Estimate(float(values.mean()), *bootstrap_ci(sums, _ratio))
-
-
-def _ratio(drawn: Floats) -> Floats:
-    total = drawn.sum(axis=1)
-    out = np.full(len(drawn), np.nan)
-    some = total[:, 1] > 0
-    out[some] = total[some, 0] / total[some, 1]
-    return out
-
-
 def _lived(fate: Ints, lives_ns: int) -> Floats:
     return np.where(fate == UNFILLED, lives_ns, np.minimum(fate, lives_ns)) / NS
 
@@ -208,9 +178,9 @@ def _one(
     return ModelScore(
         name=name,
         n=len(probes),
-        error=estimate(error, block),
-        versus=estimate(error - base_error, block),
-        bias=estimate((true_lived - lived) / (lives_ns / NS), block),
+        error=mean_over_blocks(error, block),
+        versus=mean_over_blocks(error - base_error, block),
+        bias=mean_over_blocks((true_lived - lived) / (lives_ns / NS), block),
         horizons_s=horizons_s,
         true_rate=tuple(float(t.mean()) for t in true_by),
         predicted_rate=tuple(float(s.mean()) for s in said_by),
@@ -222,7 +192,7 @@ def _one(
         neither=int((~true_any & ~said_any).sum()),
         exact=float((late == 0).mean()) if len(late) else np.nan,
         time_median=float(np.median(np.abs(late))) if len(late) else np.nan,
-        time_error=estimate(np.abs(late), block[both]),
-        time_bias=estimate(late, block[both]),
+        time_error=mean_over_blocks(np.abs(late), block[both]),
+        time_bias=mean_over_blocks(late, block[both]),
         cells=cells,
     )

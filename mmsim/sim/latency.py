@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mmsim.config import MAX_LATENCY_NS, SimConfig
 from mmsim.errors import ConfigError, DataError, did_you_mean, shown
-from mmsim.sim import layout as L
+from mmsim.sim import records as R
 
 _DRAWS = 4096  # rows of a table of drawn latencies, taken in turn
 _COLUMNS = ("feed_ns", "order_ns", "cancel_ns", "reduce_ns", "market_ns", "ack_ns")  # as LEG_*
@@ -100,15 +100,14 @@ class WireTable:
         self._medians = np.array(legs, np.int64)
         self._sigma = sim.wire_sigma
         self._recorded: npt.NDArray[np.int64] | None = None
-        self.mode, self.rows = L.WIRE_CONSTANT, 1
+        self.mode, self.rows = R.WIRE_CONSTANT, 1
         if sim.wire_file is not None:
             if sim.wire_sigma > 0:
                 raise ConfigError("sim.wire_file and sim.wire_sigma: expected one of them")
             self._recorded = read_latencies(Path(sim.wire_file), sim.feed_latency_ns)
-            self.mode, self.rows = L.WIRE_RECORDED, len(self._recorded)
+            self.mode, self.rows = R.WIRE_RECORDED, len(self._recorded)
         elif sim.wire_sigma > 0:
-            self.mode, self.rows = L.WIRE_DRAWN, _DRAWS
-        self.cells = self.rows * (L.N_LEGS + (self.mode == L.WIRE_RECORDED))
+            self.mode, self.rows = R.WIRE_DRAWN, _DRAWS
 
     def fill(self, seed: int, episode: int) -> npt.NDArray[np.int64]:
         """Return the table of one episode, ``(cells,)`` int64.
@@ -120,9 +119,9 @@ class WireTable:
         """
         if self._recorded is not None:
             return self._recorded.ravel()
-        if self.mode == L.WIRE_CONSTANT:
+        if self.mode == R.WIRE_CONSTANT:
             return self._medians
-        noise = np.random.default_rng([seed, episode, 0x31BE]).standard_normal((self.rows, L.N_LEGS))
+        noise = np.random.default_rng([seed, episode, 0x31BE]).standard_normal((self.rows, R.N_LEGS))
         drawn = np.rint(self._medians * np.exp(self._sigma * noise))
         if drawn.max() > MAX_LATENCY_NS:
             raise ConfigError(
@@ -155,12 +154,12 @@ def read_latencies(path: Path, feed_ns: int) -> npt.NDArray[np.int64]:
             raise DataError(
                 f"expected a column {name}, was {', '.join(header) or 'an empty file'}", source=str(path)
             )
-    out = np.empty((len(rows) - 1, 1 + L.N_LEGS), np.int64)
+    out = np.empty((len(rows) - 1, 1 + R.N_LEGS), np.int64)
     last = -(2**63)
     for k, row in enumerate(rows[1:]):
         values: dict[str, int] = {}
         for name, text in zip(header, row, strict=False):
-            most = L.INF if name == "ts_ns" else MAX_LATENCY_NS
+            most = R.INF if name == "ts_ns" else MAX_LATENCY_NS
             whole = text.strip().isdecimal() and len(text) < 100
             if not whole or int(text) > most:
                 wanted = f"expected at most {most} ns" if whole else "expected a whole number of ns"

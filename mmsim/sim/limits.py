@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from mmsim.config import MAX_INTERVAL_NS, SimConfig
 from mmsim.errors import ConfigError
-from mmsim.sim import layout as L
+from mmsim.records import MAX_PX
+from mmsim.sim import records as R
 from mmsim.types import MarketData
 
 MAX_VALUE = (
@@ -49,9 +50,9 @@ def check(data: MarketData, sim: SimConfig, decision_ns: int, max_inventory: int
 
 
 def _lots(option: str, lots: int, data: MarketData) -> None:
-    if not 1 <= lots <= L.MAX_PX:
+    if not 1 <= lots <= MAX_PX:
         raise ConfigError(
-            f"{option}: expected 1 to {L.MAX_PX} lots, was {lots} ({data.name} has {data.instrument.unit_lots} lots a "
+            f"{option}: expected 1 to {MAX_PX} lots, was {lots} ({data.name} has {data.instrument.unit_lots} lots a "
             "unit): lower it, or the manifest's unit_lots"
         )
 
@@ -69,9 +70,9 @@ def _on_their_way(sim: SimConfig, decision_ns: int) -> None:
     ]
     there_and_back = max(order, *legs) + sim.ack_latency_ns
     thinking = sim.decision_latency_ns if sim.latency == "fixed" else 0
-    if there_and_back > (L.N_RING - 2) * max(decision_ns, thinking):
+    if there_and_back > (R.N_RING - 2) * max(decision_ns, thinking):
         raise ConfigError(
-            f"sim.order_latency_ns and sim.ack_latency_ns: expected at most {L.N_RING - 2} decision intervals of "
+            f"sim.order_latency_ns and sim.ack_latency_ns: expected at most {R.N_RING - 2} decision intervals of "
             f"{decision_ns} ns there and back, was {there_and_back} ns: lower them or raise sim.decision_interval_ns"
         )
 
@@ -96,7 +97,7 @@ def rows_of(span_ns: int, decision_ns: int) -> int:
 def messages_full(sim: SimConfig, decision_ns: int) -> ConfigError:
     """Return what to say when more of the agent's own is on its way than the engine keeps."""
     return ConfigError(
-        f"more own orders or messages on their way than the engine keeps ({L.MAX_OWN} orders, {L.N_RING // 2} "
+        f"more own orders or messages on their way than the engine keeps ({R.MAX_OWN} orders, {R.N_RING // 2} "
         f"messages): quote fewer levels, raise sim.decision_interval_ns ({decision_ns} ns) or lower the latencies "
         f"(sim.order_latency_ns {sim.order_latency_ns}, sim.cancel_latency_ns {sim.cancel_latency_ns}, "
         f"sim.ack_latency_ns {sim.ack_latency_ns}, or those of sim.wire_file)"

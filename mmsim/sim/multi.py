@@ -20,6 +20,7 @@ from mmsim.errors import AgentError, ConfigError, told
 from mmsim.metrics.episode import EpisodeResult
 from mmsim.sim.hooks import PASS, hook
 from mmsim.sim.latency import LatencyModel
+from mmsim.sim.physics import Physics
 from mmsim.sim.session import Session
 from mmsim.types import Episode, MarketData
 
@@ -62,7 +63,7 @@ class MultiSession:
     def __init__(
         self,
         markets: Mapping[str, MarketData],
-        sim: SimConfig | Mapping[str, SimConfig] | None = None,
+        sim: SimConfig | Physics | Mapping[str, SimConfig | Physics] | None = None,
         *,
         calibration: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:

@@ -3,146 +3,103 @@
 from __future__ import annotations
 
 from mmsim._jit import kernel
-from mmsim.agent import (
-    O_BUY_NOTIONAL,
-    O_BUY_QTY,
-    O_CASH,
-    O_EXCH_TS,
-    O_INVENTORY,
-    O_LAST_TRADE_PX,
-    O_N_ORDERS,
-    O_N_TRADES,
-    O_SELL_NOTIONAL,
-    O_SELL_QTY,
-    O_STEP,
-    O_TIME_LEFT,
-    O_TS,
-    OBS_SIZE,
-    WANT_HEAD,
-)
-from mmsim.sim.ladder import copy_depth
-from mmsim.sim.layout import (
-    INF,
-    L_LIVE,
-    OWN_LIVE,
-    RING_OWN,
-    RING_T,
-    S_ACASH,
-    S_AINV,
-    S_BUYN,
-    S_BUYQ,
-    S_CASH,
-    S_DEC,
-    S_END,
-    S_EPISODE,
-    S_FIRST,
-    S_INTERVAL,
-    S_INV,
-    S_LASTPX,
-    S_NOW,
-    S_NOWN,
-    S_NSTEP,
-    S_NTRADE,
-    S_RING_H,
-    S_RING_T,
-    S_SELLN,
-    S_SELLQ,
-    S_TP,
-    S_TRADED,
-    W_AHEAD,
-    W_AHEAD0,
-    W_ID,
-    W_LQTY,
-    W_LSTATE,
-    W_PX,
-    W_SIDE,
-    W_STATE,
-)
+from mmsim.sim.ladder import copy_side
+from mmsim.sim.records import INF, L_LIVE, OWN_LIVE
+from mmsim.types import MAX_DEPTH
 
 
 @kernel
-def take_observation(lad, st, own, ring, t):
+def forget_trades(book):
+    """Start to count trades anew."""
+    book.traded_qty[0], book.traded_qty[1] = 0, 0
+    book.traded_notional[0], book.traded_notional[1] = 0, 0
+    book.n_trades = 0
+
+
+@kernel
+def take_observation(sim, lad, ring, t):
     """Put what is known for the decision at local time `t` into the ring."""
-    if st[S_FIRST] == 1:  # trades while the book was built are not news
-        st[S_FIRST] = 0
-        st[S_BUYQ], st[S_SELLQ], st[S_BUYN], st[S_SELLN], st[S_NTRADE] = 0, 0, 0, 0, 0
-    i = st[S_RING_T] & (ring.shape[0] - 1)  # no view of the row: making one costs more than using it
-    copy_depth(lad, st, ring, i)
-    ring[i, O_TS] = t
-    ring[i, O_EXCH_TS] = st[S_NOW]
-    ring[i, O_BUY_QTY], ring[i, O_SELL_QTY] = st[S_BUYQ], st[S_SELLQ]
-    ring[i, O_BUY_NOTIONAL], ring[i, O_SELL_NOTIONAL] = st[S_BUYN], st[S_SELLN]
-    ring[i, O_LAST_TRADE_PX], ring[i, O_N_TRADES] = st[S_LASTPX], st[S_NTRADE]
-    ring[i, O_TIME_LEFT] = st[S_END] - t
-    st[S_BUYQ] = 0
-    st[S_SELLQ] = 0
-    st[S_BUYN] = 0
-    st[S_SELLN] = 0
-    st[S_NTRADE] = 0
-    for r in range(st[S_NOWN]):
-        ring[i, RING_OWN + 2 * r] = own[r, W_ID] if own[r, W_STATE] == OWN_LIVE else 0
-        ring[i, RING_OWN + 2 * r + 1] = own[r, W_AHEAD]
-    ring[i, RING_OWN + 2 * st[S_NOWN]] = -1
-    ring[i, RING_T] = t
-    st[S_RING_T] += 1
-    st[S_TP] = t + st[S_INTERVAL] if st[S_INTERVAL] > 0 else INF
+    book, decision = sim.book, sim.decision
+    if decision.first == 1:  # trades while the book was built are not news
+        decision.first = 0
+        forget_trades(book)
+    look = ring[sim.wire.looks_tail & (ring.shape[0] - 1)]
+    obs = look.obs
+    obs.n_bid = copy_side(sim, lad, 0, MAX_DEPTH, obs.bid_pxs, obs.bid_qtys)
+    obs.n_ask = copy_side(sim, lad, 1, MAX_DEPTH, obs.ask_pxs, obs.ask_qtys)
+    obs.bid_px, obs.bid_qty = obs.bid_pxs[0], obs.bid_qtys[0]
+    obs.ask_px, obs.ask_qty = obs.ask_pxs[0], obs.ask_qtys[0]
+    obs.ts = t
+    obs.exch_ts = sim.replay.now
+    obs.buy_qty, obs.sell_qty = book.traded_qty[0], book.traded_qty[1]
+    obs.buy_notional, obs.sell_notional = book.traded_notional[0], book.traded_notional[1]
+    obs.last_trade_px, obs.n_trades = book.last_trade_px, book.n_trades
+    obs.time_left = sim.rules.end - t
+    forget_trades(book)
+    look.n_own = sim.orders.n
+    for r in range(sim.orders.n):
+        o, place = sim.own[r], look.places[r]
+        place.id = o.id if o.state == OWN_LIVE else 0
+        place.ahead = o.ahead
+    look.due = t
+    sim.wire.looks_tail += 1
+    decision.due = t + sim.rules.interval if sim.rules.interval > 0 else INF
 
 
 @kernel
-def deliver(st, own, ring, obs, own_view):
+def deliver(sim, ring):
     """Hand the oldest observation in the ring to the agent, with its own acknowledged state."""
-    i = st[S_RING_H] & (ring.shape[0] - 1)
-    for k in range(OBS_SIZE):
-        obs[k] = ring[i, k]
-    obs[O_STEP] = st[S_DEC]
-    obs[O_INVENTORY] = st[S_AINV]
-    obs[O_CASH] = st[S_ACASH]
+    look = ring[sim.wire.looks_head & (ring.shape[0] - 1)]
+    sim.obs = look.obs
+    obs = sim.obs
+    obs.step = sim.decision.index
+    obs.inventory = sim.account.known_inventory
+    obs.cash = sim.account.known_cash
     n = 0
-    for r in range(st[S_NOWN]):
-        if own[r, W_LQTY] <= 0 or own[r, W_LSTATE] > L_LIVE:
+    for r in range(sim.orders.n):
+        o = sim.own[r]
+        if o.believed_qty <= 0 or o.believed > L_LIVE:
             continue
-        v = own_view[n]
-        v.order_id = own[r, W_ID]
-        v.px = own[r, W_PX]
-        v.qty = own[r, W_LQTY]
-        v.side = own[r, W_SIDE]
-        v.live = own[r, W_LSTATE]
-        v.queue_ahead = own[r, W_AHEAD0]
-        k = RING_OWN
-        while ring[i, k] != -1:
-            if ring[i, k] == own[r, W_ID]:
-                v.queue_ahead = ring[i, k + 1]
+        v = sim.own_view[n]
+        v.order_id = o.id
+        v.px = o.px
+        v.qty = o.believed_qty
+        v.side = o.side
+        v.live = o.believed
+        v.queue_ahead = o.ahead_at_first
+        for k in range(look.n_own):
+            if look.places[k].id == o.id:
+                v.queue_ahead = look.places[k].ahead
                 break
-            k += 2
         n += 1
-    obs[O_N_ORDERS] = n
+    obs.n_orders = n
 
 
 @kernel
-def write_step(st, steps, t, asked, want, latency, wall, mid2, bid, ask):
-    """Append one step row."""
-    s = steps[st[S_NSTEP]]
+def write_step(sim, steps, t, asked, latency, wall, mid2, bid, ask):
+    """Append one step row; the quotes of `sim.want` are part of it if the agent was `asked`."""
+    account, want = sim.account, sim.want
+    s = steps[account.n_steps]
     s.ts = t
     s.mid2 = mid2
-    s.cash = st[S_CASH]
-    s.inventory = st[S_INV]
-    s.traded_qty = st[S_TRADED]
+    s.cash = account.cash
+    s.inventory = account.inventory
+    s.traded_qty = account.traded
     s.latency_ns = latency
     s.wall_ns = wall
     s.bid_px = bid
     s.ask_px = ask
-    s.episode = st[S_EPISODE]
+    s.episode = sim.rules.episode
     s.asked = asked
     bpx, bqty, apx, aqty = 0, 0, 0, 0
     if asked == 1:
-        at = WANT_HEAD
-        for _ in range(want[0]):
-            if bqty == 0 or want[at] > bpx:
-                bpx, bqty = want[at], want[at + 1]
-            at += 2
-        for _ in range(want[1]):
-            if aqty == 0 or want[at] < apx:
-                apx, aqty = want[at], want[at + 1]
-            at += 2
+        for i in range(want.n_bids):
+            level = want.bids[i]
+            if bqty == 0 or level.px > bpx:
+                bpx, bqty = level.px, level.qty
+        for i in range(want.n_asks):
+            level = want.asks[i]
+            if aqty == 0 or level.px < apx:
+                apx, aqty = level.px, level.qty
     s.own_bid_px, s.own_bid_qty, s.own_ask_px, s.own_ask_qty = bpx, bqty, apx, aqty
-    st[S_NSTEP] += 1
+    account.n_steps += 1

@@ -1,4 +1,4 @@
-"""Say in words what is wrong with an agent's quotes; the kernel refuses the same without (`orders.quotes_valid`)."""
+"""Say in words what is wrong with an agent's quotes; the kernel refuses the same without (`requests.quotes_valid`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from mmsim.agent import Quotes
 from mmsim.errors import shown
-from mmsim.sim.layout import MAX_PX
+from mmsim.records import MAX_PX
 
 
 class QuotesError(ValueError):
@@ -18,7 +18,7 @@ class QuotesError(ValueError):
 
 
 class Limits(NamedTuple):
-    """What bounds the quotes: acknowledged inventory, its bound, lots a side, levels a side."""
+    """What bounds the quotes: acknowledged inventory, its bound, lots and levels per side."""
 
     held: int
     max_inventory: int
@@ -26,8 +26,10 @@ class Limits(NamedTuple):
     max_levels: int
 
 
-def checked(quotes: Any, limits: Limits) -> list[int]:
-    """Return the quotes as the kernel's ``want`` vector (latencies 0), whole numbers of any type made ints.
+def checked(quotes: Any, limits: Limits) -> tuple[tuple[int, int, int, int], list[int], list[int]]:
+    """Return numbers of bids and asks, post-only and take, then (px, qty) of the bids and of the asks, in one row.
+
+    Whole numbers of any type are made ints.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def checked(quotes: Any, limits: Limits) -> list[int]:
             f"beyond its limits: bids {bid_qty}, asks {ask_qty}, take {shown(take)} lots, expected at most "
             f"{largest} a side (sim.max_order_units)"
         )
-    return [len(bid) // 2, len(ask) // 2, flag, take, 0, 0, *bid, *ask]
+    return (len(bid) // 2, len(ask) // 2, flag, take), bid, ask
 
 
 def _side(levels: Any, name: str, limits: Limits) -> tuple[list[int], int]:
@@ -87,7 +89,7 @@ def _side(levels: Any, name: str, limits: Limits) -> tuple[list[int], int]:
         if qty > MAX_PX:
             raise QuotesError(f"{name} size: expected at most {MAX_PX} lots, was {shown(qty)}")
         if px in flat[::2]:
-            raise QuotesError(f"{name}: expected one level a price, was two at {px}")
+            raise QuotesError(f"{name}: expected one level per price, was two at {px}")
         flat += [px, qty]
         total += qty
     return flat, total

@@ -17,25 +17,30 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim import _jit  # (a kernel file is one that imports from it: this is none, see `_jit`)
-from mmsim.agent import OBS_SIZE, WANT_HEAD, Agent, Fill, Observation, Quotes, SessionContext
+from mmsim.agent import Agent, Fill, Observation, Quotes, SessionContext
 from mmsim.compiled import CompiledStrategy, quotes_in
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError, HookTimeout, KernelError, Status, shown, told
 from mmsim.metrics.episode import EpisodeResult
+from mmsim.records import MAX_LEVELS, OBSERVATION, QUOTES
 from mmsim.sim import hooks, limits
-from mmsim.sim import layout as L
 from mmsim.sim.engine import Engine
-from mmsim.sim.kernel import advance_compiled
+from mmsim.sim.kernel import advance_compiled, pass_over
 from mmsim.sim.latency import LatencyModel
-from mmsim.sim.observe import write_step
+from mmsim.sim.physics import Physics
 from mmsim.sim.quotes_check import Limits, QuotesError, checked
+from mmsim.sim.records import SIM
 from mmsim.sim.watch import Watch
-from mmsim.types import FILL, OWN_ORDER, STEP, Episode, FeeSchedule, MarketData
+from mmsim.types import FILL, STEP, Episode, FeeSchedule, MarketData
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PACK = [struct.Struct(f"{WANT_HEAD + 2 * n}q").pack_into for n in range(33)]  # by number of levels
+# Into the record of the desired quotes: its head, so many levels of a side, and one level on each side at once.
+_HEAD = struct.Struct("6q").pack_into
+_LEVELS = [struct.Struct(f"{2 * n}q").pack_into for n in range(MAX_LEVELS + 1)]
+_BIDS, _ASKS = (QUOTES.fields[side][1] for side in ("bids", "asks"))  # type: ignore[index]  # (it has fields)
+_TWO_SIDED = struct.Struct(f"8q{_ASKS - _BIDS - 16}x2q").pack_into
 
 
 class Session(Engine):
@@ -45,8 +50,9 @@ class Session(Engine):
     ----------
     data : MarketData
         The market.
-    sim : SimConfig, optional
-        Physics: latencies, queue model, limits.
+    physics : Physics or SimConfig, optional
+        Latencies, queue model, limits. A configuration that names a fitted or a user's own queue model or a market
+        that reacts must be resolved first: `mmsim.resolve.session_for`.
     seed : int, optional
         Seed of everything random in the run; default ``sim.seed``.
     calibration : mapping of str to float, optional
@@ -63,20 +69,24 @@ class Session(Engine):
     def __init__(
         self,
         data: MarketData,
-        sim: SimConfig | None = None,
+        physics: Physics | SimConfig | None = None,
         *,
         seed: int | None = None,
         calibration: Mapping[str, float] | None = None,
         checkpoints: Path | None = None,
     ) -> None:
-        sim = sim or SimConfig()
+        if not isinstance(physics, Physics):
+            physics = Physics.of(physics or SimConfig())
+        sim = physics.sim
         if sim.fees != "zero" and sim.fees not in data.fees:
             known = ", ".join(sorted({"zero", *data.fees}))
             raise ConfigError(f"{data.name} has no fee schedule {sim.fees!r}; it has: {known}")
-        super().__init__(data, sim, sim.seed if seed is None else seed)
+        super().__init__(data, physics, sim.seed if seed is None else seed)
         self.fees = data.fees.get(sim.fees, FeeSchedule())
         self.calibration = dict(calibration or {})
         self.checkpoints = checkpoints
+        at, size = SIM.fields["want"][1], QUOTES.itemsize  # type: ignore[index]  # (it has fields)
+        self._want = memoryview(self._sim.view(np.uint8))[at : at + size]  # type: ignore[arg-type]
         self._observation = self._seen()
         self._quotes = Quotes.none()
         self._compiled: Callable[..., int] | None = None
@@ -88,12 +98,14 @@ class Session(Engine):
     def _seen(self) -> Observation:
         # What an agent is handed, made anew for each episode. It stands on memory that cannot be made writable
         # again, and behind which is nothing but what it shows.
-        mem: Any = self._mem  # (numpy's buffers are not typed for 3.11)
-        cells = (ctypes.c_int64 * OBS_SIZE).from_buffer(mem, L.OBS_AT * self._mem.itemsize)
-        raw = np.frombuffer(memoryview(cells).toreadonly(), np.int64)
-        own: Any = self._own_view.view(np.uint8)
-        orders = np.frombuffer(memoryview(own).toreadonly(), OWN_ORDER)
-        return Observation(raw, orders)
+        return Observation(self._shown("obs", 1), self._shown("own_view", -1))
+
+    def _shown(self, name: str, rows: int) -> npt.NDArray[np.void]:
+        kind, at = SIM.fields[name][:2]  # type: ignore[index]  # (it has fields)
+        base = kind.base
+        memory: Any = self._sim.view(np.uint8)  # (numpy's buffers are not typed for 3.11)
+        cells = (ctypes.c_uint8 * kind.itemsize).from_buffer(memory, at)
+        return np.frombuffer(memoryview(cells).toreadonly(), base)[: rows if rows > 0 else None]
 
     def context(self, episode: Episode, index: int = 0) -> SessionContext:
         """Return what an agent is told at the start of `episode`."""
@@ -175,13 +187,15 @@ class Session(Engine):
             n_bid, n_ask = len(bids), len(asks)
             if n_bid == 1 == n_ask:  # by far the most common
                 (bid,), (ask,) = bids, asks
-                _PACK[2](self._wire, 0, 1, 1, post_only, take, latency_ns, wall_ns, *bid, *ask)
+                _TWO_SIDED(self._want, 0, 1, 1, post_only, take, latency_ns, wall_ns, *bid, *ask)
             else:
-                levels = (*bids, *asks)
-                if max(n_bid, n_ask) > self.sim.max_levels or any(len(level) != 2 for level in levels):
+                if max(n_bid, n_ask) > self.sim.max_levels:
                     raise ValueError
-                flat = [x for level in levels for x in level]
-                _PACK[n_bid + n_ask](self._wire, 0, n_bid, n_ask, post_only, take, latency_ns, wall_ns, *flat)
+                for at, n, levels in ((_BIDS, n_bid, bids), (_ASKS, n_ask, asks)):
+                    if any(len(level) != 2 for level in levels):
+                        raise ValueError
+                    _LEVELS[n](self._want, at, *(x for level in levels for x in level))
+                _HEAD(self._want, 0, n_bid, n_ask, post_only, take, latency_ns, wall_ns)
         except (KeyboardInterrupt, HookTimeout):
             raise
         except BaseException:  # noqa: BLE001 (an agent's objects may raise anything)
@@ -190,19 +204,14 @@ class Session(Engine):
 
     def miss(self) -> Observation | None:
         """Let the decision pass unanswered, as one that comes while the agent is thinking, and run on."""
-        st = self._st
-        st[L.C_ASKED] -= 1
-        st[L.C_MISSED] += 1
-        seen = (int(st[column]) for column in (L.S_OBS_MID2, L.S_OBS_BID, L.S_OBS_ASK))
-        write_step(st, self._steps, int(st[L.S_DTS]), 0, self._want, 0, 0, *seen)
-        st[L.S_PEND_STEP] = 0
+        pass_over(self._sim, self._steps)
         return self._advance()
 
     def _advance(self) -> Observation | None:
         while True:
             code = self._kernel(
-                self._ev, self._know, self._lad, self._ords, self._mem, self._ring, self._fills, self._steps,
-                self._own_view,
+                self._ev, self._know, self._lad, self._ords, self._sim, self._lat, self._ring, self._fills,
+                self._steps,
             )  # fmt: skip
             if code == Status.DECIDE:
                 if self._hear is not None:
@@ -222,7 +231,7 @@ class Session(Engine):
         super()._resolve(status)
 
     def _tell(self) -> None:
-        known = int(self._st[L.S_NACKED])
+        known = int(self._state.account.n_known)
         if self._hear is None or known == self._heard:
             return
         for f in self._fills[self._heard : known]:
@@ -245,13 +254,15 @@ class Session(Engine):
         return AgentError(
             message,
             agent=self._agent_name,
-            decision=int(self._st[L.S_DEC]),
-            ts=int(self._st[L.S_DTS]),
+            decision=int(self._state.decision.index),
+            ts=int(self._state.decision.ts),
         )
 
     def _explain(self, quotes: Quotes, latency_ns: int, wall_ns: int) -> None:
-        # The kernel refuses the same quotes without words (`orders.quotes_valid`).
-        bounds = Limits(int(self._st[L.S_AINV]), self.max_inventory, self.max_order, self.sim.max_levels)
+        # The kernel refuses the same quotes without words (`requests.quotes_valid`).
+        bounds = Limits(
+            int(self._state.account.known_inventory), self.max_inventory, self.max_order, self.sim.max_levels
+        )
         try:
             flat = checked(quotes, bounds)
         except QuotesError as err:
@@ -260,8 +271,10 @@ class Session(Engine):
             raise
         except BaseException as err:
             raise self._fault(f"its quotes {told(err)}") from err
-        flat[4:6] = latency_ns, wall_ns
-        self._want[: len(flat)] = flat
+        (n_bid, n_ask, post_only, take), bids, asks = flat
+        _HEAD(self._want, 0, n_bid, n_ask, post_only, take, latency_ns, wall_ns)
+        _LEVELS[n_bid](self._want, _BIDS, *bids)
+        _LEVELS[n_ask](self._want, _ASKS, *asks)
 
     # ---- whole episodes --------------------------------------------------------------------------
     def run(
@@ -311,7 +324,8 @@ class Session(Engine):
 
     def _task(self) -> object:
         # What the agent is at: the kernel notes itself that it waits for the answer to a decision.
-        return self._doing or (int(self._st[L.S_DEC]) if self._st[L.S_PEND_STEP] else None)
+        decision = self._state.decision
+        return self._doing or (int(decision.index) if decision.asked else None)
 
     def _play(
         self, agent: Agent, episode: Episode, index: int, model: LatencyModel, most_steps: int | None
@@ -337,7 +351,7 @@ class Session(Engine):
             except BaseException as err:
                 raise self._fault(f"quote {told(err)}") from err
             obs = step(quotes, draw(), wall)
-            if most_steps is not None and self._st[L.C_ASKED] > most_steps:
+            if most_steps is not None and self._state.counters.decisions > most_steps:
                 break
 
     def _play_compiled(
@@ -359,7 +373,7 @@ class Session(Engine):
                 break
             if code == Status.BAD_QUOTES:
                 try:
-                    self._quotes = quotes_in(self._want)
+                    self._quotes = quotes_in(self._state.want)
                 except ValueError as err:
                     raise self._fault(str(err)) from None
             self._resolve(Status(code))
@@ -378,7 +392,7 @@ class Session(Engine):
             If more was traded than cash can hold exactly.
         """
         dearest = int(self.fills["px"].max()) if len(self.fills) else 0
-        limits.check_traded(int(self._st[L.S_TRADED]), dearest, self.data.name)
+        limits.check_traded(int(self._state.account.traded), dearest, self.data.name)
         return EpisodeResult(
             dataset=self.data.name,
             agent=agent,
@@ -394,18 +408,12 @@ class Session(Engine):
             counters=self.counters,
         )
 
-    def record(self, episode: Episode) -> npt.NDArray[np.int64]:
-        """Return the observation vector at every decision while nobody quotes.
-
-        Returns
-        -------
-        ndarray
-            ``(n_decisions, OBS_SIZE)`` int64, laid out as `Observation.raw`.
-        """
+    def record(self, episode: Episode) -> npt.NDArray[np.void]:
+        """Return the observation at every decision while nobody quotes, ``(n,)`` `mmsim.records.OBSERVATION`."""
         rows = []
         obs = self.start(episode)
         nothing = Quotes.none()
         while obs is not None:
-            rows.append(obs.raw.copy())
+            rows.append(obs.record.copy())
             obs = self.step(nothing)
-        return np.array(rows, np.int64).reshape(-1, OBS_SIZE)
+        return np.concatenate(rows) if rows else np.zeros(0, OBSERVATION)

@@ -1,4 +1,9 @@
-"""Apply one market event: to own orders first (they see the book as it was), then to the book."""
+"""Apply one market event: to own orders, which see the book as it was, and to the book. Every rule is here once.
+
+Most rows concern no own order. For them this is straight-line code, which the MARKET lane
+(`mmsim.sim.market`) takes into its loop: sides and kinds are random, and a mispredicted branch costs as much as
+all the rest. What own orders meet is behind one test per row (``concerned``).
+"""
 
 from __future__ import annotations
 
@@ -6,38 +11,18 @@ import numpy as np
 
 from mmsim._jit import hot_kernel, inline_kernel, kernel
 from mmsim.errors import Status
-from mmsim.sim.ladder import available, clear_book, ledger, set_level, spared
-from mmsim.sim.layout import (
-    INSIDE_ANY,
-    MAX_PX,
-    S_ASK_HI,
-    S_ASK_LO,
-    S_BA,
-    S_BASE,
-    S_BB,
-    S_BID_HI,
-    S_BID_LO,
-    S_BUYN,
-    S_BUYQ,
-    S_CONSUME,
-    S_INSIDE,
-    S_L3,
-    S_LASTPX,
-    S_NA,
-    S_NB,
-    S_NLIVE,
-    S_NTRADE,
-    TAPE_LEDGER,
+from mmsim.records import MAX_PX
+from mmsim.sim.ladder import U, available, clear_book, note_taken, set_level, spared
+from mmsim.sim.own_orders import (
+    follow_level,
+    follow_order,
+    lose_sight,
+    meet_quote,
+    meet_seed,
+    meet_trade,
+    meet_volume_inside,
 )
-from mmsim.sim.queue import (
-    own_cross,
-    own_hide,
-    own_inside,
-    own_level,
-    own_order_left,
-    own_seed,
-    own_trade,
-)
+from mmsim.sim.records import INSIDE_ANY, MAX_OWN, N_RING, TAPE_LEDGER
 from mmsim.types import EventFlag, EventKind
 
 ADD, REDUCE, DELETE, EXECUTE = (
@@ -53,49 +38,23 @@ TRADE, LEVEL, HIDE, CLEAR = (
     int(EventKind.CLEAR),
 )
 F_SEED, F_AUCTION = int(EventFlag.SEED), int(EventFlag.AUCTION)
-OK, BAD_KIND, BAD_PRICE, BAD_ORDER, BAD_QTY, BAD_SIDE = (
-    0,
-    int(Status.BAD_KIND),
-    int(Status.BAD_PRICE),
-    int(Status.BAD_ORDER),
-    int(Status.BAD_QTY),
-    int(Status.BAD_SIDE),
-)
+OK = 0
+BAD_KIND, BAD_PRICE, BAD_ORDER = int(Status.BAD_KIND), int(Status.BAD_PRICE), int(Status.BAD_ORDER)
+BAD_QTY, BAD_SIDE = int(Status.BAD_QTY), int(Status.BAD_SIDE)
+FILLS_FULL, OWN_FULL = int(Status.FILLS_FULL), int(Status.OWN_FULL)
+FILL_MARGIN = 2 * MAX_OWN  # fills that one event may cause at most, with room to spare
 
 
 @inline_kernel
-def at_own_price(st, side, px):
-    """Return 1 if `px` lies within the prices of our resting orders on `side` (or beyond the best)."""
-    if side > 0:
-        return st[S_BID_LO] <= px and px <= st[S_BID_HI]
-    return st[S_ASK_LO] <= px and px <= st[S_ASK_HI]
-
-
-@inline_kernel
-def trade_reaches_own(st, side, px):
-    """Return 1 if a trade at `px` against resting orders on `side` can concern an own order."""
-    if side > 0:
-        return px <= st[S_BID_HI]
-    return px >= st[S_ASK_LO]
-
-
-@inline_kernel
-def quote_reaches_own(st, side, px):
-    """Return 1 if a new quote on `side` at `px` touches or crosses an own order of the other side."""
-    if side > 0:
-        return px >= st[S_ASK_LO]
-    return px <= st[S_BID_HI]
-
-
-@inline_kernel
-def note_trade(st, aggressor, px, qty):
+def note_trade(sim, aggressor, px, qty):
     """Count a trade for the next observation."""
+    book = sim.book
     if aggressor != 0:
-        row = 0 if aggressor > 0 else 1
-        st[S_BUYQ + row] += qty
-        st[S_BUYN + row] += px * qty
-    st[S_NTRADE] += 1
-    st[S_LASTPX] = px
+        row = U(0 if aggressor > 0 else 1)
+        book.traded_qty[row] += qty
+        book.traded_notional[row] += px * qty
+    book.n_trades += 1
+    book.last_trade_px = px
 
 
 @kernel
@@ -106,105 +65,173 @@ def free_slots(ords, side, px):
             ords[k].qty = 0
 
 
-@hot_kernel
-def apply_event(e, cur, lad, ords, st, own, fills, ack, lat):
-    """Apply event record `e` (row `cur`); return 0 or a negative `Status`, which changed nothing."""
-    kind = e.kind
-    px = np.int64(e.px)
-    side = np.int64(e.side)
-    qty = np.int64(e.qty)
-    ix = px - st[S_BASE]
-    if qty < 0:
+@kernel
+def room(sim, fills):
+    """Return 0 if there is room for what one event may do to own orders, or the buffer that is full."""
+    if sim.account.n_fills >= fills.shape[0] - FILL_MARGIN:
+        return FILLS_FULL
+    if sim.wire.messages_tail - sim.wire.messages_head > N_RING // 2:
+        return OWN_FULL
+    return OK
+
+
+@kernel
+def level_concerns(sim, lad, fills, lat, ts, side, px, qty):
+    """A level's total changes where own orders stand, or touches those of the other side; 0 or a full buffer."""
+    full = room(sim, fills)
+    if full != OK:
+        return full
+    row, ix = 0 if side > 0 else 1, px - sim.book.base_px
+    orders = sim.orders
+    if orders.lowest[row] <= px and px <= orders.highest[row]:
+        follow_level(sim, side, px, np.int64(lad[row, ix]), qty, spared(sim, lad, row, ix))
+    if qty > 0 and reaches_own(sim, side, px):
+        lots = np.int64(-1)  # level feeds: our orders are filled completely
+        if sim.rules.ledger == TAPE_LEDGER:
+            lots = max(qty + min(np.int64(lad[row + 2, ix]), 0), 0)
+        filled = meet_quote(sim, fills, lat, ts, -side, px, lots)
+        note_taken(sim, lad, row, ix, -filled)
+    return OK
+
+
+@kernel
+def trade_concerns(sim, lad, fills, lat, ts, side, px, qty):
+    """A print may reach own orders; 0 or a full buffer. `side`: the aggressor's, 0 if unknown."""
+    full = room(sim, fills)
+    if full != OK:
+        return full
+    book = sim.book
+    rest = -side
+    if side == 0 and book.levels[0] > 0 and book.levels[1] > 0:  # by the side of the mid it printed on
+        gap = 2 * (px - book.base_px) - book.best[0] - book.best[1]
+        rest = 1 if gap < 0 else (-1 if gap > 0 else 0)
+    if rest != 0 and reaches_own(sim, -rest, px):
+        filled = meet_trade(sim, fills, lat, ts, rest, px, qty, np.int64(-1), sim.rules.l3)
+        note_taken(sim, lad, 0 if rest > 0 else 1, px - book.base_px, filled)
+    if sim.rules.inside == INSIDE_ANY and rest != 0:
+        meet_volume_inside(sim, fills, lat, ts, -rest, qty)
+    return OK
+
+
+@kernel
+def order_concerns(sim, lad, fills, lat, ts, side, px, qty, order_seq):
+    """A market order that crosses own orders arrives, or one that own orders may stand before is hit.
+
+    `order_seq`: the hit order's arrival; -1: it arrives. 0 or a full buffer.
+    """
+    full = room(sim, fills)
+    if full != OK:
+        return full
+    row, ix = 0 if side > 0 else 1, px - sim.book.base_px
+    if order_seq < 0:
+        note_taken(sim, lad, row, ix, -meet_quote(sim, fills, lat, ts, -side, px, qty))
+    else:
+        note_taken(sim, lad, row, ix, meet_trade(sim, fills, lat, ts, side, px, qty, order_seq, np.int64(1)))
+    return OK
+
+
+@inline_kernel
+def reaches_own(sim, side, px):
+    """Tell whether a quote or an aggressor of `side` at `px` touches or crosses an own order of the other side."""
+    return px >= sim.orders.lowest[1] if side > 0 else px <= sim.orders.highest[0]
+
+
+@kernel
+def rare_row(sim, lad, ords, e):
+    """Apply a row that is not plain: HIDE, CLEAR, or one that cannot be, whose fault is returned."""
+    kind, px, side = np.int64(e.kind), np.int64(e.px), np.int64(e.side)
+    ix = px - sim.book.base_px
+    if e.qty < 0:
         return BAD_QTY
     if kind == CLEAR:
-        clear_book(lad, st)
+        clear_book(sim, lad)
         free_slots(ords, 0, 0)
         return OK
     if ix < 0 or ix >= lad.shape[1]:
         return BAD_PRICE
     if side < -1 or side > 1 or (side == 0 and kind != TRADE):
         return BAD_SIDE
+    if kind != HIDE:  # orders are L3's, levels are not
+        return BAD_ORDER if ADD <= kind <= EXECUTE and sim.rules.l3 == 1 else BAD_KIND
     row = 0 if side > 0 else 1
-    live = st[S_NLIVE] > 0
-    if ADD <= kind <= EXECUTE or kind == LEVEL:  # orders are L3's, levels are not
-        if (st[S_L3] == 1) == (kind == LEVEL):
-            return BAD_KIND
+    if sim.orders.lowest[row] <= px and px <= sim.orders.highest[row]:
+        lose_sight(sim, side, px)
+    set_level(sim, lad, row, ix, 0)
+    if sim.rules.l3 == 1:
+        free_slots(ords, side, px)
+    return OK
+
+
+@hot_kernel
+def apply_row(sim, lad, ords, fills, lat, e, cur):
+    """Apply event record `e`, row `cur`; return 0 or a `Status`, with which nothing was changed."""
+    kind, px, qty, side, flags = e.kind, np.int64(e.px), np.int64(e.qty), np.int64(e.side), e["flags"]
+    own, l3 = sim.orders, sim.rules.l3 == 1
+    ix = px - sim.book.base_px
+    row = np.int64(side != 1)
+    valid = (U(ix) < U(lad.shape[1])) & (qty >= 0) & (abs(side) == 1)
+    at_own = (px >= own.lowest[U(row)]) & (px <= own.highest[U(row)])
+    edge = own.lowest[U(1)] if row == 0 else own.highest[U(0)]
+    crosses = (px - edge) * (1 - 2 * row) >= 0  # an own order of the other side
+    auction = flags & F_AUCTION != 0
+    code = OK
     if kind == LEVEL:
-        if live:
-            if at_own_price(st, side, px):
-                own_level(st, own, side, px, lad[row, ix], qty, spared(lad, st, row, ix))
-            if qty > 0 and quote_reaches_own(st, side, px):
-                room = np.int64(-1)  # level feeds: our orders are filled completely
-                if st[S_CONSUME] == TAPE_LEDGER:
-                    room = max(qty + min(np.int64(lad[row + 2, ix]), 0), 0)
-                filled = own_cross(st, own, fills, ack, lat, e.ts, -side, px, room)
-                ledger(lad, st, row, ix, -filled)
-        set_level(lad, st, row, ix, qty)
-        return OK
-    if kind == TRADE:
-        if e["flags"] & F_AUCTION:
-            note_trade(st, side, px, qty)
+        if not valid or l3:
+            return rare_row(sim, lad, ords, e)
+        if at_own | (crosses & (qty > 0)):
+            code = level_concerns(sim, lad, fills, lat, e.ts, side, px, qty)
+            if code != OK:
+                return code
+        set_level(sim, lad, row, ix, qty)
+    elif kind == TRADE:
+        if not valid and (side != 0 or qty < 0 or ix < 0 or ix >= lad.shape[1]):
+            return rare_row(sim, lad, ords, e)
+        anywhere = (own.n_live > 0) & ((side == 0) | (sim.rules.inside == INSIDE_ANY))
+        if (anywhere | crosses & (side != 0)) & ~auction:
+            code = trade_concerns(sim, lad, fills, lat, e.ts, side, px, qty)
+            if code != OK:
+                return code
+        note_trade(sim, side, px, qty)
+    elif valid and l3 and ADD <= kind <= EXECUTE and e.oid < ords.shape[0]:
+        o = ords[e.oid]
+        held = np.int64(lad[U(row), U(ix)])
+        if kind == ADD:
+            seed = flags & F_SEED != 0
+            level = held + qty
+            if o.qty != 0:
+                return BAD_ORDER
+            if level > MAX_PX:
+                return BAD_QTY
+            if crosses & ~auction:
+                code = order_concerns(sim, lad, fills, lat, e.ts, side, px, qty, np.int64(-1))
+                if code != OK:
+                    return code
+            o.px = px * side
+            o.qty = qty
+            o.seq = 0 if seed else 2 * (cur + 1)
+            set_level(sim, lad, row, ix, level)
+            if seed & at_own:
+                meet_seed(sim, side, px, available(sim, lad, row, ix))
             return OK
-        if live:
-            rest = -side
-            if (
-                side == 0 and st[S_NB] > 0 and st[S_NA] > 0
-            ):  # unknown aggressor: by the side of the mid it printed on
-                gap = 2 * (px - st[S_BASE]) - st[S_BB] - st[S_BA]
-                rest = 1 if gap < 0 else (-1 if gap > 0 else 0)
-            if rest != 0 and trade_reaches_own(st, rest, px):
-                filled = own_trade(st, own, fills, ack, lat, e.ts, rest, px, qty, -1, st[S_L3])
-                ledger(lad, st, 0 if rest > 0 else 1, ix, filled)
-            if st[S_INSIDE] == INSIDE_ANY and rest != 0:
-                own_inside(st, own, fills, ack, lat, e.ts, -rest, qty)
-        note_trade(st, side, px, qty)
-        return OK
-    if kind == HIDE:
-        if live and at_own_price(st, side, px):
-            own_hide(st, own, side, px)
-        set_level(lad, st, row, ix, 0)
-        if st[S_L3] == 1:
-            free_slots(ords, side, px)
-        return OK
-    if kind < ADD or kind > EXECUTE:
-        return BAD_KIND
-    oid = e.oid
-    if oid >= ords.shape[0]:
-        return BAD_ORDER
-    o = ords[oid]
-    if kind == ADD:
-        if o.qty != 0:
+        gone = np.int64(o.qty) if kind == DELETE else qty
+        level = held - gone
+        if (o.px != px * side) | (o.qty < qty) | (o.qty == 0):
             return BAD_ORDER
-        after = np.int64(lad[row, ix]) + qty
-        if after > MAX_PX:
+        if level < 0:
             return BAD_QTY
-        if live and quote_reaches_own(st, side, px) and not e["flags"] & F_AUCTION:
-            filled = own_cross(st, own, fills, ack, lat, e.ts, -side, px, qty)
-            ledger(lad, st, row, ix, -filled)
-        o.px = px * side
-        o.qty = qty
-        o.seq = 0 if e["flags"] & F_SEED else 2 * (cur + 1)
-        set_level(lad, st, row, ix, after)
-        if live and e["flags"] & F_SEED and at_own_price(st, side, px):
-            own_seed(st, own, side, px, available(lad, st, row, ix))
-        return OK
-    if o.px != px * side or o.qty < qty or o.qty == 0:
-        return BAD_ORDER
-    seq = o.seq
-    if kind == DELETE:
-        qty = np.int64(o.qty)
-    after = np.int64(lad[row, ix]) - qty
-    if after < 0:
-        return BAD_QTY
-    if kind == EXECUTE:
-        auction = e["flags"] & F_AUCTION
-        if live and trade_reaches_own(st, side, px) and not auction:
-            filled = own_trade(st, own, fills, ack, lat, e.ts, side, px, qty, seq, 1)
-            ledger(lad, st, row, ix, filled)
-        note_trade(st, 0 if auction else -side, px, qty)
-        seq = np.int64(-1)
-    o.qty -= qty
-    if live and at_own_price(st, side, px):
-        own_order_left(st, own, side, px, qty, seq, after + spared(lad, st, row, ix))
-    set_level(lad, st, row, ix, after)
+        seq = np.int64(o.seq)
+        if kind == EXECUTE:
+            worst = own.highest[U(0)] if row == 0 else own.lowest[U(1)]
+            if ((worst - px) * side >= 0) & ~auction:
+                code = order_concerns(sim, lad, fills, lat, e.ts, side, px, qty, seq)
+                if code != OK:
+                    return code
+            note_trade(sim, 0 if auction else -side, px, qty)
+            seq = np.int64(-1)
+        o.qty -= gone
+        if at_own:
+            follow_order(sim, side, px, gone, seq, level + spared(sim, lad, row, ix))
+        set_level(sim, lad, row, ix, level)
+    else:
+        return rare_row(sim, lad, ords, e)
     return OK

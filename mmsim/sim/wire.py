@@ -1,8 +1,8 @@
 """How long one message takes: the only place where a latency is looked up.
 
-``lat`` is the latency table at the end of `mem`. Its rows hold one latency a leg (`layout.LEG_*`), ns:
-one row for constants; many rows of draws, message `k` taking row ``k % n``; or recorded moments, with
-their time in front, between which latencies are interpolated in a straight line (held at both ends).
+``lat`` is the latency table (`mmsim.sim.latency.WireTable`). Its rows hold one latency per leg
+(`records.LEG_*`), ns: one row for constants; many rows of draws, message `k` taking row ``k % n``; or recorded
+moments, with their time in front, between which latencies are interpolated in a straight line (held at both ends).
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 import numpy as np
 
 from mmsim._jit import inline_kernel, kernel
-from mmsim.sim.layout import N_LEGS, S_WIRE, S_WIRE_N, WIRE_CONSTANT, WIRE_DRAWN
+from mmsim.sim.records import N_LEGS, WIRE_CONSTANT, WIRE_DRAWN
 
 
 @inline_kernel
-def wire(st, lat, leg, ts, k):
+def wire(sim, lat, leg, ts, k):
     """Return the latency of message number `k`, sent at `ts`, on `leg`, ns."""
-    if st[S_WIRE] == WIRE_CONSTANT:
+    if sim.rules.wire == WIRE_CONSTANT:
         return lat[leg]
-    return looked_up(st, lat, leg, ts, k)
+    return looked_up(sim, lat, leg, ts, k)
 
 
 @kernel
-def looked_up(st, lat, leg, ts, k):
+def looked_up(sim, lat, leg, ts, k):
     """Return the latency from a table of draws or a recording."""
-    n = st[S_WIRE_N]
-    if st[S_WIRE] == WIRE_DRAWN:
+    n = sim.rules.wire_rows
+    if sim.rules.wire == WIRE_DRAWN:
         return lat[(k % n) * N_LEGS + leg]
     cols = N_LEGS + 1
     low, high = 0, n - 1

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsim.agent import O_N_ORDERS, Agent, Observation, Quotes, Strategy
+from mmsim.agent import Agent, Observation, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, MmsimError, shown, told
 from mmsim.testing.scenarios import Market, observe, play, quote_problem, replay, scenarios, tiny_markets
@@ -50,7 +50,7 @@ class Report:
         return tuple(check for check in self.checks if check.status == "failed")
 
     def raise_if_failed(self) -> None:
-        """Raise an `AgentError` that lists what failed, one line a clause."""
+        """Raise an `AgentError` that lists what failed, one line per clause."""
         if self.failures:
             lines = "; ".join(f"{check.name}: {check.detail}" for check in self.failures)
             raise AgentError(f"breaks the agent contract: {lines}", agent=self.agent)
@@ -108,7 +108,7 @@ def check_agent(
     Returns
     -------
     Report
-        One `Check` a clause. Clauses that cannot be judged because an earlier one failed are skipped.
+        One `Check` per clause. Clauses that cannot be judged because an earlier one failed are skipped.
 
     Examples
     --------
@@ -202,7 +202,7 @@ def _resets(bench: _Bench) -> str:
 
 def _returns_quotes(bench: _Bench) -> str:
     market = bench.markets[0]
-    quotes: Any = bench.started(market).quote(observe(market.raws[0].copy()))
+    quotes: Any = bench.started(market).quote(observe(market.seen[0]))
     if not isinstance(quotes, Quotes):
         return (
             f"quote(obs) returned {type(quotes).__name__}; expected Quotes, e.g. "
@@ -214,12 +214,12 @@ def _returns_quotes(bench: _Bench) -> str:
 def _leaves_observation_alone(bench: _Bench) -> str:
     for market in bench.markets:
         agent = bench.started(market)
-        for recorded in market.raws:
-            raw = recorded.copy()
-            raw[O_N_ORDERS] = 2
-            obs = Observation(raw.copy(), np.zeros(2, OWN_ORDER))
+        for k in range(len(market.seen)):
+            record = market.seen[k : k + 1].copy()
+            record["n_orders"] = 2
+            obs = Observation(record.copy(), np.zeros(2, OWN_ORDER))
             agent.quote(obs)
-            if not np.array_equal(obs.raw, raw) or obs.orders.tobytes() != bytes(obs.orders.nbytes):
+            if not np.array_equal(obs.record, record) or obs.orders.tobytes() != bytes(obs.orders.nbytes):
                 return "quote(obs) changed the observation; work on a copy (obs.copy(), obs.bid_pxs.copy())"
     return ""
 
@@ -227,15 +227,15 @@ def _leaves_observation_alone(bench: _Bench) -> str:
 def _quotes_are_valid(bench: _Bench) -> str:
     for market in bench.markets:
         ctx = market.context()
-        for label, raws in scenarios(market):
+        for label, records in scenarios(market):
             agent = bench.started(market)
-            for step, raw in enumerate(raws):
+            for step, record in enumerate(records):
                 where = f"{market.label}, {label}, decision {step}"
                 try:
-                    quotes = agent.quote(observe(raw.copy()))
+                    quotes = agent.quote(observe(record))
                 except (Exception, SystemExit) as err:  # noqa: BLE001 (whatever a user's agent raises)
                     return f"{where}: quote(obs) {told(err)}"
-                problem = quote_problem(quotes, observe(raw), ctx)
+                problem = quote_problem(quotes, observe(record), ctx)
                 if problem:
                     return f"{where}: {problem}"
     return ""
@@ -250,8 +250,8 @@ def _own_random_numbers_only(bench: _Bench) -> str:
         np.random.seed(0x6D6D_7369)  # noqa: NPY002
         before = random.getstate(), repr(np.random.get_state(legacy=False))  # noqa: NPY002
         agent = bench.started(market)
-        for raw in market.raws:
-            agent.quote(observe(raw.copy()))
+        for record in market.seen:
+            agent.quote(observe(record))
         after = random.getstate(), repr(np.random.get_state(legacy=False))  # noqa: NPY002
     finally:
         random.setstate(saved[0])

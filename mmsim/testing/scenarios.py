@@ -14,20 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.agent import (
-    A_PX,
-    O_ASK_PX,
-    O_BID_PX,
-    O_BUY_NOTIONAL,
-    O_BUY_QTY,
-    O_INVENTORY,
-    O_LAST_TRADE_PX,
-    O_N_ASK,
-    O_N_BID,
-    O_N_TRADES,
-    O_SELL_NOTIONAL,
-    O_SELL_QTY,
-    O_TIME_LEFT,
-    OBS_SIZE,
     Agent,
     Fill,
     Observation,
@@ -36,23 +22,24 @@ from mmsim.agent import (
 )
 from mmsim.config import SimConfig
 from mmsim.errors import shown
+from mmsim.records import OBSERVATION
 from mmsim.sim.session import Session
 from mmsim.testing.markets import tiny_market
 from mmsim.types import MAX_DEPTH, OWN_ORDER, Episode, MarketData
 
 # Constants that fit the tiny markets roughly; a real dataset brings its own.
 CALIBRATION: Mapping[str, float] = {"sigma": 0.8, "A": 0.5, "k": 0.4, "mean_spread": 3.0}
-Raws = npt.NDArray[np.int64]
+Records = npt.NDArray[np.void]  # (n,) OBSERVATION
 
 
 @dataclass(frozen=True)
 class Market:
-    """A small market with what an observer saw of it: ``raws`` (n, OBS_SIZE)."""
+    """A small market with what an observer saw of it: ``seen`` (n,) `OBSERVATION`."""
 
     label: str
     data: MarketData
     calibration: Mapping[str, float]
-    raws: Raws
+    seen: Records
 
     @property
     def episode(self) -> Episode:
@@ -80,51 +67,51 @@ def tiny_markets(dataset: str = "tiny", calibration: Mapping[str, float] | None 
     ]  # fmt: skip
     out = []
     for label, data in made:
-        raws = Session(data, SimConfig()).record(data.splits["train"][0])
-        out.append(Market(label, data, dict(calibration or CALIBRATION), raws))
+        seen = Session(data, SimConfig()).record(data.splits["train"][0])
+        out.append(Market(label, data, dict(calibration or CALIBRATION), seen))
     return out
 
 
-def scenarios(market: Market) -> Iterator[tuple[str, Raws]]:
+def scenarios(market: Market) -> Iterator[tuple[str, Records]]:
     """Yield named, doctored recordings: inventories up to the limits, spreads, thin books, the end."""
-    ctx, raws = market.context(), market.raws
-    yield "flat inventory", raws
+    ctx, seen = market.context(), market.seen
+    yield "flat inventory", seen
     for inventory in (1, ctx.unit, ctx.max_inventory - 1, ctx.max_inventory):
         for signed in (inventory, -inventory):
-            yield f"inventory {signed} of +-{ctx.max_inventory} lots", _with(raws, O_INVENTORY, signed)
+            yield f"inventory {signed} of +-{ctx.max_inventory} lots", _with(seen, "inventory", signed)
     for ticks in (1, 2, 60):
-        yield f"a spread of {ticks} tick{'s' if ticks > 1 else ''}", _with_spread(raws, ticks)
+        yield f"a spread of {ticks} tick{'s' if ticks > 1 else ''}", _with_spread(seen, ticks)
         yield (
             f"a spread of {ticks} and the inventory at its limit",
-            _with(_with_spread(raws, ticks), O_INVENTORY, ctx.max_inventory),
+            _with(_with_spread(seen, ticks), "inventory", ctx.max_inventory),
         )
     for left in (0, 1):
-        yield f"{left} ns before the end of the episode", _with(raws, O_TIME_LEFT, left)
-    yield "one level a side", _with(_with(raws, O_N_BID, 1), O_N_ASK, 1)
-    quiet = raws
-    for column in (O_BUY_QTY, O_SELL_QTY, O_BUY_NOTIONAL, O_SELL_NOTIONAL, O_N_TRADES, O_LAST_TRADE_PX):
-        quiet = _with(quiet, column, 0)
+        yield f"{left} ns before the end of the episode", _with(seen, "time_left", left)
+    yield "one level per side", _with(_with(seen, "n_bid", 1), "n_ask", 1)
+    quiet = seen
+    for name in ("buy_qty", "sell_qty", "buy_notional", "sell_notional", "n_trades", "last_trade_px"):
+        quiet = _with(quiet, name, 0)
     yield "no trades at all", quiet
 
 
-def _with(raws: Raws, column: int, value: int) -> Raws:
-    out = raws.copy()
-    out[:, column] = value
+def _with(records: Records, field: str, value: int) -> Records:
+    out = records.copy()
+    out[field] = value
     return out
 
 
-def _with_spread(raws: Raws, ticks: int) -> Raws:
-    out = raws.copy()
-    shift = ticks - (out[:, O_ASK_PX] - out[:, O_BID_PX])
-    out[:, O_ASK_PX] += shift
-    shown = np.arange(MAX_DEPTH) < out[:, O_N_ASK, None]
-    out[:, A_PX : A_PX + MAX_DEPTH] += shift[:, None] * shown
+def _with_spread(records: Records, ticks: int) -> Records:
+    out = records.copy()
+    shift = ticks - (out["ask_px"] - out["bid_px"])
+    out["ask_px"] += shift
+    shown = np.arange(MAX_DEPTH) < out["n_ask"][:, None]
+    out["ask_pxs"] += shift[:, None] * shown
     return out
 
 
-def observe(raw: npt.NDArray[np.int64], orders: npt.NDArray[np.void] | None = None) -> Observation:
-    """Return an observation of a recorded vector, without own orders by default."""
-    return Observation(raw, np.zeros(0, OWN_ORDER) if orders is None else orders)
+def observe(record: Any, orders: npt.NDArray[np.void] | None = None) -> Observation:
+    """Return an observation of a recorded `OBSERVATION`, without own orders by default."""
+    return Observation(np.array([record], OBSERVATION), np.zeros(0, OWN_ORDER) if orders is None else orders)
 
 
 def quote_problem(quotes: Any, obs: Observation, ctx: SessionContext) -> str:
@@ -149,7 +136,7 @@ def quote_problem(quotes: Any, obs: Observation, ctx: SessionContext) -> str:
                     return f"{name}: expected a positive {what}, was {shown(value)}"
             total += int(level[1])
         if len({px for px, _ in side}) < len(side):
-            return f"{name}s: expected one level a price, was {shown(side)}"
+            return f"{name}s: expected one level per price, was {shown(side)}"
         totals.append(total)
     if quotes.bids and quotes.asks:
         bid, ask = max(px for px, _ in quotes.bids), min(px for px, _ in quotes.asks)
@@ -224,15 +211,15 @@ def replay(
     agent.reset(ctx)
     out: list[Quotes] = []
     most = max((len(kept.orders) for _, kept, _ in seen), default=0)
-    raw_buffer, orders_buffer = np.zeros(OBS_SIZE, np.int64), np.zeros(most, OWN_ORDER)
+    record, orders = np.zeros(1, OBSERVATION), np.zeros(most, OWN_ORDER)
     for fills, kept, _ in seen:
         for fill in fills:
             agent.on_fill(fill)
         obs = kept.copy()
         if shared:
-            raw_buffer[:] = kept.raw
-            own = orders_buffer[: len(kept.orders)]
+            record[:] = kept.record
+            own = orders[: len(kept.orders)]
             own[:] = kept.orders
-            obs = Observation(raw_buffer, own)
+            obs = Observation(record, own)
         out.append(agent.quote(obs))
     return out

@@ -31,7 +31,7 @@ def at(seconds: float) -> int:
 
 
 def l3(*rows: Order, flags: int = LAST) -> list[Row]:
-    """Return event rows of an L3 feed after a book of one order a side: 10 lots at 100 and at 102."""
+    """Return event rows of an L3 feed after a book of one order on each side: 10 lots at 100 and at 102."""
     book: list[Order] = [(0.0, EventKind.ADD, BID, 100, 10, 0), (0.0, EventKind.ADD, ASK, 102, 10, 1)]
     first: list[Row] = [(at(t), px, qty, oid, kind, side, LAST) for t, kind, side, px, qty, oid in book]
     return first + [(at(t), px, qty, oid, kind, side, flags) for t, kind, side, px, qty, oid in rows]
@@ -57,7 +57,7 @@ def ask(px: int, qty: int = 1, *, post_only: bool = True) -> Quotes:
 class Script(Strategy):
     """Quotes ``plan[step]``, the last one from then on, and remembers what it saw.
 
-    ``seen`` holds (observation, lots ahead of each own order) a decision.
+    ``seen`` holds (observation, lots ahead of each own order), one entry per decision.
     """
 
     def __init__(self, *plan: Quotes) -> None:
@@ -106,7 +106,7 @@ def play(
     rows
         Events, e.g. of `l3` or `l2`.
     plan
-        One quote a decision, the last one from then on.
+        One quote per decision, the last one from then on.
     sim
         Fields of `SimConfig`.
     """

@@ -1,4 +1,4 @@
-"""Matching: an array at a time, one call a request, many books in one call. `pytest -m benchmark tests/benchmarks/test_book.py`."""
+"""Matching: a whole array, one call per request, many books in one call. `pytest -m benchmark tests/benchmarks/test_book.py`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_array(benchmark):
     assert len(result.matches) > 50_000
 
 
-def test_one_call_a_request(benchmark):
+def test_one_call_per_request(benchmark):
     rows = flow(2, 50_000)[["verb", "oid", "side", "px", "qty"]].tolist()
 
     def run() -> int:

@@ -255,14 +255,14 @@ def test_an_agent_that_exits_when_made_is_an_error(run, agent, out):
 
 @pytest.mark.usefixtures("short_markets")
 def test_a_bug_ends_in_a_traceback_and_keeps_what_is_finished(run, results, out, monkeypatch, capsys):
-    once = runner._run_one
+    once = runner.run_agent
 
     def fails_later(spec, *args):
         if spec == "glft":
             raise RuntimeError("a bug of mmsim")
         return once(spec, *args)
 
-    monkeypatch.setattr(runner, "_run_one", fails_later)
+    monkeypatch.setattr(runner, "run_agent", fails_later)
     with pytest.raises(RuntimeError, match="a bug of mmsim"):
         run("run", "-d", "sim-rb", "--no-plots", "-a", "foic,glft", "-o", out)
     document = results(out)
@@ -274,15 +274,15 @@ def test_a_bug_ends_in_a_traceback_and_keeps_what_is_finished(run, results, out,
 @pytest.mark.usefixtures("short_markets")
 def test_each_market_is_printed_and_each_agent_written_when_it_is_done(run, results, out, monkeypatch):
     seen = []
-    once = runner._run_one
+    once = runner.run_agent
 
-    def look(spec, agent, params, session, *rest):
-        seen.append((session.data.name, spec, len(results(out)["results"]), len(printed)))
-        return once(spec, agent, params, session, *rest)
+    def look(spec, agent, params, market, *rest):
+        seen.append((market.data.name, spec, len(results(out)["results"]), len(printed)))
+        return once(spec, agent, params, market, *rest)
 
     printed: list[str] = []
     render = table.render
-    monkeypatch.setattr(runner, "_run_one", look)
+    monkeypatch.setattr(runner, "run_agent", look)
     monkeypatch.setattr(table, "render", lambda r, **kw: (printed.append(r[0].dataset), render(r, **kw)))
     code, text, _ = run(*TWO, "-a", "foic,glft", "-o", out)
     assert code == 0

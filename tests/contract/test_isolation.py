@@ -12,6 +12,7 @@ import hashlib
 import os
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from mmsim.agent import (
 )
 from mmsim.compiled import CompiledStrategy, set_quotes
 from mmsim.config import RunConfig, SimConfig
+from mmsim.data import load
 from mmsim.errors import AgentError, ConfigError
 from mmsim.registry import make_agent
 from mmsim.sim.session import Session
@@ -350,8 +352,11 @@ def test_a_compiled_strategy_does_not_choose_its_latency() -> None:
     assert set(asked["wall_ns"].tolist()) == {0}
 
 
-def test_a_run_with_a_hostile_agent_before_glft(tmp_path: Path) -> None:
+def test_a_run_with_a_hostile_agent_before_glft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the issue has it: an agent that writes into ``ctx.calibration`` took glft from 541 fills to 20."""
+    whole = load("sim-rb")
+    short = replace(whole, splits={**whole.splits, "test": whole.splits["test"][:2]})
+    monkeypatch.setattr(runner, "load", lambda *_, **__: short)
     path = tmp_path / "hostile.py"
     path.write_text(
         "from mmsim.agent import Quotes, Strategy\n"

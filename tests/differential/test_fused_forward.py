@@ -22,11 +22,13 @@ from mmsim.agent import (
     O_SELL_QTY,
     OBS_SIZE,
 )
-from mmsim.features import feature_rows
-from mmsim_agents.cmm.brain import Brain, Normaliser
-from mmsim_agents.cmm.forward import CLIP, WINDOW
+from mmsim.features import WINDOW, feature_rows
+from mmsim_agents.cmm.brain import FusedBrain
 from mmsim_agents.cmm.hajek import TaskFusion, hajek_moe
-from mmsim_agents.distill.regimes import regimes
+from mmsim_agents.common.regimes import regimes
+from mmsim_agents.students.brain import Brain
+from mmsim_agents.students.forward import CLIP
+from mmsim_agents.students.normaliser import Normaliser
 from mmsim_agents.students.shape import Shape
 
 torch = pytest.importorskip("torch")
@@ -62,7 +64,8 @@ def brain(
         std=rng.uniform(0.5, 3.0, shape.inputs).astype(np.float32),
         target=np.array([[0.1, 2.0, 1.0], [2.0, 0.7, 1.5], [-9.0, -9.0, -9.0], [9.0, 9.0, 9.0]]),
     )
-    return net, Brain(shape, net.arrays(), norm, fusion, limits, 100, unit=10)
+    parts = (shape, net.arrays(), norm, limits, 100)
+    return net, FusedBrain(*parts, unit=10, fusion=fusion) if fusion else Brain(*parts, unit=10)
 
 
 def torch_outputs(

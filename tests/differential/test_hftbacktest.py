@@ -9,21 +9,23 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.bench.agents import TouchMaker, simulation
+from mmsim.bench.checkout import peer_module
 from mmsim.bench.inputs import Input, Inputs
-from mmsim.bench.peer import Peer, find_python
-from mmsim.bench.stream import published, wrap
+from mmsim.bench.stream import wrap
 from mmsim.config import SimConfig
 from mmsim.errors import BenchError
 from mmsim.sim.session import Session
 from mmsim.types import EVENT, Episode, EventFlag, EventKind, FillReason
 
 ROWS = 300_000
+PEER = peer_module()
 T0 = 1_700_000_000_000_000_000
 MS = 1_000_000
 TRAVEL_NS = 100_000  # of an order in the document's blocks
@@ -33,11 +35,11 @@ Fill = tuple[int, int, int, int, int]  # order id, side, price, quantity, ns aft
 
 
 @pytest.fixture(scope="module")
-def peer() -> Iterator[Peer]:
-    python = find_python()
+def peer() -> Iterator[Any]:
+    python = PEER.find_python()
     if python is None:
         pytest.skip("no interpreter with hftbacktest: set MMSIM_PEER_PYTHON, or run make bench once")
-    with Peer(python) as running:
+    with PEER.Peer(python) as running:
         yield running
 
 
@@ -176,10 +178,10 @@ def _ours(block: Block) -> list[Fill]:
     ]
 
 
-def _theirs(block: Block, peer: Peer) -> tuple[list[Fill], int]:
+def _theirs(block: Block, peer: Any) -> tuple[list[Fill], int]:
     events = _with_end(block)
     if block.level == "L3":
-        feed = published(events)
+        feed = PEER.published(events)
         rows = [[int(r[n]) for n in ("ts", "order_id", "px", "qty", "kind", "side")] for r in feed]
     else:
         rows = [[int(r[n]) for n in ("ts", "px", "qty", "kind", "side")] for r in events]
@@ -212,7 +214,7 @@ def test_what_the_document_says_of_mmsim(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.title)
-def test_what_the_document_says_of_hftbacktest(block: Block, peer: Peer) -> None:
+def test_what_the_document_says_of_hftbacktest(block: Block, peer: Any) -> None:
     fills, code = _theirs(block, peer)
     if block.code is not None:
         assert code == block.code
@@ -236,8 +238,8 @@ def _run(source: Input, queue: str, agent: TouchMaker) -> np.ndarray:
     return fills[fills["reason"] != FillReason.CLOSE]
 
 
-def _log(peer: Peer, source: Input, agent: TouchMaker, **options: object) -> dict[int, tuple[int, int, int]]:
-    peer.load(source.load)
+def _log(peer: Any, source: Input, agent: TouchMaker, **options: object) -> dict[int, tuple[int, int, int]]:
+    peer.load(PEER.request(source))
     answer = peer.ask(do="run", what="maker", log=50_000, lean=agent.lean, back=agent.back, **options)[
         "check"
     ]
@@ -248,7 +250,7 @@ def _log(peer: Peer, source: Input, agent: TouchMaker, **options: object) -> dic
 
 
 @pytest.mark.parametrize("back", [0, 1])
-def test_l2_risk_averse_fills_are_equal_order_by_order(inputs: Inputs, peer: Peer, back: int) -> None:
+def test_l2_risk_averse_fills_are_equal_order_by_order(inputs: Inputs, peer: Any, back: int) -> None:
     source = inputs.get("L2")
     agent = TouchMaker(back=back)
     fills = _run(source, "risk_averse", agent)
@@ -259,7 +261,7 @@ def test_l2_risk_averse_fills_are_equal_order_by_order(inputs: Inputs, peer: Pee
     assert back or {FillReason.QUEUE, FillReason.THROUGH, FillReason.CROSS} <= set(fills["reason"].tolist())
 
 
-def test_l2_power_fills_are_equal_but_for_whole_lots(inputs: Inputs, peer: Peer) -> None:
+def test_l2_power_fills_are_equal_but_for_whole_lots(inputs: Inputs, peer: Any) -> None:
     source = inputs.get("L2")
     agent = TouchMaker(lean=10**9)  # quotes do not depend on fills: one difference does not cause the next
     fills = _run(source, "power", agent)
@@ -272,7 +274,7 @@ def test_l2_power_fills_are_equal_but_for_whole_lots(inputs: Inputs, peer: Peer)
     assert len(ours) > 500
 
 
-def test_l3_fills_are_equal_but_for_trades_through(inputs: Inputs, peer: Peer) -> None:
+def test_l3_fills_are_equal_but_for_trades_through(inputs: Inputs, peer: Any) -> None:
     source = inputs.get("L3")
     agent = TouchMaker(lean=10**9)  # quotes do not depend on fills: one difference does not cause the next
     fills = _run(source, "auto", agent)
@@ -289,6 +291,6 @@ def test_l3_fills_are_equal_but_for_trades_through(inputs: Inputs, peer: Peer) -
     assert len(early) > 50
 
 
-def test_a_request_that_fails_is_reported(peer: Peer) -> None:
+def test_a_request_that_fails_is_reported(peer: Any) -> None:
     with pytest.raises(BenchError, match="could not do 'load': FileNotFoundError"):
         peer.load({"do": "load", "level": "L2", "events": "no-such-file.npy"})

@@ -23,8 +23,9 @@ import zstandard
 
 from mmsim.data.conversion import Conversion, no_progress
 from mmsim.data.files import read_members
-from mmsim.data.formats import hftbacktest, tardis, wondertrader
-from mmsim.data.formats._itch_kernel import LENGTHS
+from mmsim.data.formats import FORMATS, tardis, wondertrader
+from mmsim.data.formats import _hftbacktest_rows as hft_rows
+from mmsim.data.formats._itch_scan import LENGTHS
 from mmsim.data.manifest import manifest
 from mmsim.types import Instrument
 
@@ -109,8 +110,11 @@ class Sample:
 
     def convert(self, paths: list[Any]) -> Conversion:
         """Read the files at `paths`."""
-        module = importlib.import_module(f"mmsim.data.formats.{self.format}")
-        return module.convert(paths, self.instrument, dict(self.options), no_progress).finish("fuzz")
+        return (
+            FORMATS[self.format]
+            .convert(paths, self.instrument, dict(self.options), no_progress)
+            .finish("fuzz")
+        )
 
 
 def gz(name: str, content: bytes) -> tuple[str, bytes]:
@@ -338,28 +342,26 @@ def _npz(name: str, content: bytes) -> tuple[str, bytes]:
 
 
 def _hftbacktest(level: str) -> Sample:
-    both, out, steps = hftbacktest.EXCH | hftbacktest.LOCAL, [], flow()
+    both, out, steps = hft_rows.EXCH | hft_rows.LOCAL, [], flow()
     for n, s in enumerate(steps):
-        ts, side = T0 + 1000 * n, hftbacktest.BID if s.side > 0 else hftbacktest.ASK
-        other = hftbacktest.ASK if s.side > 0 else hftbacktest.BID
+        ts, side = T0 + 1000 * n, hft_rows.BID if s.side > 0 else hft_rows.ASK
+        other = hft_rows.ASK if s.side > 0 else hft_rows.BID
         rows = []
         if s.kind == "execute":
-            rows.append((hftbacktest.TRADE | other, s.px, s.qty, 0))
+            rows.append((hft_rows.TRADE | other, s.px, s.qty, 0))
         if level == "L2":
             for at, px, qty in _changes(s, steps[n - 1] if n else None):
-                rows.append(
-                    (hftbacktest.DEPTH | (hftbacktest.BID if at > 0 else hftbacktest.ASK), px, qty, 0)
-                )
+                rows.append((hft_rows.DEPTH | (hft_rows.BID if at > 0 else hft_rows.ASK), px, qty, 0))
         elif s.kind == "add":
-            rows.append((hftbacktest.ADD | side, s.px, s.qty, s.order))
+            rows.append((hft_rows.ADD | side, s.px, s.qty, s.order))
         else:
             if s.kind == "execute":
-                rows.append((hftbacktest.FILL | side, s.px, s.qty, s.order))
-            what = hftbacktest.MODIFY if s.left else hftbacktest.CANCEL
+                rows.append((hft_rows.FILL | side, s.px, s.qty, s.order))
+            what = hft_rows.MODIFY if s.left else hft_rows.CANCEL
             rows.append((what | side, s.px, s.left or s.qty, s.order))
         out += [(ev | both, ts, ts + 500, px / 100, float(qty), o, 0, 0.0) for ev, px, qty, o in rows]
     content = io.BytesIO()
-    np.save(content, np.array(out, hftbacktest.ROW))
+    np.save(content, np.array(out, hft_rows.ROW))
     return Sample("hftbacktest", {"t.npy": content.getvalue()}, STOCK, pack=_npz)
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from mmsim.data import manifest
 from mmsim.data.splits import make_splits
-from mmsim.data.store import events_sha256
-from mmsim.flow.markets import generate
+from mmsim.data.store import events_sha256, generate
 
 # market: rows, lots traded, episodes of train, validation and test
 PINNED = {

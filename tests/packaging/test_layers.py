@@ -6,54 +6,83 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = {"errors", "types", "paths", "caches", "_jit", "config", "agent"}
+BASE = {"errors", "types", "paths", "files", "caches", "_jit", "config", "records", "agent"}
 ENGINE = BASE | {"book", "compiled", "sim"}
 
 # Module or package under mmsim/ -> what of mmsim it may import besides itself.
 LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "paths": {"errors"},
-    "caches": {"errors", "paths"},
+    "files": set(),
+    "caches": {"errors", "files", "paths"},
+    "provenance": {"paths"},
+    "progress": set(),
     "_jit_cache": {"caches"},
     "_jit": {"paths", "_jit_cache"},
     "bits": {"_jit"},
     "types": {"errors"},
     "config": {"errors", "types"},
-    "agent": {"errors", "types"},
+    "records": {"types"},
+    "agent": {"errors", "types", "records"},
     "registry": {"agent", "errors"},
     "book": {"errors", "types", "_jit", "bits"},
-    "compiled": {"errors", "agent", "_jit"},
-    # The session returns metrics.episode.EpisodeResult. A queue model that the configuration names is looked up
-    # in the registry or the calibration store, inside a function.
-    "sim": BASE | {"bits", "book", "metrics", "compiled", "registry", "calibration_store"},
-    "flow": ENGINE | {"data"},  # a generated market is one more conversion; data finds it by string
-    "features": {"errors", "types", "_jit", "agent"},
-    "data": {"errors", "types", "config", "paths", "caches", "_jit", "book"},
-    "metrics": {"errors", "types"},
-    "report": {"errors", "types", "config", "paths", "metrics", "scoring"},
-    "scoring": ENGINE | {"data", "metrics"},  # the same engine on a day and on what poorer feeds show of it
-    "calibrate": ENGINE | {"data"},
+    "user_call": {"_jit"},
+    "compiled": {"errors", "agent", "_jit", "records", "user_call"},
+    # The session returns metrics.episode.EpisodeResult.
+    "sim": BASE | {"metrics", "compiled", "user_call"},
+    "sessions": {"types"},
+    "flow": ENGINE | {"sessions"},
+    "features": {"errors", "types", "_jit", "records"},
+    "data": {"errors", "types", "config", "paths", "caches", "_jit", "sessions", "flow", "files"},
+    "statistics": set(),
+    "metrics": {"errors", "types", "statistics"},
+    "report": {"errors", "types", "files", "provenance", "metrics", "scoring", "statistics"},
+    "scoring": ENGINE
+    | {
+        "data",
+        "statistics",
+        "play",
+        "runner",
+    },  # the same simulator on a day and on what poorer feeds show of it
+    "play": ENGINE | {"registry", "metrics"},  # an agent plays episodes; nobody quotes and it is recorded
+    "calibrate": ENGINE | {"data", "play"},
     "calibration_store": {"errors", "types", "config", "paths", "caches", "calibrate"},
-    "profiles": ENGINE | {"registry"},
+    # what a configuration names, looked up: the one step between it and a session
+    "resolve": ENGINE | {"registry", "flow", "calibration_store"},
+    "profiles": ENGINE | {"registry", "play"},
     "runner": ENGINE
-    | {"registry", "data", "metrics", "report", "calibrate", "calibration_store", "profiles"},
+    | {"registry", "data", "metrics", "play", "calibrate", "calibration_store", "profiles", "resolve"},
     "bench": ENGINE | {"compiled", "data"},
-    "sensitivity": {"errors", "config", "runner", "data", "report"},
-    "quoting": {"errors", "agent", "features"},
-    "env": ENGINE | {"features", "data", "metrics", "quoting"},
+    "sensitivity": {"errors", "config", "runner", "data", "metrics", "report", "statistics"},
+    "quoting": {"errors", "agent", "features", "records"},
+    "env": ENGINE | {"features", "metrics", "quoting", "play", "runner"},
 }
 EVERYTHING = set(LAYERS)
 LAYERS["testing"] = EVERYTHING
 LAYERS["cli"] = EVERYTHING | {"testing"}
+
+# Package under agents/ -> what of mmsim_agents it may import besides itself.
+AGENT_LAYERS: dict[str, set[str]] = {
+    "common": set(),
+    "students": {"common"},
+    "cmm": {"common", "students"},
+    "rl": {"common"},
+    "teacher": {"common"},
+    "distill": {"common", "students", "cmm", "teacher"},
+}
 
 # Inside functions only (start-up stays quick): the command line is the one place that knows the agents' trainers.
 OUTER = {"mmsim_agents", "mmsim_strategies"}
 HEAVY = {"torch", "transformers", "gymnasium", "stable_baselines3", "sklearn"}
 
 
-def _imports(path: Path) -> list[tuple[str, bool]]:
-    """Absolute dotted names imported by a file, and whether at module level."""
+def _imports(path: Path, *, types: bool = True) -> list[tuple[str, bool]]:
+    """Absolute dotted names imported by a file, and whether at module level; `types`: those for annotations, too."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not types:
+        tree.body = [
+            n for n in tree.body if not (isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test))
+        ]
     top = {id(n) for n in tree.body}
     out = []
     for node in ast.walk(tree):
@@ -66,6 +95,8 @@ def _imports(path: Path) -> list[tuple[str, bool]]:
                 out += [(f"mmsim.{a.name}", id(node) in top) for a in node.names]
             else:
                 out.append((module, id(node) in top))
+                if module.startswith("mmsim_agents"):  # from a package, perhaps a module
+                    out += [(f"{module}.{a.name}", id(node) in top) for a in node.names]
     return out
 
 
@@ -112,6 +143,39 @@ def test_agents_do_not_reach_into_the_command_line_or_each_others_names(path: Pa
         assert name.split(".")[0] not in {"agents", "strategies", "tests"}, f"{path.name} imports {name}"
 
 
+@pytest.mark.parametrize("path", _python_files("agents"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_agents_respect_their_layer_table(path: Path) -> None:
+    layer, *inside = path.relative_to(ROOT / "agents").parts
+    if not inside:  # the package's own guard
+        return
+    assert layer in AGENT_LAYERS, f"agents/{layer} has no row in the layer table of {__file__}"
+    for name, _ in _imports(path):
+        package, *rest = name.split(".")
+        if package == "mmsim_agents":
+            target = rest[0] if rest else ""
+            assert target == layer or target in AGENT_LAYERS[layer], f"agents/{layer} must not import {name}"
+    text = path.read_text(encoding="utf-8")
+    assert "import_module" not in text and "__import__" not in text, f"{path.name} imports by string"
+
+
+def test_agents_import_each_other_in_no_circle() -> None:
+    left = {
+        path.relative_to(ROOT / "agents").with_suffix("").as_posix().replace("/", "."): path
+        for path in _python_files("agents")
+        if path.name != "__init__.py"
+    }
+    while left:
+        free = [
+            module
+            for module, path in left.items()
+            if not {n.removeprefix("mmsim_agents.") for n, _ in _imports(path, types=False)}
+            & (set(left) - {module})
+        ]
+        assert free, f"these import each other in a circle: {', '.join(sorted(left))}"
+        for module in free:
+            del left[module]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "mmsim" / "cli").glob("*.py")), ids=lambda p: p.name)
 def test_command_files_import_only_typer_and_light_modules_at_the_top(path: Path) -> None:
     if path.name == "__main__.py":
@@ -128,7 +192,7 @@ def test_command_files_import_only_typer_and_light_modules_at_the_top(path: Path
         )
 
 
-_LIGHT = {"errors", "paths", "__version__"}
+_LIGHT = {"errors", "paths", "cli.options", "__version__"}
 _STDLIB = {
     "sys",
     "os",

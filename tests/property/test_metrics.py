@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mmsim import metrics
 from mmsim.metrics import EpisodeResult
+from mmsim.statistics.bootstrap import bootstrap_ci
 from mmsim.types import FILL, STEP, FeeSchedule, Instrument
 
 QUICK = settings(max_examples=50, deadline=None)
@@ -253,10 +254,10 @@ def test_an_agent_without_fills_earns_exactly_nothing(ep: EpisodeResult) -> None
 @QUICK
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20), st.integers(0, 5))
 def test_bootstrap_interval_lies_within_the_data_and_repeats(values: list[float], seed: int) -> None:
-    low, high = metrics.bootstrap_ci(values, seed=seed, resamples=200)
+    low, high = bootstrap_ci(values, seed=seed, resamples=200)
     slack = 1e-9 * (1 + max(map(abs, values)))
     assert min(values) - slack <= low <= high <= max(values) + slack
-    assert metrics.bootstrap_ci(values, seed=seed, resamples=200) == (low, high)
+    assert bootstrap_ci(values, seed=seed, resamples=200) == (low, high)
 
 
 @settings(max_examples=10, deadline=None)

@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from mmsim.bench import runner, table
-from mmsim.bench.cases import CASES, Case, Sample, Work
+from mmsim.bench import checkout, measure, table
+from mmsim.bench.cases import CASES, Case, Peer, Sample, Work
+from mmsim.bench.checkout import peer_module
 from mmsim.bench.inputs import Inputs
-from mmsim.bench.peer import Peer, find_python
-from mmsim.bench.runner import Missing, Outcome
+from mmsim.bench.measure import Missing, Outcome
 from mmsim.cli.main import build_app
 from mmsim.errors import BenchError, ConfigError, DataError
 
@@ -83,7 +83,7 @@ def test_runs_are_interleaved_after_a_warm_up() -> None:
         name = "stub"
 
     case = Case("some", "work", "rows", lambda _: Work(10, ours, theirs))
-    o = runner.measure(case, None, Stub(), 3, lambda *_: None)  # type: ignore[arg-type]
+    o = measure.measure(case, None, Stub(), 3, lambda *_: None)  # type: ignore[arg-type]
     assert isinstance(o, Outcome)
     assert log == ["ours", "theirs"] * 4
     assert [s.value for s in o.runs] == [3, 5, 7]
@@ -95,32 +95,32 @@ def test_a_case_without_its_data_is_named_with_the_reason(tmp_path: Path) -> Non
         raise DataError("no files", source="amzn")
 
     case = Case("l3_noop@amzn", "work", "rows", prepare)
-    o = runner.measure(case, None, None, 1, lambda *_: None)  # type: ignore[arg-type]
+    o = measure.measure(case, None, None, 1, lambda *_: None)  # type: ignore[arg-type]
     assert o == Missing(case, "amzn: no files")
-    runner.write(tmp_path / "out.json", [o])
+    measure.write(tmp_path / "out.json", [o])
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["missing"] == [{"name": "l3_noop@amzn", "reason": "amzn: no files"}]
     assert written["machine"]["cores"] >= 1
 
 
 def test_case_names_are_as_promised() -> None:
-    listed = [case.name for case in runner.select(())]
+    listed = [case.name for case in measure.select(())]
     assert tuple(n for n in listed if "@" not in n) == NAMES
     assert {"match_256@100", "l3_noop@amzn", "l3_maker@amzn", "l2_noop@btcusdt", "l2_maker@btcusdt"} <= set(
         listed
     )
     assert "stream" not in listed
-    assert [c.name for c in runner.select(("stream", "l2_noop"))] == ["stream", "l2_noop"]
+    assert [c.name for c in measure.select(("stream", "l2_noop"))] == ["stream", "l2_noop"]
     assert len({c.name for c in CASES}) == len(CASES)
     with pytest.raises(ConfigError, match=r"no case 'l2_nop' \(did you mean 'l2_noop'\?\)"):
-        runner.select(("l2_nop",))
+        measure.select(("l2_nop",))
 
 
 def test_the_table_shows_targets_figures_and_how_to_get_a_peer() -> None:
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     alone = outcome(rate(times=3, aim=65e6), (0.25,))
     both = outcome(rate(times=3, aim=65e6), (0.25,), (1.0,))
-    table.render([alone, both, Missing(rate(), "no [files]")], runner.machine(), "", console)
+    table.render([alone, both, Missing(rate(), "no [files]")], measure.machine(), "", console)
     text = console.export_text()
     assert "3 x peer " in text
     assert "3 x peer = 3.00 k" in text
@@ -134,18 +134,32 @@ def test_the_table_shows_targets_figures_and_how_to_get_a_peer() -> None:
 def test_an_interpreter_that_is_not_there_or_lacks_the_peer_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    peer = peer_module()
     with pytest.raises(ConfigError, match="--peer-python: expected a Python interpreter, was no-such"):
-        find_python(Path("no-such"))
+        peer.find_python(Path("no-such"))
     monkeypatch.setenv("MMSIM_PEER_PYTHON", "/no/such")
     with pytest.raises(ConfigError, match="MMSIM_PEER_PYTHON: expected"):
-        find_python()
+        peer.find_python()
     monkeypatch.setenv("MMSIM_PEER_PYTHON", sys.executable)
-    assert find_python() == Path(sys.executable)
+    assert peer.find_python() == Path(sys.executable)
     if importlib.util.find_spec("hftbacktest") is None:
         with pytest.raises(
             BenchError, match=r"ended: ModuleNotFoundError: No module named 'hftbacktest'; make bench"
         ):
-            Peer(Path(sys.executable))
+            peer.Peer(Path(sys.executable))
+
+
+def test_without_a_checkout_the_peer_is_an_error_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkout, "package_root", lambda: Path("/no/such/mmsim"))
+    with pytest.raises(
+        BenchError, match=r"expected a checkout of mmsim .* clone the repository and run make bench"
+    ):
+        peer_module()
+    argv = ["bench", "--peer-python", sys.executable, "--case", "match_call"]
+    with pytest.raises(BenchError, match="--no-peer"):
+        CliRunner().invoke(build_app(), argv, catch_exceptions=False)
 
 
 def test_inputs_cover_the_same_stretch_for_both_engines(isolated_cache: Path) -> None:
@@ -154,8 +168,9 @@ def test_inputs_cover_the_same_stretch_for_both_engines(isolated_cache: Path) ->
     inputs = Inputs(20_000)
     for level in ("L2", "L3"):
         source = inputs.get(level)  # type: ignore[arg-type]
-        rows = np.load(source.load["events"], mmap_mode="r")[: source.load["rows"]]
-        recv = np.load(source.load["recv"], mmap_mode="r")[: source.load["rows"]]
+        asked = peer_module().request(source)
+        rows = np.load(asked["events"], mmap_mode="r")[: asked.get("rows")]
+        recv = np.load(asked["recv"], mmap_mode="r")[: asked.get("rows")]
         assert 20_000 <= source.n == len(rows) < 20_100
         assert rows["ts"][-1] == source.data.events["ts"][-1]
         assert recv[-1] == source.data.recv_ts[-1]
@@ -168,7 +183,7 @@ def test_inputs_cover_the_same_stretch_for_both_engines(isolated_cache: Path) ->
     "name", ["l2_noop", "l2_maker", "l3_noop", "l3_maker", "python_agent", "match_bulk", "match_256"]
 )
 def test_cases_do_their_work(name: str, isolated_cache: Path) -> None:
-    (case,) = runner.select((name,))
+    (case,) = measure.select((name,))
     work = case.prepare(Inputs(20_000))
     first, second = work.ours(), work.ours()
     assert first.check == second.check
@@ -182,7 +197,7 @@ def test_the_command_prints_and_writes(isolated_cache: Path, tmp_path: Path) -> 
     done = CliRunner().invoke(build_app(), [*argv, "--json", str(out)], catch_exceptions=False)
     assert done.exit_code == 0
     assert "match_call" in done.stdout
-    assert "resident bytes a row" in done.stdout
+    assert "resident bytes per row" in done.stdout
     written = json.loads(out.read_text())
     call, memory = written["cases"]
     assert (call["name"], call["unit"], call["n"], call["peer"]) == ("match_call", "requests", 30_000, None)
@@ -191,8 +206,8 @@ def test_the_command_prints_and_writes(isolated_cache: Path, tmp_path: Path) -> 
 
 
 def test_the_stream_case_replays_a_file_and_deletes_it(empty_cache: Path) -> None:
-    (case,) = runner.select(("stream",))
-    o = runner.measure(case, Inputs(10_000, long_rows=40_000), None, 7, lambda *_: None)
+    (case,) = measure.select(("stream",))
+    o = measure.measure(case, Inputs(10_000, long_rows=40_000), None, 7, lambda *_: None)
     assert isinstance(o, Outcome)
     assert (o.n, len(o.runs)) == (40_000, 1)
     assert 2**20 < o.runs[0].check["peak"] < 2**31
@@ -207,7 +222,7 @@ def test_figures_are_kept_when_a_later_case_fails(
         raise BenchError("expected 3 fills, was 2")
 
     cases = (rate(), Case("broken", "work", "rows", broken), rate())
-    monkeypatch.setattr(runner, "select", lambda _: cases)
+    monkeypatch.setattr(measure, "select", lambda _: cases)
     out = tmp_path / "bench.json"
     with pytest.raises(BenchError, match=r"expected 3 fills, was 2 \(measured before that: 1 of 3 cases\)"):
         CliRunner().invoke(build_app(), ["bench", "--no-peer", "--json", str(out)], catch_exceptions=False)

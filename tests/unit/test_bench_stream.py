@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmsim.bench import kernels as k
+from mmsim.bench import flow_kernel as k
 from mmsim.bench import stream as s
+from mmsim.bench.checkout import peer_module
 from mmsim.book.layout import CANCEL, LIMIT
 from mmsim.book.naive_book import NaiveBook
 from mmsim.book.view import match
@@ -16,6 +17,8 @@ from mmsim.errors import BenchError, ConfigError
 from mmsim.types import EVENT, EventFlag, EventKind
 
 N = 300_000
+peer = peer_module()
+published = peer.published
 
 # Of the published reference stream (seed 7, 5 million requests), a request each.
 REFERENCE = {
@@ -46,7 +49,7 @@ def test_statistics_are_those_of_the_reference_stream(stream: s.Stream) -> None:
         assert c[name] / n == pytest.approx(REFERENCE[name], rel=0.05), name
     assert c["crossing_adds"] / n == pytest.approx(REFERENCE["crossing_adds"], rel=0.08)
     assert len(stream.l2) / n == pytest.approx(REFERENCE["l2_rows"], rel=0.03)
-    assert len(s.published(stream.l3)) / n == pytest.approx(REFERENCE["l3_rows"], rel=0.03)
+    assert len(published(stream.l3)) / n == pytest.approx(REFERENCE["l3_rows"], rel=0.03)
     assert c["sum_live"] / (n - k.LIVE) == pytest.approx(REFERENCE["live_orders"], rel=0.05)
     assert c["sum_spread"] / (n - k.LIVE) == pytest.approx(REFERENCE["spread_ticks"], rel=0.02)
     assert c["nonempty_levels"] == pytest.approx(REFERENCE["levels"], rel=0.2)
@@ -189,6 +192,13 @@ def test_a_market_ends_with_a_whole_message(stream: s.Stream) -> None:
 ADD, REDUCE, DELETE, EXECUTE, TRADE, HIDE, CLEAR = 1, 2, 3, 4, 5, 7, 8
 
 
+def test_published_rows_are_counted_as_they_are_written(stream: s.Stream) -> None:
+    rows = published(stream.l3)["row"]
+    counted = s.published_rows(stream.l3)
+    assert counted[-1] == len(rows)
+    assert np.array_equal(np.searchsorted(rows, np.arange(len(counted)), side="right"), counted)
+
+
 def test_published_rows_of_every_kind() -> None:
     events = np.array(
         [
@@ -207,25 +217,25 @@ def test_published_rows_of_every_kind() -> None:
         ],
         EVENT,
     )
-    rows = [(*row[:6], row[7]) for row in s.published(events).tolist()]
+    rows = [(*row[:6], row[7]) for row in published(events).tolist()]
     assert rows == [
-        (1, 1, 100, 5, k.FEED_ADD, 1, 0),
-        (2, 1, 100, 3, k.FEED_MODIFY, 1, 1),
-        (3, 0, 100, 1, k.FEED_TRADE, -1, 2),
-        (3, 1, 100, 1, k.FEED_FILL, 1, 2),
-        (3, 1, 100, 2, k.FEED_MODIFY, 1, 2),
-        (4, 0, 100, 2, k.FEED_TRADE, -1, 3),
-        (4, 1, 100, 2, k.FEED_FILL, 1, 3),
-        (4, 1, 100, 2, k.FEED_CANCEL, 1, 3),
-        (5, 2, 101, 4, k.FEED_ADD, -1, 4),
-        (6, 0, 99, 1, k.FEED_TRADE, -1, 5),
-        (7, 2, 101, 4, k.FEED_CANCEL, -1, 6),
-        (8, 3, 100, 1, k.FEED_ADD, 1, 7),
-        (8, 4, 100, 2, k.FEED_ADD, 1, 8),
-        (8, 5, 98, 3, k.FEED_ADD, 1, 9),
-        (9, 3, 100, 1, k.FEED_CANCEL, 1, 10),
-        (9, 4, 100, 2, k.FEED_CANCEL, 1, 10),
-        (10, 5, 98, 3, k.FEED_CANCEL, 1, 11),
+        (1, 1, 100, 5, peer.FEED_ADD, 1, 0),
+        (2, 1, 100, 3, peer.FEED_MODIFY, 1, 1),
+        (3, 0, 100, 1, peer.FEED_TRADE, -1, 2),
+        (3, 1, 100, 1, peer.FEED_FILL, 1, 2),
+        (3, 1, 100, 2, peer.FEED_MODIFY, 1, 2),
+        (4, 0, 100, 2, peer.FEED_TRADE, -1, 3),
+        (4, 1, 100, 2, peer.FEED_FILL, 1, 3),
+        (4, 1, 100, 2, peer.FEED_CANCEL, 1, 3),
+        (5, 2, 101, 4, peer.FEED_ADD, -1, 4),
+        (6, 0, 99, 1, peer.FEED_TRADE, -1, 5),
+        (7, 2, 101, 4, peer.FEED_CANCEL, -1, 6),
+        (8, 3, 100, 1, peer.FEED_ADD, 1, 7),
+        (8, 4, 100, 2, peer.FEED_ADD, 1, 8),
+        (8, 5, 98, 3, peer.FEED_ADD, 1, 9),
+        (9, 3, 100, 1, peer.FEED_CANCEL, 1, 10),
+        (9, 4, 100, 2, peer.FEED_CANCEL, 1, 10),
+        (10, 5, 98, 3, peer.FEED_CANCEL, 1, 11),
     ]
 
 

@@ -159,7 +159,7 @@ def one_split(seed=4, **seconds):
         (
             {"validation": 290},
             "train",
-            "has no episodes to calibrate on; with episodes: validation",
+            "no train split to calibrate on; it has: validation",
             "--split validation",
         ),
     ],

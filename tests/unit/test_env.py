@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env  # noqa: E402
 
 from mmsim.config import SimConfig  # noqa: E402
 from mmsim.env import ENV_ID, MarketMakingEnv, RewardSpec  # noqa: E402
-from mmsim.errors import AgentError, ConfigError  # noqa: E402
+from mmsim.errors import AgentError, ConfigError, DataError  # noqa: E402
 from mmsim.metrics import epnl, ledger, map_, traded_value  # noqa: E402
 from mmsim.quoting import QuoterSpec  # noqa: E402
 from mmsim.testing.markets import tiny_market  # noqa: E402
@@ -202,7 +202,7 @@ def test_misuse_is_refused(markets):
         RewardSpec(eta=-1)
     with pytest.raises(ConfigError, match="block_s"):
         MarketMakingEnv(markets["L3"], block_s=0)
-    with pytest.raises(ConfigError, match="has no nothing episodes"):
+    with pytest.raises(DataError, match="no nothing split to play"):
         MarketMakingEnv(markets["L3"], split="nothing")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numba
 import pytest
 
-from mmsim import _jit, caches
+from mmsim import _jit, caches, files
 
 PROGRAM = """
 {first}
@@ -157,7 +157,7 @@ def test_without_a_cache_kernels_are_compiled_in_memory(folder, what, monkeypatc
         def refuse(*args, **kwargs):
             raise error
 
-        module, name = (caches.os, "fdopen") if what == "full" else (caches.tempfile, "mkstemp")
+        module, name = (Path, "write_bytes") if what == "full" else (files.tempfile, "mkstemp")
         monkeypatch.setattr(module, name, refuse)
     assert not from_cache(compiled())
     assert not from_cache(compiled())
@@ -194,4 +194,4 @@ def test_processes_may_compile_at_once(tmp_path):
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(run, range(3)))
     assert [(d.stdout, d.stderr) for d in done] == [("40 80.0\n", "")] * 3
-    assert not list(Path(tmp_path / "kernels").glob("*.part"))
+    assert not list(Path(tmp_path / "kernels").glob(".*.tmp"))

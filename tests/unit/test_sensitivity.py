@@ -13,8 +13,9 @@ from mmsim import runner, sensitivity
 from mmsim.cli.main import main
 from mmsim.config import RunConfig, SimConfig
 from mmsim.errors import AgentError, ConfigError
-from mmsim.report.sensitivity import Cell, Score, Sensitivity, ranks, render, verdict
+from mmsim.report.ranking_table import render, verdict
 from mmsim.sensitivity import grid, sim_for
+from mmsim.statistics.ranking import Cell, Rankings, Score
 from mmsim.testing import tiny_market
 from mmsim.types import MarketData
 
@@ -118,7 +119,7 @@ def test_wrong_values_end_the_run_before_anything_is_run(served: None) -> None:
 
 
 # ---- ranks -----------------------------------------------------------------------------------------
-def made(*rows: tuple[float, ...]) -> Sensitivity:
+def made(*rows: tuple[float, ...]) -> Rankings:
     """Cells of the agents a, b, c with these EPnL; ranks, tau and lead are given by hand below."""
     cells = []
     for k, values in enumerate(rows):
@@ -129,12 +130,12 @@ def made(*rows: tuple[float, ...]) -> Sensitivity:
         )
         tau = {0: 1.0, 1: 1 / 3, 2: -1.0}[k]
         cells.append(Cell({"latency": str(k)}, scores, tau, tau, order[0] - order[1], 2.0 - k, 9.0))
-    return Sensitivity("x", "x (real data)", "CNY", "validation", {"latency": ("0", "1", "2")}, tuple(cells))
+    return Rankings("x", "x (real data)", "CNY", "validation", {"latency": ("0", "1", "2")}, tuple(cells))
 
 
 def test_summary_counts_what_changed() -> None:
     found = made((3.0, 2.0, 1.0), (3.0, 1.0, 2.0), (1.0, 2.0, 3.0))
-    assert ranks(found).tolist() == [[1, 1, 3], [2, 3, 2], [3, 2, 1]]
+    assert found.ranks.tolist() == [[1, 1, 3], [2, 3, 2], [3, 2, 1]]
     s = found.summary
     assert (s["cells"], s["winner_stays"], s["same_order"], s["least_tau"]) == (2, 0.5, 0.0, -1.0)
     assert s["mean_tau"] == pytest.approx(-1 / 3)

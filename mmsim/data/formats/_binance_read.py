@@ -249,7 +249,7 @@ def _spot_kind(data: dict[str, Any]) -> str:
 
 
 def _flat(bids: list[list[str]], asks: list[list[str]]) -> tuple[list[str], list[str], int]:
-    # flat lists of text: a list a level would make the garbage collector walk over a million of them
+    # flat lists of text: a list per level would make the garbage collector walk over a million of them
     levels = bids + asks
     # (text of one digit would do as a list of digits, too)
     if not all(type(x) is list and len(x) > 1 and type(x[0]) is type(x[1]) is str for x in levels):

@@ -1,7 +1,7 @@
 """Order messages of any feed -> L3 events: slots, queues' priority, and trades told in several messages.
 
 Feeds say "order 123456789 shrinks"; EVENT rows speak of recycled slots and carry the order's price and side.
-`mmsim.data.formats._orders_kernel` keeps the live orders, and puts together what one execution is told in: a print
+`mmsim.data.formats._orders_assemble` keeps the live orders, and puts together what one execution is told in: a print
 (PRINT), the fills of the resting orders (FILL), and the changes of the book that carry them out (CUT, MODIFY, ...):
 
 * only PRINTs are trades; each lot of a PRINT becomes one lot of an EXECUTE or of a TRADE at its price, never both;
@@ -18,13 +18,25 @@ Feeds say "order 123456789 shrinks"; EVENT rows speak of recycled slots and carr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import Conversion, Ints, build_events
-from mmsim.data.formats._orders_kernel import COUNTERS, DUPLICATE, FULL, NO_QTY, TOO_MUCH, UNKNOWN, convert
-from mmsim.data.formats._streams import add_counts
+from mmsim.data.conversion import Conversion, Ints, add_counts
+from mmsim.data.formats._orders_assemble import (
+    COUNTERS,
+    DUPLICATE,
+    NO_QTY,
+    OTHER_PRICE,
+    OTHER_QTY,
+    OTHER_SIDE,
+    TOO_MUCH,
+    UNKNOWN,
+    convert,
+)  # fmt: skip
+from mmsim.data.formats._slots import CODE, events_of, filled
+from mmsim.data.origin import Origin
 from mmsim.errors import DataError
 
 # what a message does
@@ -35,7 +47,16 @@ _EXPECTED = {
     UNKNOWN: ("order_id", "the id of a live order, was an unknown one"),
     TOO_MUCH: ("qty", "at most what the order still holds, was more"),
     NO_QTY: ("qty", "a quantity above 0, was 0"),
+    OTHER_SIDE: ("side", "the side of the order, was the other one"),
+    OTHER_PRICE: ("px", "the price of the order, was another"),
+    OTHER_QTY: ("qty", "what the order still holds, was another quantity"),
 }
+
+
+class OrderError(DataError):
+    """A message of an order log that the book cannot follow: which one, and what is wrong (UNKNOWN, ...)."""
+
+    problem = message = 0
 
 
 @dataclass(frozen=True)
@@ -59,8 +80,9 @@ class OrderLog:
         `EventFlag` bits for the rows of the message, without LAST.
     last : bool
         The message ends an event: the book may be looked at.
-    row : int64
-        One-based row in the file, for messages.
+    n_owners : int
+    origin : Origin
+        File and rows.
     """
 
     op: Ints
@@ -71,12 +93,12 @@ class OrderLog:
     side: Ints
     flags: Ints
     last: npt.NDArray[np.bool_]
-    row: Ints
     n_owners: int
+    origin: Origin
 
 
 def convert_orders(
-    log: OrderLog, ts: Ints, source: str, *, strict: bool
+    log: OrderLog, ts: Ints, *, strict: bool, exact: bool = False
 ) -> tuple[npt.NDArray[np.void], Ints, int, dict[str, int]]:
     """Return the events of an order log, the message of each, slots used, and what was counted.
 
@@ -86,53 +108,50 @@ def convert_orders(
         Its last message must end an event.
     ts : (n,) int64 array
         Exchange time of each message, ns.
-    source : str
-        File, for messages.
     strict : bool
         A message of an unknown order, or of more than the order holds, is an error; else it is counted and left
         out or cut (a change of an unknown order adds it).
+    exact : bool
+        A DELETE must repeat side, price and quantity of its order, an EXECUTE the side and (if it tells one) the price.
 
     Raises
     ------
     DataError
-        With the row of the first message that the book cannot follow, or of an event of more than `MOST_OPEN` prints
-        and fills.
+        With the row of the first message that the book cannot follow (an `OrderError`), or of an event of more than
+        `MOST_OPEN` prints and fills.
     """
     placed = np.isin(log.op, (ADD, MODIFY, REPLACE))
     index = np.unique(log.px[placed])
     if len(index) == 0:
-        raise DataError("expected orders, was none: nothing is added to the book", source=source)
+        raise DataError("expected orders, was none: nothing is added to the book", source=log.origin.source)
     told = np.isin(log.op, (PRINT, FILL))
     event = np.concatenate([[0], np.cumsum(log.last)[:-1]])
     n_open = int(np.bincount(event[told]).max()) if told.any() else 0
     if n_open > MOST_OPEN:
         at = int(np.argmax(told & (event == np.bincount(event[told]).argmax())))
-        raise DataError(
+        raise log.origin.error(
             f"expected at most {MOST_OPEN:,} trades and fills in one event, was {n_open:,}: the ends of events are "
             "missing, or the file is damaged",
-            source=source, row=int(log.row[at]),
-        )  # fmt: skip
+            at,
+        )
     counts = np.zeros(len(COUNTERS), dtype=np.int64)
-    rows = 2 * len(ts) + 16
-    while True:
-        out = np.zeros((rows, 7), dtype=np.int64)
+
+    def fill(out: Ints) -> tuple[int, int, int, int]:
         counts[:] = 0
-        problem, at, need, n_slots = convert(
+        return convert(
             log.op, log.owner, log.other, log.px, log.qty, log.side, log.flags, log.last, index, log.n_owners,
-            int(placed.sum()) + 1, n_open, strict, np.arange(17), out, counts,
+            int(placed.sum()) + 1, n_open, strict, exact, CODE, out, counts,
         )  # fmt: skip
-        if problem == FULL or (problem == 0 and need > rows):
-            rows = max(2 * rows, need)
-            continue
-        break
+
+    problem, at, rows, n_slots = filled(fill, 2 * len(ts) + 16)
     if problem:
         field, expected = _EXPECTED[problem]
-        raise DataError(f"expected {expected}", source=source, row=int(log.row[at]), field=field)
-    t = out[:need]
-    events = build_events(
-        ts=ts[t[:, 0]], kind=t[:, 1], px=t[:, 2], qty=t[:, 3], oid=t[:, 4], side=t[:, 5], flags=t[:, 6], source=source
-    )  # fmt: skip
-    return events, t[:, 0].copy(), n_slots, {k: int(c) for k, c in zip(COUNTERS, counts, strict=True)}
+        source, row = log.origin.place(at)
+        err = OrderError(f"expected {expected}", source=source, row=row, field=field)
+        err.problem, err.message = problem, at
+        raise err
+    found = {k: int(c) for k, c in zip(COUNTERS, counts, strict=True)}
+    return events_of(rows, ts, log.origin.source), rows[:, 0].copy(), n_slots, found
 
 
 def account(found: dict[str, int], out: Conversion) -> None:
@@ -151,7 +170,7 @@ def account(found: dict[str, int], out: Conversion) -> None:
     add_counts(out.counts, found)
 
 
-def renumber(ids: npt.NDArray[np.uint64], *more: npt.NDArray[np.uint64]) -> tuple[int, list[Ints]]:
+def renumber(ids: npt.NDArray[Any], *more: npt.NDArray[Any]) -> tuple[int, list[Ints]]:
     """Return how many different order ids there are, and each array with indices instead of ids."""
     import pandas as pd  # hashes: several times faster than to sort
 

@@ -1,4 +1,4 @@
-"""Exact reading of text sources: zip members, csv tables of decimal numbers, units, dates, refusals."""
+"""Exact reading of text sources: zip members, csv tables of decimal numbers, dates."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mmsim._jit import kernel
-from mmsim.data.conversion import INT32_MAX, Ints
+from mmsim.data.conversion import Ints
 from mmsim.data.files import read_members
 from mmsim.errors import ConfigError, DataError
-from mmsim.types import Instrument
 
 _NO_NUMBER, _FEW_FIELDS, _MANY_FIELDS, _NO_INTEGER, _TOO_LARGE = 1, 2, 3, 4, 5
 _EXPECTED = {
@@ -50,19 +48,6 @@ def read_texts(path: Path, suffix: str) -> list[SourceText]:
     if not texts:
         raise DataError(f"expected a member named *{suffix} in the zip, was none", source=str(path))
     return texts
-
-
-def units_per_step(step: Any, decimals: int, what: str) -> int:
-    """Return how many of the feed's integer units (10 ** -`decimals`) one tick or lot is.
-
-    >>> from decimal import Decimal
-    >>> units_per_step(Decimal("0.01"), 4, "tick_size")
-    100
-    """
-    units = step * 10**decimals
-    if units != int(units) or units < 1:
-        raise ConfigError(f"{what}: expected a multiple of {10**-decimals:.{decimals}f}, was {step}")
-    return int(units)
 
 
 def source_date(names: Sequence[str], option: str | None) -> str:
@@ -195,48 +180,3 @@ def parse_csv(text: SourceText, fields: Sequence[str], decimals: Sequence[int]) 
     if rows == 0:
         raise DataError("expected at least one row, was an empty file", source=text.name)
     return out[:rows], rounded
-
-
-def refuse(
-    bad: npt.NDArray[np.bool_],
-    values: npt.NDArray[Any],
-    expected: str,
-    *,
-    source: str,
-    field: str,
-    rows: npt.NDArray[Any] | None = None,
-) -> None:
-    """Raise `DataError` for the first row where `bad` holds (`rows`: its one-based number in the file)."""
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise DataError(
-            f"expected {expected}, was {values[at]}",
-            source=source,
-            row=int(rows[at]) if rows is not None else at + 1,
-            field=field,
-        )
-
-
-def to_steps(
-    values: Ints, unit: int, what: str, *, source: str, field: str, rows: npt.NDArray[Any] | None = None
-) -> Ints:
-    """Divide integers by `unit`, refusing remainders and results beyond 32 bits."""
-    steps = values // unit
-    refuse(
-        steps * unit != values,
-        values,
-        f"a multiple of {unit} ({what})",
-        source=source,
-        field=field,
-        rows=rows,
-    )
-    refuse(steps > INT32_MAX, values, f"at most {INT32_MAX} x {unit}", source=source, field=field, rows=rows)
-    return steps
-
-
-def instrument_units(instrument: Instrument, px_decimals: int, qty_decimals: int) -> tuple[int, int]:
-    """Return the feed's integer units in one tick and in one lot of `instrument`."""
-    return (
-        units_per_step(instrument.tick_size, px_decimals, "tick_size"),
-        units_per_step(instrument.lot_size, qty_decimals, "lot_size"),
-    )

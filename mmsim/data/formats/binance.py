@@ -8,7 +8,7 @@ read, by the rules that Binance gives for each to keep a local book.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,24 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.contracts import check_kind
-from mmsim.data.conversion import (
-    Conversion,
-    Ints,
-    Progress,
-    Tape,
-    build_events,
-    check_options,
-    units_from_text,
-)
+from mmsim.data.conversion import Conversion, Ints, Progress, Tape, build_events
 from mmsim.data.formats._binance_read import Depth, Stretch, in_order, read
+from mmsim.data.formats._clocks import receive_times
+from mmsim.data.formats._levels import merged, near_the_mid
+from mmsim.data.formats.format import Format
 from mmsim.data.ladder import top_of_book
-from mmsim.data.steps import split_decimal
-from mmsim.errors import ConfigError, DataError
-from mmsim.types import BUY, EVENT, SELL, EventFlag, EventKind, Instrument, Segment
-
-OPTIONS = frozenset({"symbol", "band"})
-_OPTION = {"price": "--tick-size", "p": "--tick-size", "quantity": "--lot-size", "q": "--lot-size"}
-BAND = 0.25  # levels farther from the first mid than this part of it are left out
+from mmsim.data.options import band_option, text_option
+from mmsim.data.origin import Origin, Origins
+from mmsim.data.steps import split_decimal, units_from_text
+from mmsim.errors import DataError
+from mmsim.types import BUY, EVENT, SELL, EventFlag, EventKind, Instrument
 
 
 def convert(
@@ -44,7 +37,7 @@ def convert(
 
     Files are taken in the order of their first receive time. A file with a snapshot starts a new segment, one
     without goes on with the last. After a gap in the chain nothing is used until the next snapshot (counted).
-    ``recv_ts`` is the local time, moved by a constant a segment where that clock was behind the exchange's.
+    ``recv_ts`` is the local time, moved by a constant per segment where that clock was behind the exchange's.
 
     Options: ``symbol``, to pick one from files with several; ``band`` (0.25): levels farther than this part of the
     first mid-price from it are left out and counted, since feeds hold orders at a tenth and ten times the price.
@@ -55,8 +48,7 @@ def convert(
         For a cut file, a line that is no message, an unknown event, a price or quantity off the grid, exchange
         time running backwards along the chain, an empty side, a COIN-M (inverse) contract read as a linear one.
     """
-    check_options(options, OPTIONS, "binance")
-    band = _band(options)
+    band = band_option(options, "binance")
     counts: dict[str, int] = dict.fromkeys(
         (
             *("rows_read", "rows_depth", "rows_trade", "rows_book_ticker", "rows_snapshot"),
@@ -67,29 +59,17 @@ def convert(
         0,
     )
     checks = dict.fromkeys(("states_compared", "states_equal", "crossed_books", "locked_books"), 0)
-    tape = Tape("trade messages")
-    notes: list[str] = []
-    stretches, read_symbol = read(in_order(paths), paths, options.get("symbol"), counts, progress)
-    check_kind("binance", read_symbol, instrument, source=", ".join(map(str, paths)), field="s")
-    parts: list[npt.NDArray[np.void]] = []
-    received: list[Ints] = []
-    segments: list[Segment] = []
-    at = 0
+    out = Conversion(level="L2", counts=counts, checks=checks)
+    out.account().unit = "trade messages"
+    stretches, symbol = read(in_order(paths), paths, text_option(options, "symbol"), counts, progress)
+    check_kind("binance", symbol, instrument, source=", ".join(map(str, paths)), field="s")
     for i, stretch in enumerate(stretches):
         progress("building the book", 0.7 + 0.3 * i / len(stretches))
-        built = _segment(stretch, paths, instrument, band, counts, checks, notes, tape)
-        if built is None:
-            continue
-        events, recv = built
-        label = str(np.datetime64(int(events["ts"][0]), "ns").astype("datetime64[D]"))
-        same = sum(s.label == label or s.label.startswith(label + "-") for s in segments)
-        segments.append(Segment(at, at + len(events), f"{label}-{same + 1}" if same else label))
-        parts.append(events)
-        received.append(recv)
-        at += len(events)
-    progress("done", 1.0)
-    if not parts:
-        partial = counts["dropped_partial_book"]
+        built = _segment(stretch, paths, instrument, band, out)
+        if built is not None:
+            out.add(built[0], recv_ts=built[1])
+    partial = counts["dropped_partial_book"]
+    if not out.segments:
         seen = f"{counts['rows_snapshot']} snapshots, {counts['rows_depth']} differences" + (
             f", {partial} partial books (depth5, depth10, depth20), from which no book follows"
             if partial
@@ -100,168 +80,106 @@ def convert(
             f"SYMBOL@depth@100ms), was none that fit: {seen}",
             source=", ".join(str(p) for p in paths),
         )
-    return Conversion(
-        np.concatenate(parts),
-        tuple(segments),
-        "L2",
-        recv_ts=np.concatenate(received),
-        counts=counts,
-        messages={k: counts[f"rows_{k}"] for k in ("depth", "trade", "book_ticker", "snapshot")}
-        | {"partial_book": counts["dropped_partial_book"], "not_used": counts["dropped_not_used_event"]},
-        checks=checks,
-        notes=notes,
-        tape=tape,
-    )
+    out.messages = {k: counts[f"rows_{k}"] for k in ("depth", "trade", "book_ticker", "snapshot")}
+    out.messages |= {"partial_book": partial, "not_used": counts["dropped_not_used_event"]}
+    return out.join()
 
 
-def _chain(
-    stretch: Stretch, paths: list[Path], counts: dict[str, int], notes: list[str]
-) -> tuple[list[Depth], bool]:
+def _chain(stretch: Stretch, paths: list[Path], out: Conversion) -> tuple[list[Depth], bool]:
     # the differences that follow the snapshot without a gap, and whether one ended them
-    snap = stretch.snapshot
+    snap, counts = stretch.snapshot, out.counts
     if snap is None:
         counts["dropped_before_snapshot"] += len(stretch.depth)
         return [], False
-    out: list[Depth] = []
+    chain: list[Depth] = []
     gap = False
     for n, d in enumerate(stretch.depth):
-        at = out[-1].last if out else snap.last
+        at = chain[-1].last if chain else snap.last
         spot = d.prev < 0
-        if not out and (d.last < at or (spot and d.last == at)):
+        if not chain and (d.last < at or (spot and d.last == at)):
             counts["dropped_before_snapshot"] += 1
             continue
         if spot and d.last <= at:  # two connections of one recorder may both tell it
             counts["dropped_repeated"] += 1
             continue
-        joined = d.first <= at + 1 if spot else (d.prev == at if out else d.prev <= at)
+        joined = d.first <= at + 1 if spot else (d.prev == at if chain else d.prev <= at)
         if not joined:
             gap = True
             counts["gaps"] += 1
             counts["dropped_after_gap"] += len(stretch.depth) - n
             expected, was = (f"U {at + 1}", d.first) if spot else (f"pu {at}", d.prev)
-            notes.append(
+            out.notes.append(
                 f"gap in the chain of updates at {paths[d.where].name} row {d.row}: expected {expected}, was "
                 f"{was}; {len(stretch.depth) - n} messages dropped"
             )
             break
-        if out and d.ts < out[-1].ts:
+        if chain and d.ts < chain[-1].ts:
             raise DataError(
-                f"expected exchange time not before {out[-1].ts} ns, was {d.ts}",
+                f"expected exchange time not before {chain[-1].ts} ns, was {d.ts}",
                 source=str(paths[d.where]),
                 row=d.row,
                 field="E" if spot else "T",
             )
-        out.append(d)
-    return out, gap
+        chain.append(d)
+    return chain, gap
 
 
 def _segment(
-    stretch: Stretch,
-    paths: list[Path],
-    instrument: Instrument,
-    band: float,
-    counts: dict[str, int],
-    checks: dict[str, int],
-    notes: list[str],
-    tape: Tape,
+    stretch: Stretch, paths: list[Path], instrument: Instrument, band: float, out: Conversion
 ) -> tuple[npt.NDArray[np.void], Ints] | None:
-    chain, gap = _chain(stretch, paths, counts, notes)
+    counts, tape = out.counts, out.account()
+    chain, gap = _chain(stretch, paths, out)
     snap = stretch.snapshot
-    printed = sorted(stretch.trades)
-    prints, print_recv = _prints(printed, paths, instrument)
+    prints, print_recv = _prints(sorted(stretch.trades), paths, instrument)
     _tell_tape(tape, prints, stretch.off_book, instrument)
     if snap is None or not chain:
-        counts["dropped_trade_before_snapshot"] += len(printed)
-        tape.explain("no book", len(prints), prints["qty"].sum(dtype=np.int64))
+        counts["dropped_trade_before_snapshot"] += len(prints)
+        tape.leave_out("no book", prints["qty"])
         tape.imported_trades -= len(prints)
         return None
     snap.ts = min(snap.ts, chain[0].ts) if snap.ts else chain[0].ts
-    messages = [snap, *chain]
-    events, recv, full = _levels(messages, paths, instrument, band, counts)
+    levels, level_recv, full = _levels([snap, *chain], paths, instrument, band, out)
     end = chain[-1].ts if gap else np.iinfo(np.int64).max
     for reason, count, first, last in (
         ("before the book", "dropped_trade_before_snapshot", snap.ts, np.iinfo(np.int64).max),
         ("after a gap", "dropped_after_gap", snap.ts, end),
     ):
-        out = (prints["ts"] < first) | (prints["ts"] > last)
-        lost = int(out.sum())
-        counts[count] += lost
-        tape.explain(reason, lost, prints["qty"][out].sum(dtype=np.int64))
-        tape.imported_trades -= lost
-        prints, print_recv = prints[~out], print_recv[~out]
-    _check_book(events, full, stretch, paths, instrument, band, checks)
-    order = np.lexsort(
-        (
-            np.concatenate([np.arange(len(prints)), np.arange(len(events))]),
-            np.concatenate([np.zeros(len(prints), np.int8), np.ones(len(events), np.int8)]),
-            np.concatenate([prints["ts"], events["ts"]]),
-        )
-    )
-    # the snapshot opens the segment, trades of that very time come after it
-    merged = np.concatenate([prints, events])[order]
-    times = np.concatenate([print_recv, recv])[order]
-    front = np.argsort(merged["flags"] & EventFlag.SNAPSHOT == 0, kind="stable")
-    merged, times = merged[front], times[front]
-    behind = int(np.min(times - merged["ts"]))
-    if behind < 0:
-        times = times - behind
-        start = np.datetime64(int(merged["ts"][0]), "ns").astype("datetime64[s]")
-        notes.append(
-            f"the local clock of the stretch at {start} was behind the exchange: "
-            f"receive times moved by {-behind / 1e6:.3f} ms"
-        )
-        counts["recv_shift_max_us"] = max(counts.get("recv_shift_max_us", 0), -behind // 1000)
-    return merged, times
-
-
-def _band(options: Mapping[str, Any]) -> float:
-    try:
-        band = float(options.get("band", BAND))
-    except (TypeError, ValueError):
-        band = 0.0
-    if not 0.0 < band <= 1.0:
-        raise ConfigError(f"binance: option band: expected a number in 0..1, was {options['band']!r}")
-    return band
+        beyond = (prints["ts"] < first) | (prints["ts"] > last)
+        counts[count] += int(beyond.sum())
+        tape.leave_out(reason, prints["qty"][beyond])
+        tape.imported_trades -= int(beyond.sum())
+        prints, print_recv = prints[~beyond], print_recv[~beyond]
+    _check_book(levels, full, stretch, paths, instrument, band, out.checks)
+    events, recv = merged(prints, print_recv, levels, level_recv, snap.ts)
+    return events, receive_times(events["ts"], recv, out)
 
 
 def _levels(
-    messages: list[Depth], paths: list[Path], instrument: Instrument, band: float, counts: dict[str, int]
+    messages: list[Depth], paths: list[Path], instrument: Instrument, band: float, out: Conversion
 ) -> tuple[npt.NDArray[np.void], Ints, list[Depth]]:
     # events, receive times, and the messages that have rows among them
     texts = [x for d in messages for x in d.px]
     sizes = [x for d in messages for x in d.qty]
     n = np.array([len(d.px) for d in messages], dtype=np.int64)
     owner = np.repeat(np.arange(len(messages)), n)
-    line = np.array([d.row for d in messages], dtype=np.int64)[owner]
     first_ask = np.array([d.n_bid for d in messages], dtype=np.int64) + np.cumsum(n) - n
     side = np.where(np.arange(len(texts)) < first_ask[owner], BUY, SELL)
-    px = _units(texts, instrument.tick_size, "price", messages, owner, line, paths)
-    qty = _units(sizes, instrument.lot_size, "quantity", messages, owner, line, paths)
-    if (qty < 0).any():
-        at = int(np.argmax(qty < 0))
-        raise DataError(
-            f"expected a quantity >= 0, was {sizes[at]}",
-            source=str(paths[messages[owner[at]].where]),
-            row=int(line[at]),
-            field="quantity",
-        )
+    origin = _origins(paths, [d.where for d in messages], [d.row for d in messages])[owner]
+    px = units_from_text(texts, instrument.tick_size, origin, "price", "--tick-size")
+    qty = units_from_text(sizes, instrument.lot_size, origin, "quantity", "--lot-size")
+    origin.refuse(qty < 0, sizes, "a quantity >= 0", "quantity")
     snap = messages[0]
     if not 0 < snap.n_bid < len(snap.px):
-        raise DataError(
-            "expected bids and asks in the depth snapshot, was one side only",
-            source=str(paths[snap.where]),
-            row=snap.row,
-            field="bids, asks",
-        )
-    mid2 = int(px[: snap.n_bid].max() + px[snap.n_bid : len(snap.px)].min())
-    near = np.abs(2 * px - mid2) <= band * mid2
-    counts["dropped_far_levels"] += int((~near).sum())
+        said = "expected bids and asks in the depth snapshot, was one side only"
+        raise DataError(said, source=str(paths[snap.where]), row=snap.row, field="bids, asks")
+    near = near_the_mid(px, px[: snap.n_bid], px[snap.n_bid : len(snap.px)], band, out)
     px, qty, side, owner = px[near], qty[near], side[near], owner[near]
     flags = np.zeros(len(px), dtype=np.int64)
     flags[np.diff(owner, append=len(messages)) > 0] |= EventFlag.LAST
     flags[owner == 0] |= EventFlag.SNAPSHOT
-    ts = np.array([d.ts for d in messages], dtype=np.int64)[owner]
-    recv = np.array([d.recv for d in messages], dtype=np.int64)[owner]
+    ts, recv = (
+        np.array([getattr(d, name) for d in messages], dtype=np.int64)[owner] for name in ("ts", "recv")
+    )
     events = build_events(
         ts=ts,
         kind=int(EventKind.LEVEL),
@@ -269,24 +187,16 @@ def _levels(
         px=px,
         qty=qty,
         flags=flags,
-        source=str(paths[messages[0].where]),
+        source=str(paths[snap.where]),
     )
     return events, recv, [messages[i] for i in np.unique(owner).tolist()]
 
 
-def _units(
-    texts: list[str], step: Any, name: str, messages: list[Depth], owner: Ints, line: Ints, paths: list[Path]
-) -> Ints:
-    try:
-        return units_from_text(texts, step, field=name, option=_OPTION[name])
-    except DataError as err:
-        at = (err.row or 1) - 1
-        raise DataError(
-            str(err).partition(": ")[2],
-            source=str(paths[messages[owner[at]].where]),
-            row=int(line[at]),
-            field=name,
-        ) from None
+def _origins(paths: list[Path], where: Sequence[int], row: Sequence[int]) -> Origins:
+    names = [str(p) for p in paths]
+    of, rows = np.array(where, dtype=np.int64), np.array(row, dtype=np.int64)
+    used = ", ".join(names[i] for i in dict.fromkeys(of.tolist()))
+    return Origins(used, rows, names, of)
 
 
 def _prints(
@@ -295,21 +205,13 @@ def _prints(
     if not trades:
         return np.zeros(0, EVENT), np.zeros(0, np.int64)
     ts, _, where, row, recv, px, qty, maker = zip(*trades, strict=True)
-    units: list[Ints] = []
-    for texts, step, name in ((px, instrument.tick_size, "p"), (qty, instrument.lot_size, "q")):
-        try:
-            units.append(units_from_text(texts, step, field=name, option=_OPTION[name]))
-        except DataError as err:
-            at = (err.row or 1) - 1
-            raise DataError(
-                str(err).partition(": ")[2], source=str(paths[where[at]]), row=row[at], field=name
-            ) from None
+    origin = _origins(paths, where, row)
     events = build_events(
         ts=ts,
         kind=int(EventKind.TRADE),
         side=np.where(np.asarray(maker), SELL, BUY),
-        px=units[0],
-        qty=units[1],
+        px=units_from_text(px, instrument.tick_size, origin, "p", "--tick-size"),
+        qty=units_from_text(qty, instrument.lot_size, origin, "q", "--lot-size"),
         flags=int(EventFlag.LAST),
     )
     return events, np.asarray(recv, dtype=np.int64)
@@ -321,9 +223,9 @@ def _tell_tape(tape: Tape, prints: npt.NDArray[np.void], off_book: list[str], in
         off = int(sum((split_decimal(q) for q in off_book), Decimal(0)) // instrument.lot_size)
     except ValueError as err:
         raise DataError(f"expected a finite decimal number, was {str(err)!r}", field="q") from None
-    lots = int(prints["qty"].sum(dtype=np.int64))
-    tape.raw_trades += len(prints) + len(off_book)
-    tape.raw_lots += lots + off
+    tape.count(prints["qty"])
+    tape.raw_trades += len(off_book)
+    tape.raw_lots += off
     tape.imported_trades += len(prints)
     tape.explain("not of the book (X is not MARKET)", len(off_book), off)
 
@@ -337,10 +239,8 @@ def _check_book(
     band: float,
     checks: dict[str, int],
 ) -> None:
-    # one row a message: best bid, its quantity, best ask, its quantity
-    low = int(events["px"].min())
-    width = int(events["px"].max()) - low + 1
-    top = top_of_book(events, low, np.zeros((2, width), dtype=np.int64))
+    # one row per message: best bid, its quantity, best ask, its quantity
+    top = top_of_book(events)
     shown = (top[:, 1] > 0) & (top[:, 3] > 0)
     mid2 = top[:, 0] + top[:, 2]
     checks["crossed_books"] += int(np.sum(shown & (top[:, 0] > top[:, 2])))
@@ -354,24 +254,18 @@ def _check_book(
     ):
         if bad.any():
             at = int(np.argmax(bad))
-            raise DataError(
-                f"expected {what}: bid {top[at, 0]} ask {top[at, 2]} ticks",
-                source=str(paths[full[at].where]),
-                row=full[at].row,
-                field="b, a",
-            )
+            message = f"expected {what}: bid {top[at, 0]} ask {top[at, 2]} ticks"
+            raise DataError(message, source=str(paths[full[at].where]), row=full[at].row, field="b, a")
     if not stretch.tickers:
         return
     ids = np.array([t[0] for t in stretch.tickers], dtype=np.int64)
     order = np.argsort(ids, kind="stable")
-    source = ", ".join(str(paths[where]) for where in dict.fromkeys(t[5] for t in stretch.tickers))
-    rows = [t[6] for t in stretch.tickers]
+    tickers, steps = stretch.tickers, (instrument.tick_size, instrument.lot_size)
+    used = ", ".join(str(paths[where]) for where in dict.fromkeys(t[5] for t in tickers))
+    origin = Origin(used, np.array([t[6] for t in tickers]))
     columns = [
-        units_from_text([t[k] for t in stretch.tickers], step, source=source, field="bookTicker", rows=rows)
-        for k, step in (
-            *((1, instrument.tick_size), (2, instrument.lot_size)),
-            *((3, instrument.tick_size), (4, instrument.lot_size)),
-        )
+        units_from_text([t[k] for t in tickers], steps[(k - 1) % 2], origin, "bookTicker")
+        for k in (1, 2, 3, 4)
     ]
     said = np.column_stack(columns)[order]
     ids = ids[order]
@@ -381,3 +275,17 @@ def _check_book(
     equal = (said[at_or_before[known]] == top[known]).all(axis=1)
     checks["states_compared"] += int(known.sum())
     checks["states_equal"] += int(equal.sum())
+
+
+FORMAT = Format(
+    "binance",
+    "Binance raw websocket lines of USD-M futures or spot, depth differences and trades (L2)",
+    (".dat", ".txt", ".gz"),
+    convert,
+    "L2",
+    options=frozenset({"symbol", "band"}),
+    instrument={"currency": "USDT", "timezone": "UTC", "sessions": []},
+    decision_ns=100_000_000,
+    episode_s=60,
+    fees=("zero", "binance_vip0"),
+)

@@ -11,27 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import (
-    NS,
-    Conversion,
-    Ints,
-    Progress,
-    check_options,
-    units_from_float,
-    units_from_text,
-    whole_option,
-)
+from mmsim.data.conversion import Conversion, Ints, Progress
 from mmsim.data.files import Bound, read_members
-from mmsim.data.formats._ctp_columns import PRESETS, Columns, pick
+from mmsim.data.formats._ctp_columns import Columns, pick
+from mmsim.data.formats.format import Format
+from mmsim.data.options import whole_option
+from mmsim.data.origin import Origin
 from mmsim.data.snapshots import Snapshots, convert_days, turnover_option, turnover_ticks
+from mmsim.data.steps import units_from_float, units_from_text
 from mmsim.data.times import EPOCH_UNITS, NIGHT_NS, YEARS, snapshot_times
 from mmsim.errors import DataError
+from mmsim.sessions import NS, midnight_ns
 from mmsim.types import Instrument
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OPTIONS = frozenset({"columns", "depth", "contract", "encoding", "turnover"})
 NO_QUOTE = 1.7e308  # CTP writes the largest double (1.797e308) where there is no price
 _DAY_NS = 86_400 * NS
 
@@ -51,7 +46,6 @@ def convert(
         For a cut file, a missing column, what is no number, a price off the tick grid, a NaN, time or volume
         running backwards, a turnover that another multiplier explains.
     """
-    check_options(options, OPTIONS, "ctp")
     days: list[Snapshots] = []
     skipped = 0
     depth = whole_option(options, "depth", 10, "ctp", 1, 10)
@@ -72,7 +66,7 @@ def convert(
                 continue
             for day in _days(frame, columns, instrument, source):
                 days.append(day)
-                quoted = max(quoted, _quoted(day))
+                quoted = max(quoted, day.depth)
     if not days:
         raise DataError("expected rows of ticks, was none", source=", ".join(str(p) for p in paths))
     days.sort(key=lambda d: (d.label, int(d.ts[0])))
@@ -138,56 +132,32 @@ def _csv(content: bytes, source: str, encoding: str | None) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as err:
         raise DataError(f"expected a csv table: {str(err).strip()}", source=source) from None
     if not isinstance(frame.index, pd.RangeIndex):  # the first column became an index: all are one off
-        raise DataError(f"expected {len(frame.columns)} fields a row, was more", source=source, row=2)
+        raise DataError(f"expected {len(frame.columns)} fields per row, was more", source=source, row=2)
     return frame
-
-
-def _quoted(day: Snapshots) -> int:
-    used = (day.bid_qty > 0).any(axis=0) | (day.ask_qty > 0).any(axis=0)
-    return int(np.max(np.flatnonzero(used), initial=0)) + 1
 
 
 def _days(frame: pd.DataFrame, c: Columns, instrument: Instrument, source: str) -> list[Snapshots]:
     # the header is row 1 of a csv; frame.index keeps the numbers of the rows that were picked
     rows = frame.index.to_numpy(dtype=np.int64) + (1 if source.endswith(".parquet") else 2)
-    ts, trading_day = _times(frame, c, instrument, source, rows)
-    volume = _whole(frame, c.volume, source, rows)
+    origin = Origin(source, rows)
+    ts, trading_day = _times(frame, c, instrument, origin)
+    volume = _whole(frame[c.volume], origin)
     turnover = np.full(len(frame), -1, dtype=np.int64)
     if c.turnover:
-        turnover = turnover_ticks(
-            _numbers(frame, c.turnover, source, rows), instrument, source=source, field=c.turnover, rows=rows
+        turnover = turnover_ticks(_numbers(frame[c.turnover], origin), instrument, origin, c.turnover)
+    last, _ = _quotes(frame, c.last, None, instrument, origin, c.nan_is_no_quote)
+    bid_px, bid_qty, ask_px, ask_qty = (
+        np.column_stack(columns)
+        for levels in (c.bids, c.asks)
+        for columns in zip(
+            *(_quotes(frame, *names, instrument, origin, c.nan_is_no_quote) for names in levels), strict=True
         )
-    last, _ = _quotes(frame, c.last, None, instrument, source, rows, c.nan_is_no_quote)
-    book = {"bid": ([], []), "ask": ([], [])}  # type: dict[str, tuple[list[Ints], list[Ints]]]
-    for side, levels in (("bid", c.bids), ("ask", c.asks)):
-        for px_name, qty_name in levels:
-            px, qty = _quotes(frame, px_name, qty_name, instrument, source, rows, c.nan_is_no_quote)
-            book[side][0].append(px)
-            book[side][1].append(qty)
-    bid_px, bid_qty = (np.column_stack(a) for a in book["bid"])
-    ask_px, ask_qty = (np.column_stack(a) for a in book["ask"])
-    groups = np.char.add(trading_day.astype(str), _contracts(frame, c))
-    out = []
-    for group in dict.fromkeys(groups.tolist()):
-        at = groups == group
-        date = str(int(trading_day[np.argmax(at)]))
-        out.append(
-            Snapshots(
-                label=f"{date[:4]}-{date[4:6]}-{date[6:]}",
-                source=source,
-                row=rows[at],
-                ts=ts[at],
-                bid_px=bid_px[at],
-                bid_qty=bid_qty[at],
-                ask_px=ask_px[at],
-                ask_qty=ask_qty[at],
-                last_px=last[at],
-                volume=volume[at],
-                turnover=turnover[at],
-                fields=(c.bids[0][0], c.asks[0][0], c.volume),
-            )
-        )
-    return out
+    )
+    whole = Snapshots(
+        *("", source, rows, ts, bid_px, bid_qty, ask_px, ask_qty, last, volume, turnover),
+        fields=(c.bids[0][0], c.asks[0][0], c.volume),
+    )
+    return whole.by_day(trading_day, np.char.add(trading_day.astype(str), _contracts(frame, c)))
 
 
 def _contracts(frame: pd.DataFrame, c: Columns) -> npt.NDArray[np.str_]:
@@ -196,40 +166,26 @@ def _contracts(frame: pd.DataFrame, c: Columns) -> npt.NDArray[np.str_]:
     return frame[c.contract].astype(str).to_numpy().astype(str)
 
 
-def _times(
-    frame: pd.DataFrame, c: Columns, instrument: Instrument, source: str, rows: Ints
-) -> tuple[Ints, Ints]:
-
+def _times(frame: pd.DataFrame, c: Columns, instrument: Instrument, origin: Origin) -> tuple[Ints, Ints]:
+    # exchange times, and trading days YYYYMMDD
     if c.datetime:
-        stamp = _stamps(frame[c.datetime], instrument, source, rows, c.datetime)
-        offset = _utc_offsets(stamp, instrument)
-        return stamp - offset, _trading_days(stamp)
-    action = _dates(frame, c.action_day or c.trading_day, source, rows)
-    trading = _dates(frame, c.trading_day or c.action_day, source, rows)
-    clock = _clock(frame, c, source, rows)
+        stamp = _stamps(frame[c.datetime], instrument, origin)
+        return stamp - _utc_offsets(stamp, instrument), _trading_days(stamp)
     fields = (c.trading_day or c.action_day, c.action_day or c.trading_day, c.time)
-    return (
-        snapshot_times(trading, action, clock, instrument, source=source, rows=rows, fields=fields),
-        trading,
-    )
+    action, trading = _dates(frame[fields[1]], origin), _dates(frame[fields[0]], origin)
+    return snapshot_times(trading, action, _clock(frame, c, origin), instrument, origin, fields), trading
 
 
-def _stamps(raw: pd.Series, instrument: Instrument, source: str, rows: Ints, field: str) -> Ints:
+def _stamps(raw: pd.Series, instrument: Instrument, origin: Origin) -> Ints:
     # local wall clock in ns: from a time since 1970 by its digits, or from ISO text
     import pandas as pd
 
-    text = raw.astype(str)
+    text, said, field = raw.astype(str), raw.iloc, str(raw.name)
     try:
         if text.str.fullmatch(r"\d{10,19}").all():
             units = text.str.len().map(EPOCH_UNITS)
-            if units.isna().any():
-                at = int(np.argmax(units.isna().to_numpy()))
-                raise DataError(
-                    f"expected a time since 1970 in s, ms, us or ns (10, 13, 16 or 19 digits), was {raw.iloc[at]!r}",
-                    source=source,
-                    row=int(rows[at]),
-                    field=field,
-                )
+            expected = "a time since 1970 in s, ms, us or ns (10, 13, 16 or 19 digits)"
+            origin.refuse(units.isna().to_numpy(), said, expected, field, show=repr)
             utc = pd.to_datetime(text.astype("int64") * units.astype("int64"), utc=True)
             local = utc.dt.tz_convert(instrument.timezone).dt.tz_localize(None)
         else:
@@ -239,28 +195,16 @@ def _stamps(raw: pd.Series, instrument: Instrument, source: str, rows: Ints, fie
     except (ValueError, TypeError, OverflowError) as err:
         parsed = pd.to_datetime(raw, errors="coerce", format="ISO8601")
         at = int(np.argmax(parsed.isna().to_numpy()))
-        raise DataError(
-            f"expected a date and time, was {raw.iloc[at]!r} ({str(err).splitlines()[0]})",
-            source=source,
-            row=int(rows[at]),
-            field=field,
-        ) from None
+        why = str(err).splitlines()[0]
+        raise origin.error(f"expected a date and time, was {said[at]!r} ({why})", at, field) from None
     years = local.dt.year.to_numpy(dtype=np.float64)
     bad = ~((years >= YEARS[0]) & (years <= YEARS[1]))  # no date among them: NaN
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise DataError(
-            f"expected a date and time from {YEARS[0]} to {YEARS[1]}, was {raw.iloc[at]!r}",
-            source=source,
-            row=int(rows[at]),
-            field=field,
-        )
+    origin.refuse(bad, said, f"a date and time from {YEARS[0]} to {YEARS[1]}", field, show=repr)
     return np.asarray(local.to_numpy().astype("datetime64[ns]").astype(np.int64))
 
 
 def _utc_offsets(stamp: Ints, instrument: Instrument) -> Ints:
-    # local wall clock -> offset from UTC, a date at a time
-    from mmsim.data.conversion import midnight_ns
+    # of a local wall clock: one offset per date
 
     out = np.zeros(len(stamp), dtype=np.int64)
     days = stamp // _DAY_NS
@@ -278,67 +222,45 @@ def _trading_days(stamp: Ints) -> Ints:
     return np.char.replace(days.astype(str), "-", "").astype(np.int64)
 
 
-def _dates(frame: pd.DataFrame, name: str, source: str, rows: Ints) -> Ints:
-    text = frame[name].astype(str).str.replace("-", "").str.replace("/", "")
-    return _digits(text.str.removesuffix(".0"), frame[name], source, rows, name)
+def _dates(said: pd.Series, origin: Origin) -> Ints:
+    text = said.astype(str).str.replace("-", "").str.replace("/", "")
+    return _digits(text.str.removesuffix(".0"), said, origin)
 
 
-def _clock(frame: pd.DataFrame, c: Columns, source: str, rows: Ints) -> Ints:
-    text = frame[c.time].astype(str).str.removesuffix(".0")
+def _clock(frame: pd.DataFrame, c: Columns, origin: Origin) -> Ints:
+    said = frame[c.time]
+    text = said.astype(str).str.removesuffix(".0")
     if not text.str.contains(":").any():
-        return _digits(text, frame[c.time], source, rows, c.time)  # HHMMSSmmm
+        return _digits(text, said, origin)  # HHMMSSmmm
     parts = text.str.replace(":", "", regex=False).str.split(".", n=1, expand=True)
-    clock = _digits(parts[0], frame[c.time], source, rows, c.time) * 1000
+    clock = _digits(parts[0], said, origin) * 1000
     if parts.shape[1] > 1:
-        clock += _digits(parts[1].fillna("0").str.ljust(3, "0").str[:3], frame[c.time], source, rows, c.time)
+        clock += _digits(parts[1].fillna("0").str.ljust(3, "0").str[:3], said, origin)
     if c.millis:
-        millis = _whole(frame, c.millis, source, rows)
-        if (millis > 999).any():
-            at = int(np.argmax(millis > 999))
-            raise DataError(
-                f"expected 0..999, was {millis[at]}", source=source, row=int(rows[at]), field=c.millis
-            )
+        millis = _whole(frame[c.millis], origin)
+        origin.refuse(millis > 999, millis, "0..999", c.millis)
         clock += millis
     return clock
 
 
-def _digits(text: pd.Series, said: pd.Series, source: str, rows: Ints, name: str) -> Ints:
+def _digits(text: pd.Series, said: pd.Series, origin: Origin) -> Ints:
     bad = ~text.str.fullmatch(r"\d{1,18}").to_numpy(dtype=bool)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise DataError(
-            f"expected a date or time in digits, was {said.iloc[at]!r}",
-            source=source,
-            row=int(rows[at]),
-            field=name,
-        )
+    origin.refuse(bad, said.iloc, "a date or time in digits", str(said.name), show=repr)
     return np.asarray(text.astype("int64").to_numpy(), dtype=np.int64)
 
 
-def _numbers(frame: pd.DataFrame, name: str, source: str, rows: Ints) -> npt.NDArray[np.float64]:
+def _numbers(said: pd.Series, origin: Origin) -> npt.NDArray[np.float64]:
     import pandas as pd
 
-    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
-    bad = np.isnan(values)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise DataError(
-            f"expected a number, was {frame[name].iloc[at]!r}", source=source, row=int(rows[at]), field=name
-        )
+    values = pd.to_numeric(said, errors="coerce").to_numpy(dtype=np.float64)
+    origin.refuse(np.isnan(values), said.iloc, "a number", str(said.name), show=repr)
     return values
 
 
-def _whole(frame: pd.DataFrame, name: str, source: str, rows: Ints) -> Ints:
-    values = _numbers(frame, name, source, rows)
+def _whole(said: pd.Series, origin: Origin) -> Ints:
+    values = _numbers(said, origin)
     bad = (values < 0) | (values != np.rint(values)) | (values > 2.0**53)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise DataError(
-            f"expected a whole number >= 0, was {frame[name].iloc[at]!r}",
-            source=source,
-            row=int(rows[at]),
-            field=name,
-        )
+    origin.refuse(bad, said.iloc, "a whole number >= 0", str(said.name), show=repr)
     return values.astype(np.int64)
 
 
@@ -347,8 +269,7 @@ def _quotes(
     px_name: str,
     qty_name: str | None,
     instrument: Instrument,
-    source: str,
-    rows: Ints,
+    origin: Origin,
     nan_is_no_quote: bool,
 ) -> tuple[Ints, Ints]:
     # (ticks, lots) of one level; a price of 0 or of the largest double, or a quantity of 0, is no quote
@@ -367,28 +288,30 @@ def _quotes(
             quantities = quantities.where(~blank, "0")
             values = np.where(blank, 0.0, values)
             missing &= ~blank
-        qty = _whole(quantities.to_frame(qty_name), qty_name, source, rows)
-    if missing.any() or np.isneginf(values).any():
-        at = int(np.argmax(missing | np.isneginf(values)))
-        raise DataError(
-            f"expected a price, was {raw.iloc[at]!r}", source=source, row=int(rows[at]), field=px_name
-        )
+        qty = _whole(quantities, origin)
+    origin.refuse(missing | np.isneginf(values), raw.iloc, "a price", px_name, show=repr)
     quoted = (np.abs(values) < NO_QUOTE) & (values != 0)
     if qty_name is not None:
         quoted &= qty > 0
     ticks = np.zeros(len(values), dtype=np.int64)
-    kept = raw.to_numpy()[quoted]
     if pd.api.types.is_numeric_dtype(raw.dtype):
         ticks[quoted] = units_from_float(
-            *(values[quoted], instrument.tick_size),
-            source=source, field=px_name, rows=rows[quoted], option="--tick-size",
-        )  # fmt: skip
+            values[quoted], instrument.tick_size, origin[quoted], px_name, "--tick-size"
+        )
     else:
-        ticks[quoted] = units_from_text(
-            *(kept, instrument.tick_size),
-            source=source, field=px_name, rows=rows[quoted], option="--tick-size",
-        )  # fmt: skip
+        kept = raw.to_numpy()[quoted]
+        ticks[quoted] = units_from_text(kept, instrument.tick_size, origin[quoted], px_name, "--tick-size")
     return ticks, np.where(quoted, qty, 0)
 
 
-__all__ = ["OPTIONS", "PRESETS", "convert"]
+FORMAT = Format(
+    "ctp",
+    "CTP-style snapshot csv or parquet of Chinese futures (snapshot)",
+    (".csv", ".csv.gz", ".parquet", ".zip"),
+    convert,
+    "snapshot",
+    options=frozenset({"columns", "depth", "contract", "encoding", "turnover"}),
+    instrument={"sessions": [["21:00", "02:30"], ["09:00", "10:15"], ["10:30", "11:30"], ["13:30", "15:00"]]},
+    episode_s=5400,
+    fees=("zero", "shfe", "cffex"),
+)

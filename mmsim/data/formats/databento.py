@@ -2,7 +2,7 @@
 
 The head is decoded by Databento's own package, the records are read as what they are: packed structs. MBO
 (L3): the book changes by Add, Cancel, Modify and Clear only; a Trade and its Fills announce what the Cancels and
-Modifies after them carry out, and become one EXECUTE an order. A record with F_LAST ends an event: the book may
+Modifies after them carry out, and become one EXECUTE per order. A record with F_LAST ends an event: the book may
 be looked at. MBP (L2 with 10 or 1 levels): each record holds the book after it, Trade records the print.
 """
 
@@ -16,24 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim._jit import kernel
-from mmsim.data.conversion import Conversion, Ints, Progress, check_options
+from mmsim.data.conversion import Conversion, Ints, Progress, add_counts, count_kinds
 from mmsim.data.files import read_blocks
 from mmsim.data.formats import _orders
+from mmsim.data.formats._clocks import BACKWARDS, in_order, receive_times
 from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
-from mmsim.data.formats._streams import (
-    add_counts,
-    backwards_option,
-    count_kinds,
-    in_order,
-    joined,
-    receive_times,
-)
-from mmsim.data.formats._text import refuse, to_steps, units_per_step
+from mmsim.data.formats.format import Format
+from mmsim.data.options import choice_option, text_option
+from mmsim.data.origin import Origin
 from mmsim.data.snapshot_encode import encode
+from mmsim.data.steps import to_steps, units_per_step
 from mmsim.errors import ConfigError, DataError, did_you_mean
 from mmsim.types import BUY, EVENT, NO_SIDE, SELL, EventFlag, EventKind, Instrument
 
-OPTIONS = frozenset({"symbol", "backwards"})
 F_LAST, F_SNAPSHOT = 128, 32
 UNDEFINED = np.iinfo(np.int64).max  # price of a level that does not exist
 _HEAD = [
@@ -85,7 +80,7 @@ def _package() -> Any:
     return databento_dbn
 
 
-def levels(paths: list[Path]) -> str:
+def level_of(paths: list[Path]) -> str:
     """Return the level of the feed in the files: ``L3`` for MBO, ``L2`` for MBP."""
     found = {_schema(_metadata(_content(path, head_only=True), str(path))[0], str(path)) for path in paths}
     if len(found) > 1:
@@ -238,15 +233,14 @@ def convert(
     ConfigError
         If the package databento-dbn is not installed.
     """
-    check_options(options, OPTIONS, "databento")
-    how = backwards_option(options, "databento")
-    symbol = options.get("symbol")
+    how = choice_option(options, "backwards", BACKWARDS, "databento")
+    symbol = text_option(options, "symbol")
     counts = dict.fromkeys(("rows_read", "dropped_other_records", "dropped_other_symbols"), 0)
-    out = Conversion(np.zeros(0, EVENT), (), "L2", counts=counts, checks={"crossed_books": 0})
+    out = Conversion(counts=counts, checks={"crossed_books": 0})
     files = []
     for i, path in enumerate(paths):
         progress(path.name, 0.6 * i / len(paths))
-        files.append((str(path), *_records(path, None if symbol is None else str(symbol), counts)))
+        files.append((str(path), *_records(path, symbol, counts)))
     schemas = {schema for _, schema, _, _ in files}
     if len(schemas) > 1:
         raise DataError(
@@ -256,17 +250,16 @@ def convert(
     out.level = "L3" if schema == "mbo" else "L2"
     out.view_depth = 0 if schema == "mbo" else int(schema.partition("-")[2])
     files.sort(key=lambda f: int(f[2]["ts_recv"][0]))
-    parts: list[tuple[npt.NDArray[np.void], Ints | None]] = []
+    build = _order_events if schema == "mbo" else _level_events
     for i, (source, _, rows, lines) in enumerate(files):
         progress("building the book", 0.6 + 0.4 * i / len(files))
+        origin = Origin(source, lines)
         ts, recv = _times(rows)
-        ts = in_order(ts, lines, how, source=source, field="ts_event", counts=counts, notes=out.notes)
+        ts = in_order(ts, how, origin, "ts_event", out)
         count_kinds(out.messages, rows["action"], ACTIONS)
-        build = _order_events if schema == "mbo" else _level_events
-        events, at = build(rows, lines, ts, instrument, source, out)
-        parts.append((events, receive_times(events["ts"], recv[at], counts, out.notes)))
-    progress("done", 1.0)
-    return joined(parts, out, files[0][0])
+        events, at = build(rows, ts, instrument, origin, out)
+        out.add(events, recv_ts=receive_times(events["ts"], recv[at], out))
+    return out.finish(files[0][0])
 
 
 def _times(rows: npt.NDArray[np.void]) -> tuple[Ints, Ints]:
@@ -284,29 +277,27 @@ def _times(rows: npt.NDArray[np.void]) -> tuple[Ints, Ints]:
     return ts, recv
 
 
-def _prices(values: Ints, used: npt.NDArray[np.bool_], instrument: Instrument, source: str, field: str, lines: Ints) -> Ints:  # fmt: skip
+def _prices(
+    values: Ints, used: npt.NDArray[np.bool_], instrument: Instrument, origin: Origin, field: str
+) -> Ints:
     unit = units_per_step(instrument.tick_size, 9, "tick_size")
     out = np.zeros(len(values), dtype=np.int64)
-    refuse(
-        used & (values == UNDEFINED), values, "a price, was undefined", source=source, field=field, rows=lines
-    )
-    out[used] = to_steps(
-        values[used], unit, "one tick, in 1e-9", source=source, field=field, rows=lines[used]
-    )
+    origin.refuse(used & (values == UNDEFINED), values, "a price, was undefined", field)
+    out[used] = to_steps(values[used], unit, "one tick, in 1e-9", origin[used], field)
     return out
 
 
-def _sizes(values: npt.NDArray[Any], instrument: Instrument, source: str, field: str, lines: Ints) -> Ints:
+def _sizes(values: npt.NDArray[Any], instrument: Instrument, origin: Origin, field: str) -> Ints:
     unit = units_per_step(instrument.lot_size, 0, "lot_size")
-    return to_steps(values.astype(np.int64), unit, "lot", source=source, field=field, rows=lines)
+    return to_steps(values.astype(np.int64), unit, "lot", origin, field)
 
 
-def _sides(rows: npt.NDArray[np.void], lines: Ints, source: str) -> Ints:
-    known = np.isin(rows["side"], [ord(c) for c in "BAN"])
-    refuse(~known, rows["side"], "a side B, A or N", source=source, field="side", rows=lines)
-    return np.where(rows["side"] == ord("B"), BUY, np.where(rows["side"] == ord("A"), SELL, NO_SIDE)).astype(
-        np.int64
-    )
+def _sides(rows: npt.NDArray[np.void], origin: Origin) -> Ints:
+    side = np.full(256, 2, dtype=np.int64)
+    side[[ord(c) for c in "BAN"]] = BUY, SELL, NO_SIDE
+    out: Ints = side[rows["side"]]
+    origin.refuse(out == 2, rows["side"], "a side B, A or N", "side")
+    return out
 
 
 def _last(rows: npt.NDArray[np.void], ts: Ints) -> npt.NDArray[np.bool_]:
@@ -321,13 +312,12 @@ def _last(rows: npt.NDArray[np.void], ts: Ints) -> npt.NDArray[np.bool_]:
 
 def _count_raw(out: Conversion, lots: Ints) -> None:
     tape = out.account()
-    tape.raw_trades += len(lots)
-    tape.raw_lots += int(lots.sum())
-    tape.explain("trade records without a quantity", int((lots == 0).sum()), 0)
+    tape.count(lots)
+    tape.leave_out("trade records without a quantity", lots[lots == 0])
 
 
 def _order_events(
-    rows: npt.NDArray[np.void], lines: Ints, ts: Ints, instrument: Instrument, source: str, out: Conversion
+    rows: npt.NDArray[np.void], ts: Ints, instrument: Instrument, origin: Origin, out: Conversion
 ) -> tuple[npt.NDArray[np.void], Ints]:
     action = rows["action"]
     op = np.zeros(256, dtype=np.int64)
@@ -341,25 +331,22 @@ def _order_events(
     ):
         op[ord(letter)] = what
     code = op[action]
-    refuse(code == 0, action, "an action A, C, M, R, T, F or N", source=source, field="action", rows=lines)
-    side = _sides(rows, lines, source)
-    refuse(
-        (side == NO_SIDE) & (code == _orders.ADD), rows["side"], "a side of the new order", source=source,
-        field="side", rows=lines,
-    )  # fmt: skip
+    origin.refuse(code == 0, action, "an action A, C, M, R, T, F or N", "action")
+    side = _sides(rows, origin)
+    origin.refuse((side == NO_SIDE) & (code == _orders.ADD), rows["side"], "a side of the new order", "side")
     priced = np.isin(code, (_orders.ADD, _orders.MODIFY, _orders.PRINT, _orders.FILL)) & (
         (rows["size"] > 0) | (code == _orders.ADD)
     )
-    px = _prices(rows["price"].astype(np.int64), priced, instrument, source, "price", lines)
-    qty = _sizes(rows["size"], instrument, source, "size", lines)
+    px = _prices(rows["price"].astype(np.int64), priced, instrument, origin, "price")
+    qty = _sizes(rows["size"], instrument, origin, "size")
     _count_raw(out, qty[action == ord("T")])
     # nothing traded, nothing cancelled: not a change
     empty = (qty == 0) & np.isin(code, (_orders.PRINT, _orders.FILL, _orders.CUT))
     code[empty] = _orders.NOTHING
     flags = np.where(rows["flags"] & F_SNAPSHOT > 0, int(EventFlag.SNAPSHOT), 0).astype(np.int64)
     n_owners, [owner] = renumber(rows["order_id"])
-    log = OrderLog(code, owner, owner, px, qty, side, flags, _last(rows, ts), lines, n_owners)
-    events, at, n_slots, counts = convert_orders(log, ts, source, strict=False)
+    log = OrderLog(code, owner, owner, px, qty, side, flags, _last(rows, ts), n_owners, origin)
+    events, at, n_slots, counts = convert_orders(log, ts, strict=False)
     out.n_slots = max(out.n_slots, n_slots)
     account(counts, out)
     add_counts(out.counts, {"rows_without_quantity": int(empty.sum())})
@@ -367,7 +354,7 @@ def _order_events(
 
 
 def _level_events(
-    rows: npt.NDArray[np.void], lines: Ints, ts: Ints, instrument: Instrument, source: str, out: Conversion
+    rows: npt.NDArray[np.void], ts: Ints, instrument: Instrument, origin: Origin, out: Conversion
 ) -> tuple[npt.NDArray[np.void], Ints]:
     trade = (rows["action"] == ord("T")) & (rows["size"] > 0)
     # the book is right at the end of an event; prints stand before it
@@ -381,29 +368,44 @@ def _level_events(
             raw, size = pairs[f"{name}_px"][:, k].astype(np.int64), pairs[f"{name}_sz"][:, k]
             shown = (raw != UNDEFINED) & (size > 0)
             field = f"{name}_px_{k:02d}"
-            px[:, k] = _prices(raw, shown, instrument, source, field, lines[book])
-            qty[:, k] = np.where(
-                shown, _sizes(size, instrument, source, f"{name}_sz_{k:02d}", lines[book]), 0
-            )
+            px[:, k] = _prices(raw, shown, instrument, origin[book], field)
+            qty[:, k] = np.where(shown, _sizes(size, instrument, origin[book], f"{name}_sz_{k:02d}"), 0)
         sides.append((px, qty))
     (bid_px, bid_qty), (ask_px, ask_qty) = sides
     crossed = (bid_qty[:, 0] > 0) & (ask_qty[:, 0] > 0) & (bid_px[:, 0] >= ask_px[:, 0])
-    levels_ = encode(ts[book], sides[0], sides[1], np.zeros((len(book), 6), np.int64), pairs.shape[1], source)
+    levels_ = encode(
+        ts[book], sides[0], sides[1], np.zeros((len(book), 6), np.int64), pairs.shape[1], origin.source
+    )
     if len(levels_) == 0:
-        raise DataError("expected quotes, was none in the file", source=source)
+        raise DataError("expected quotes, was none in the file", source=origin.source)
     # rows of a message share its index; prints go in front of those of the event that they belong to
     closes = levels_["flags"] & EventFlag.LAST > 0
     message = np.concatenate([[0], np.cumsum(closes)[:-1]])
     prints = np.zeros(int(trade.sum()), dtype=EVENT)
     where = np.flatnonzero(trade)
     prints["ts"], prints["kind"] = ts[where], int(EventKind.TRADE)
-    prints["px"] = _prices(rows["price"].astype(np.int64), trade, instrument, source, "price", lines)[where]
-    prints["qty"] = _sizes(rows["size"][where], instrument, source, "size", lines[where])
-    prints["side"] = _sides(rows, lines, source)[where]
-    _count_raw(out, _sizes(rows["size"][rows["action"] == ord("T")], instrument, source, "size", lines))
+    prints["px"] = _prices(rows["price"].astype(np.int64), trade, instrument, origin, "price")[where]
+    prints["qty"] = _sizes(rows["size"][where], instrument, origin[where], "size")
+    prints["side"] = _sides(rows, origin)[where]
+    printed = rows["action"] == ord("T")
+    _count_raw(out, _sizes(rows["size"][printed], instrument, origin[printed], "size"))
     at = np.concatenate([where, book[message]])
     group = np.concatenate([np.searchsorted(book, where), message])
     order = np.lexsort((np.concatenate([np.zeros(len(where)), np.ones(len(message))]), group))
     out.account().imported_trades += len(where)
     add_counts(out.checks, {"crossed_books": int(crossed.sum())})
     return np.concatenate([prints, levels_])[order], at[order]
+
+
+FORMAT = Format(
+    "databento",
+    "Databento DBN: mbo (L3), mbp-10 or mbp-1 (L2); needs databento-dbn",
+    (".dbn", ".dbn.zst"),
+    convert,
+    "L3",
+    options=frozenset({"symbol", "backwards"}),
+    instrument={"currency": "USD", "timezone": "UTC", "sessions": []},
+    decision_ns=500_000_000,
+    fees=("zero", "nasdaq"),
+    level_of=level_of,
+)

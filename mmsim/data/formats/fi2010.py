@@ -20,23 +20,16 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import (
-    NS,
-    Conversion,
-    Ints,
-    Progress,
-    Tape,
-    check_options,
-    units_from_text,
-)
+from mmsim.data.conversion import Conversion, Ints, Progress, Tape
 from mmsim.data.files import read_members
-from mmsim.data.formats._text import refuse
+from mmsim.data.formats.format import Format
+from mmsim.data.origin import Origin
 from mmsim.data.snapshots import Snapshots, convert_days
-from mmsim.data.steps import split_decimal
+from mmsim.data.steps import split_decimal, units_from_text
 from mmsim.errors import ConfigError, DataError
+from mmsim.sessions import NS
 from mmsim.types import Instrument
 
-OPTIONS = frozenset({"depth", "start", "step_ms", "jump", "price_scale", "size_scale"})
 ROWS, LEVELS = 149, 10
 _KEEP = 4 * LEVELS
 _WHY = (
@@ -60,7 +53,6 @@ def convert(
     DataError
         For a file of another shape, a z-score or min-max file, a price off the tick grid, a crossed book.
     """
-    check_options(options, OPTIONS, "fi2010")
     step = int(_number(options, "step_ms", "1000", 1) * 1_000_000)
     jump = float(_number(options, "jump", "0.03", 0))
     depth = int(_number(options, "depth", str(LEVELS), 1))
@@ -164,9 +156,8 @@ def _file(
                     source=source, row=4 * k + j + 1, field=f"{what} {k + 1}, sample {err.row}",
                 ) from None  # fmt: skip
     for table, other, what in ((ask_px, ask_qty, "ask"), (bid_px, bid_qty, "bid")):
-        refuse(
-            np.asarray((other < 0).any(axis=1)), other.min(axis=1), "sizes >= 0", source=source, field=f"{what} size"
-        )  # fmt: skip
+        origin = Origin(source)
+        origin.refuse(other.min(axis=1) < 0, other.min(axis=1), "sizes >= 0", f"{what} size")
         other[table == 0] = 0
     return _split(source, (bid_px, bid_qty, ask_px, ask_qty), jump)
 
@@ -188,12 +179,8 @@ def _check_kind(cells: list[list[bytes]], source: str) -> None:
         # a crossed sample or two are an auction; scores are out of order everywhere
         if bad.mean() > 0.05:
             at = int(np.argmax(bad))
-            raise DataError(
-                f"expected prices, was {what} in sample {at + 1}: {_WHY}",
-                source=source,
-                row=1,
-                field="ask price 1",
-            )
+            said = f"expected prices, was {what} in sample {at + 1}: {_WHY}"
+            raise DataError(said, source=source, row=1, field="ask price 1")
 
 
 def _split(source: str, tables: tuple[Ints, Ints, Ints, Ints], jump: float) -> list[Snapshots]:
@@ -219,3 +206,22 @@ def _split(source: str, tables: tuple[Ints, Ints, Ints, Ints], jump: float) -> l
     sample = np.arange(n)
     bounds = [0, *cut.tolist(), n]
     return [whole.take((sample >= a) & (sample < b)) for a, b in pairwise(bounds)]
+
+
+FORMAT = Format(
+    "fi2010",
+    "FI-2010 DecPre text, no times and no trades (snapshot)",
+    (".txt", ".zip"),
+    convert,
+    "snapshot",
+    options=frozenset({"depth", "start", "step_ms", "jump", "price_scale", "size_scale"}),
+    instrument={
+        "tick_size": "0.01",
+        "lot_size": "1",
+        "unit_lots": 100,
+        "currency": "EUR",
+        "timezone": "Europe/Helsinki",
+        "sessions": [],
+    },
+    episode_s=3600,
+)

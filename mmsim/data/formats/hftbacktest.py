@@ -13,7 +13,6 @@ wrote hold more (a member ``mmsim``) and come back exactly.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,56 +20,24 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim._jit import kernel
-from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_float
+from mmsim.data.conversion import Conversion, Ints, Progress, add_counts, build_events, count_kinds
 from mmsim.data.files import read_array, read_json, read_members
+from mmsim.data.formats import _hftbacktest_rows as hbt
 from mmsim.data.formats import _orders
+from mmsim.data.formats._clocks import BACKWARDS, in_order, receive_times
+from mmsim.data.formats._hftbacktest_write import write
 from mmsim.data.formats._orders import OrderLog, account, convert_orders, renumber
-from mmsim.data.formats._streams import (
-    add_counts,
-    backwards_option,
-    count_kinds,
-    crossed_levels,
-    in_order,
-    joined,
-    receive_times,
-)
-from mmsim.data.formats._text import refuse
+from mmsim.data.formats._slots import FULL, events_of, filled
+from mmsim.data.formats.format import Format
+from mmsim.data.ladder import crossed_levels
+from mmsim.data.options import choice_option
+from mmsim.data.origin import Origin
+from mmsim.data.steps import units_from_float
 from mmsim.errors import DataError
-from mmsim.types import BUY, EVENT, NO_SIDE, SELL, EventFlag, EventKind, Instrument
-
-OPTIONS = frozenset({"backwards"})
-ROW = np.dtype(
-    [
-        ("ev", "<u8"),
-        ("exch_ts", "<i8"),
-        ("local_ts", "<i8"),
-        ("px", "<f8"),
-        ("qty", "<f8"),
-        ("order_id", "<u8"),
-        ("ival", "<i8"),
-        ("fval", "<f8"),
-    ]
-)
-DEPTH, TRADE, CLEAR, SNAPSHOT, BBO = 1, 2, 3, 4, 5
-ADD, CANCEL, MODIFY, FILL = 10, 11, 12, 13
-EXCH, LOCAL, BID, ASK = 1 << 31, 1 << 30, 1 << 29, 1 << 28
-KINDS = {
-    DEPTH: "depth",
-    TRADE: "trade",
-    CLEAR: "clear",
-    SNAPSHOT: "snapshot",
-    BBO: "best quotes",
-    ADD: "add order",
-    CANCEL: "cancel order",
-    MODIFY: "modify order",
-    FILL: "fill",
-}
-# `ival` of a file that we wrote: event flags, from here on our kind (0: a further row of one event), the slot;
-# `fval` holds the quantity in lots
-KIND_SHIFT, SLOT_SHIFT = 16, 24
+from mmsim.types import BUY, NO_SIDE, SELL, EventFlag, EventKind, Instrument
 
 
-def levels(paths: list[Path]) -> str:
+def level_of(paths: list[Path]) -> str:
     """Return the level of the feed in the files: ``L3``, ``L2``, or ``snapshot`` (files that we wrote)."""
     found = set()
     for path in paths:
@@ -103,21 +70,19 @@ def read(path: Path) -> tuple[npt.NDArray[np.void], dict[str, Any] | None]:
             meta = read_json(read_array(members["mmsim.npy"], source, "mmsim").tobytes(), source)
     else:
         rows = read_array(members[path.name], source, "data")
-    if rows.dtype.names != ROW.names or rows.ndim != 1:
+    if rows.dtype.names != hbt.ROW.names or rows.ndim != 1:
         raise DataError(
-            f"expected rows of {', '.join(ROW.names or ())}, was {rows.dtype}: files of hftbacktest 1 have other "
+            f"expected rows of {', '.join(hbt.ROW.names or ())}, was {rows.dtype}: files of hftbacktest 1 have other "
             "columns, convert them with its own migration tool",
             source=source,
             field="data",
         )
-    rows = rows.astype(ROW, copy=False)
+    rows = rows.astype(hbt.ROW, copy=False)
     if len(rows) == 0:
         raise DataError("expected events, was an empty array", source=source, field="data")
     kind = rows["ev"] & 0xFF
-    refuse(
-        ~np.isin(kind, list(KINDS)) & (rows["ev"] & (EXCH | LOCAL) > 0), kind,
-        f"an event of {', '.join(str(k) for k in KINDS)}", source=source, field="ev",
-    )  # fmt: skip
+    unknown = ~np.isin(kind, list(hbt.KINDS)) & (rows["ev"] & (hbt.EXCH | hbt.LOCAL) > 0)
+    Origin(source).refuse(unknown, kind, f"an event of {', '.join(str(k) for k in hbt.KINDS)}", "ev")
     return rows, meta
 
 
@@ -137,8 +102,7 @@ def convert(
         For a broken file, an unknown event, a price or quantity off the grid, time running backwards, a file
         without exchange events, an order that the book does not know.
     """
-    check_options(options, OPTIONS, "hftbacktest")
-    how = backwards_option(options, "hftbacktest")
+    how = choice_option(options, "backwards", BACKWARDS, "hftbacktest")
     files = []
     for i, path in enumerate(paths):
         progress(path.name, 0.3 * i / len(paths))
@@ -147,10 +111,10 @@ def convert(
         raise DataError(
             "expected files of one tool, was some that mmsim wrote and others", source=files[0][0]
         )
-    out = Conversion(np.zeros(0, EVENT), (), "L2", counts={"rows_read": sum(len(r) for _, r, _ in files)})
+    out = Conversion(level="L2", counts={"rows_read": sum(len(r) for _, r, _ in files)})
     out.account().unit = "trade rows with the exchange flag"
     for _, rows, _ in files:
-        count_kinds(out.messages, rows["ev"] & 0xFF, KINDS)
+        count_kinds(out.messages, rows["ev"] & 0xFF, hbt.KINDS)
     if files[0][2] is not None:
         return _restore(files, instrument, out)
     out.level = "L3" if any(_has_orders(rows) for _, rows, _ in files) else "L2"
@@ -158,48 +122,34 @@ def convert(
     taken.sort(key=lambda t: int(t[1]["exch_ts"][0]))
     stretches: list[list[tuple[str, npt.NDArray[np.void], Ints]]] = []
     for one in taken:
-        fresh = bool(np.isin(one[1]["ev"][:1] & 0xFF, (CLEAR, SNAPSHOT))[0])
+        fresh = bool(np.isin(one[1]["ev"][:1] & 0xFF, (hbt.CLEAR, hbt.SNAPSHOT))[0])
         if fresh or not stretches:
             stretches.append([])
         stretches[-1].append(one)
-    parts: list[tuple[npt.NDArray[np.void], Ints | None]] = []
     for i, stretch in enumerate(stretches):
         progress("building the book", 0.3 + 0.7 * i / len(stretches))
-        source = stretch[0][0]
         rows = np.concatenate([r for _, r, _ in stretch])
-        lines = np.concatenate([n for _, _, n in stretch])
-        ts = in_order(
-            rows["exch_ts"].astype(np.int64), lines, how,
-            source=source, field="exch_ts", counts=out.counts, notes=out.notes,
-        )  # fmt: skip
-        px, qty = _units(rows, lines, instrument, source)
-        _count_raw(qty[rows["ev"] & 0xFF == TRADE], out)
+        origin = Origin(stretch[0][0], np.concatenate([n for _, _, n in stretch]))
+        ts = in_order(rows["exch_ts"].astype(np.int64), how, origin, "exch_ts", out)
+        px, qty = _units(rows, instrument, origin)
+        out.account().count(qty[rows["ev"] & 0xFF == hbt.TRADE])
         last = np.ones(len(rows), dtype=np.bool_)
         last[:-1] = (np.diff(rows["exch_ts"]) != 0) | (np.diff(rows["local_ts"]) != 0)
-        if out.level == "L3":
-            events, at = _orders_part(rows, lines, ts, px, qty, last, source, out)
-        else:
-            events, at = _levels_part(rows, ts, px, qty, last, source, out)
-        recv = receive_times(events["ts"], rows["local_ts"].astype(np.int64)[at], out.counts, out.notes)
-        parts.append((events, recv))
-    progress("done", 1.0)
-    return joined(parts, out, files[0][0])
-
-
-def _count_raw(lots: Ints, out: Conversion) -> None:
-    tape = out.account()
-    tape.raw_trades += len(lots)
-    tape.raw_lots += int(lots.sum())
+        build = _orders_part if out.level == "L3" else _levels_part
+        events, at = build(rows, ts, px, qty, last, origin, out)
+        recv = receive_times(events["ts"], rows["local_ts"].astype(np.int64)[at], out)
+        out.add(events, recv_ts=recv)
+    return out.finish(files[0][0])
 
 
 def _has_orders(rows: npt.NDArray[np.void]) -> bool:
-    return bool(np.isin(rows["ev"] & 0xFF, (ADD, CANCEL, MODIFY, FILL)).any())
+    return bool(np.isin(rows["ev"] & 0xFF, (hbt.ADD, hbt.CANCEL, hbt.MODIFY, hbt.FILL)).any())
 
 
 def _exchange_rows(
     rows: npt.NDArray[np.void], source: str, out: Conversion
 ) -> tuple[npt.NDArray[np.void], Ints]:
-    exch, local = rows["ev"] & EXCH > 0, rows["ev"] & LOCAL > 0
+    exch, local = rows["ev"] & hbt.EXCH > 0, rows["ev"] & hbt.LOCAL > 0
     if not exch.any():
         raise DataError(
             "expected rows with the exchange flag (1 << 31), was none: order and flag the events with "
@@ -207,7 +157,7 @@ def _exchange_rows(
             source=source,
             field="ev",
         )
-    bbo = rows["ev"] & 0xFF == BBO
+    bbo = rows["ev"] & 0xFF == hbt.BBO
     # halves of one event are equal but for the two flags
     first, second = rows[exch & ~local & ~bbo].copy(), rows[local & ~exch & ~bbo].copy()
     alone, unseen = _unmatched(first, second)
@@ -232,132 +182,107 @@ def _unmatched(first: npt.NDArray[np.void], second: npt.NDArray[np.void]) -> tup
     if len(first) == 0 or len(second) == 0:
         return len(second), len(first)
     for part in (first, second):
-        part["ev"] &= np.uint64(0xFFFFFFFF ^ (EXCH | LOCAL))
+        part["ev"] &= np.uint64(0xFFFFFFFF ^ (hbt.EXCH | hbt.LOCAL))
     both = np.concatenate([first, second])
-    raw = np.ascontiguousarray(both).view(np.dtype((np.void, ROW.itemsize)))
+    raw = np.ascontiguousarray(both).view(np.dtype((np.void, hbt.ROW.itemsize)))
     _, code = np.unique(raw, return_inverse=True)
     n = np.bincount(code[: len(first)], minlength=int(code.max()) + 1)
     m = np.bincount(code[len(first) :], minlength=len(n))
     return int(np.maximum(m - n, 0).sum()), int(np.maximum(n - m, 0).sum())
 
 
-def _units(rows: npt.NDArray[np.void], lines: Ints, instrument: Instrument, source: str) -> tuple[Ints, Ints]:
+def _units(rows: npt.NDArray[np.void], instrument: Instrument, origin: Origin) -> tuple[Ints, Ints]:
     # a clear has a quantity of no meaning, without a side also a price of none; a cancel needs neither
     kind = rows["ev"] & 0xFF
-    sided = rows["ev"] & (BID | ASK) > 0
-    priced = ((kind != CLEAR) | sided) & (kind != CANCEL)
-    sized = (kind != CLEAR) & (kind != CANCEL)
+    sided = rows["ev"] & (hbt.BID | hbt.ASK) > 0
+    priced = ((kind != hbt.CLEAR) | sided) & (kind != hbt.CANCEL)
+    sized = (kind != hbt.CLEAR) & (kind != hbt.CANCEL)
     px, qty = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-    px[priced] = units_from_float(
-        rows["px"][priced], instrument.tick_size, source=source, field="px", rows=lines[priced]
-    )
-    qty[sized] = units_from_float(
-        rows["qty"][sized], instrument.lot_size, source=source, field="qty", rows=lines[sized]
-    )
-    refuse(qty < 0, rows["qty"], "a quantity >= 0", source=source, field="qty", rows=lines)
-    refuse(
-        (qty == 0) & (kind == TRADE), rows["qty"], "a quantity > 0", source=source, field="qty", rows=lines
-    )
-    refuse(
-        ~sided & np.isin(kind, (DEPTH, SNAPSHOT, ADD)), rows["ev"], "the flag buy (1 << 29) or sell (1 << 28)",
-        source=source, field="ev", rows=lines,
-    )  # fmt: skip
+    px[priced] = units_from_float(rows["px"][priced], instrument.tick_size, origin[priced], "px")
+    qty[sized] = units_from_float(rows["qty"][sized], instrument.lot_size, origin[sized], "qty")
+    origin.refuse(qty < 0, rows["qty"], "a quantity >= 0", "qty")
+    origin.refuse((qty == 0) & (kind == hbt.TRADE), rows["qty"], "a quantity > 0", "qty")
+    unsided = ~sided & np.isin(kind, (hbt.DEPTH, hbt.SNAPSHOT, hbt.ADD))
+    origin.refuse(unsided, rows["ev"], "the flag buy (1 << 29) or sell (1 << 28)", "ev")
     return px, qty
 
 
 def _sides(rows: npt.NDArray[np.void]) -> Ints:
     ev = rows["ev"]
-    return np.where(ev & BID > 0, BUY, np.where(ev & ASK > 0, SELL, NO_SIDE)).astype(np.int64)
+    return np.where(ev & hbt.BID > 0, BUY, np.where(ev & hbt.ASK > 0, SELL, NO_SIDE)).astype(np.int64)
 
 
 def _orders_part(
-    rows: npt.NDArray[np.void],
-    lines: Ints,
-    ts: Ints,
-    px: Ints,
-    qty: Ints,
-    last: npt.NDArray[np.bool_],
-    source: str,
+    rows: npt.NDArray[np.void], ts: Ints, px: Ints, qty: Ints, last: npt.NDArray[np.bool_], origin: Origin,
     out: Conversion,
-) -> tuple[npt.NDArray[np.void], Ints]:
+) -> tuple[npt.NDArray[np.void], Ints]:  # fmt: skip
     kind, side = (rows["ev"] & 0xFF).astype(np.int64), _sides(rows)
     op = np.zeros(256, dtype=np.int64)
-    op[[TRADE, CLEAR, ADD, CANCEL, MODIFY, FILL]] = (
-        _orders.PRINT,
-        _orders.CLEAR,
-        _orders.ADD,
-        _orders.DELETE,
-        _orders.MODIFY,
-        _orders.FILL,
+    op[[hbt.TRADE, hbt.CLEAR, hbt.ADD, hbt.CANCEL, hbt.MODIFY, hbt.FILL]] = (
+        *(_orders.PRINT, _orders.CLEAR, _orders.ADD, _orders.DELETE),
+        *(_orders.MODIFY, _orders.FILL),
     )
     code = op[kind]
-    refuse(code == 0, kind, "orders or levels, was both in one file", source=source, field="ev", rows=lines)
-    code[(kind == CLEAR) & (side != NO_SIDE)] = _orders.CLEAR_SIDE
+    origin.refuse(code == 0, kind, "orders or levels, was both in one file", "ev")
+    code[(kind == hbt.CLEAR) & (side != NO_SIDE)] = _orders.CLEAR_SIDE
     n_owners, [owner] = renumber(rows["order_id"])
-    log = OrderLog(code, owner, owner, px, qty, side, np.zeros(len(px), np.int64), last, lines, n_owners)
-    events, at, n_slots, counts = convert_orders(log, ts, source, strict=True)
+    log = OrderLog(code, owner, owner, px, qty, side, np.zeros(len(px), np.int64), last, n_owners, origin)
+    events, at, n_slots, counts = convert_orders(log, ts, strict=True)
     out.n_slots = max(out.n_slots, n_slots)
     account(counts, out)
     return events, at
 
 
 def _levels_part(
-    rows: npt.NDArray[np.void],
-    ts: Ints,
-    px: Ints,
-    qty: Ints,
-    last: npt.NDArray[np.bool_],
-    source: str,
+    rows: npt.NDArray[np.void], ts: Ints, px: Ints, qty: Ints, last: npt.NDArray[np.bool_], origin: Origin,
     out: Conversion,
-) -> tuple[npt.NDArray[np.void], Ints]:
+) -> tuple[npt.NDArray[np.void], Ints]:  # fmt: skip
     kind, side = (rows["ev"] & 0xFF).astype(np.int64), _sides(rows)
-    prices, index = np.unique(px[np.isin(kind, (DEPTH, SNAPSHOT))], return_inverse=True)
+    level = np.isin(kind, (hbt.DEPTH, hbt.SNAPSHOT))
+    prices, index = np.unique(px[level], return_inverse=True)
     if len(prices) == 0:
-        raise DataError("expected depth events, was trades only: there is no book", source=source, field="ev")
+        raise DataError(
+            "expected depth events, was trades only: there is no book", source=origin.source, field="ev"
+        )
     where = np.zeros(len(px), dtype=np.int64)
-    where[np.isin(kind, (DEPTH, SNAPSHOT))] = index
+    where[level] = index
     # of a clear up to a price: the first known price at or above it (bids), the last at or below it (asks)
-    clear = kind == CLEAR
+    clear = kind == hbt.CLEAR
     where[clear & (side > 0)] = np.searchsorted(prices, px[clear & (side > 0)])
     where[clear & (side < 0)] = np.searchsorted(prices, px[clear & (side < 0)], side="right") - 1
-    table = np.zeros((len(px) + 16, 7), dtype=np.int64)
-    while (need := _expand(kind, side, px, qty, where, last, prices, table)) > len(table):
-        table = np.zeros((need, 7), dtype=np.int64)
-    t = table[:need]
-    events = build_events(
-        ts=ts[t[:, 0]], kind=t[:, 1], px=t[:, 2], qty=t[:, 3], side=t[:, 5], flags=t[:, 6], source=source
-    )  # fmt: skip
+
+    def fill(table: Ints) -> tuple[int, int, int, int]:
+        return _expand(kind, side, px, qty, where, last, prices, table)
+
+    _, _, table, _ = filled(fill, len(px) + 16)
+    events = events_of(table, ts, origin.source)
     add_counts(out.checks, {"crossed_books": len(crossed_levels(events))})
-    out.account().imported_trades += int((t[:, 1] == EventKind.TRADE).sum())
-    return events, t[:, 0].copy()
+    out.account().imported_trades += int((table[:, 1] == EventKind.TRADE).sum())
+    return events, table[:, 0].copy()
 
 
 @kernel
 def _expand(
     kind: Any, side: Any, px: Any, qty: Any, where: Any, last: Any, prices: Any, out: Any
-) -> int:  # fmt: skip
-    # rows (message, kind, px, qty, slot, side, flags); a clear of one side becomes LEVEL 0 of what is there
+) -> tuple[int, int, int, int]:  # fmt: skip
+    # the rows of all messages; a clear of one side becomes LEVEL 0 of what is there
     shown = np.zeros((2, prices.shape[0]), np.bool_)
-    n = 0
-    told = 0
+    n, told = 0, 0
     for i in range(kind.shape[0]):
         first, stop, b = 0, 0, 0 if side[i] > 0 else 1
         row_kind, row_px, row_qty, flags = 6, px[i], qty[i], 0
-        plain = True
         if kind[i] == 2:
             row_kind = 5
-        elif kind[i] == 3:
-            flags = 2
-            if side[i] == 0:
-                row_kind, row_px, row_qty = 8, 0, 0
-                shown[:] = False
-            else:
-                plain = False
-                first, stop = (where[i], prices.shape[0]) if side[i] > 0 else (0, where[i] + 1)
-        else:
+        elif kind[i] != 3:
             flags = 2 if kind[i] == 4 else 0
             shown[b, where[i]] = qty[i] > 0
-        if plain:
+        elif side[i] == 0:
+            row_kind, row_px, row_qty, flags = 8, 0, 0, 2
+            shown[:] = False
+        else:
+            row_kind, flags = 0, 2
+            first, stop = (where[i], prices.shape[0]) if side[i] > 0 else (0, where[i] + 1)
+        if row_kind > 0:
             if n < out.shape[0]:
                 out[n, 0], out[n, 1], out[n, 2], out[n, 3] = i, row_kind, row_px, row_qty
                 out[n, 5], out[n, 6] = side[i], flags
@@ -366,14 +291,14 @@ def _expand(
             if shown[b, k]:
                 shown[b, k] = False
                 if n < out.shape[0]:
-                    out[n, 0], out[n, 1], out[n, 2], out[n, 3] = i, row_kind, prices[k], 0
+                    out[n, 0], out[n, 1], out[n, 2] = i, 6, prices[k]
                     out[n, 5], out[n, 6] = side[i], flags
                 n += 1
         if last[i]:
-            if n > told and n <= out.shape[0]:
+            if told < n <= out.shape[0]:
                 out[n - 1, 6] |= 1
             told = n
-    return n
+    return FULL if n > out.shape[0] else 0, 0, n, 0
 
 
 def _restore(
@@ -382,46 +307,39 @@ def _restore(
     out: Conversion,
 ) -> Conversion:
     # a file that `mmsim.data.export` wrote
-    labels: list[str] = []
-    parts: list[tuple[npt.NDArray[np.void], Ints | None]] = []
     for source, rows, meta in sorted(files, key=lambda f: int(f[1]["exch_ts"][0])):
         if meta is None or meta.get("schema") != 1:
             raise DataError("expected a file that this version of mmsim wrote", source=source, field="mmsim")
         out.level, out.view_depth = meta["level"], max(out.view_depth, int(meta["view_depth"]))
         out.n_slots = max(out.n_slots, int(meta["n_slots"]))
-        printed = (rows["ev"] & 0xFF == TRADE) & (rows["ev"] & EXCH > 0)
-        _count_raw(rows["fval"][printed].astype(np.int64), out)
-        lines = np.arange(1, len(rows) + 1)
-        kind = (rows["ival"] >> KIND_SHIFT) & 0xFF
+        printed = (rows["ev"] & 0xFF == hbt.TRADE) & (rows["ev"] & hbt.EXCH > 0)
+        out.account().count(rows["fval"][printed].astype(np.int64))
+        kind = (rows["ival"] >> hbt.KIND_SHIFT) & 0xFF
         # not the further rows of one event, nor the local halves of those whose clocks disagree on the order
-        own = (kind > 0) & (rows["ev"] & (EXCH | LOCAL) != LOCAL)
-        rows, lines, kind = rows[own], lines[own], kind[own]
-        slot = rows["ival"] >> SLOT_SHIFT
+        own = (kind > 0) & (rows["ev"] & (hbt.EXCH | hbt.LOCAL) != hbt.LOCAL)
+        origin = Origin(source, np.flatnonzero(own) + 1)
+        rows, kind = rows[own], kind[own]
+        slot = rows["ival"] >> hbt.SLOT_SHIFT
         bad = (rows["ival"] < 0) | (kind > int(EventKind.CLEAR))
-        refuse(bad, rows["ival"], "a kind of event", source=source, field="ival", rows=lines)
+        origin.refuse(bad, rows["ival"], "a kind of event", "ival")
         priced = kind != EventKind.CLEAR
         px = np.zeros(len(rows), np.int64)
-        px[priced] = units_from_float(
-            rows["px"][priced], instrument.tick_size, source=source, field="px", rows=lines[priced]
-        )
+        px[priced] = units_from_float(rows["px"][priced], instrument.tick_size, origin[priced], "px")
         qty = rows["fval"].astype(np.int64)
-        refuse(qty != rows["fval"], rows["fval"], "whole lots", source=source, field="fval", rows=lines)
+        origin.refuse(qty != rows["fval"], rows["fval"], "whole lots", "fval")
         # an execution starts with the print, whose side is the aggressor's
         side = _sides(rows) * np.where(kind == EventKind.EXECUTE, -1, 1)
         starts = [int(s) for s in meta["starts"]]
-        labels += meta["labels"]
         events = build_events(
             ts=rows["exch_ts"], kind=kind, side=side, px=px, qty=qty, oid=slot,
-            flags=rows["ival"] & ((1 << KIND_SHIFT) - 1), source=source,
+            flags=rows["ival"] & ((1 << hbt.KIND_SHIFT) - 1), source=source,
         )  # fmt: skip
         _count_restored(events, out)
         recv = rows["local_ts"].astype(np.int64) if meta["has_recv"] else None
-        for a, b in zip(starts, [*starts[1:], len(events)], strict=True):
-            parts.append((events[a:b], None if recv is None else recv[a:b]))
+        for a, b, label in zip(starts, [*starts[1:], len(events)], meta["labels"], strict=True):
+            out.add(events[a:b], label, None if recv is None else recv[a:b])
     out.checks["crossed_books"] = 0
-    joined(parts, out, files[0][0])
-    out.segments = tuple(replace(s, label=name) for s, name in zip(out.segments, labels, strict=True))
-    return out
+    return out.finish(files[0][0])
 
 
 def _count_restored(events: npt.NDArray[np.void], out: Conversion) -> None:
@@ -430,5 +348,19 @@ def _count_restored(events: npt.NDArray[np.void], out: Conversion) -> None:
     second = executed & (events["flags"] & EventFlag.AUCTION > 0) & (events["side"] < 0)
     tape = out.account()
     tape.imported_trades += int((executed | (events["kind"] == EventKind.TRADE)).sum() - second.sum())
-    lots = int(events["qty"][second].astype(np.int64).sum())
-    tape.explain("second order of an auction's trade", int(second.sum()), lots)
+    tape.leave_out("second order of an auction's trade", events["qty"][second])
+
+
+FORMAT = Format(
+    "hftbacktest",
+    "hftbacktest .npz (L2 or L3, as the file is)",
+    (".npz", ".npy"),
+    convert,
+    "L2",
+    options=frozenset({"backwards"}),
+    instrument={"currency": "USDT", "timezone": "UTC", "sessions": []},
+    decision_ns=100_000_000,
+    fees=("zero", "binance_vip0"),
+    level_of=level_of,
+    write=write,
+)

@@ -25,41 +25,20 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim._jit import kernel
-from mmsim.data.conversion import Conversion, Ints, Progress, check_options, midnight_ns
+from mmsim.data.conversion import Conversion, Ints, Progress, add_counts, count_kinds
 from mmsim.data.files import read_blocks
-from mmsim.data.formats import _orders
-from mmsim.data.formats._itch_kernel import (
-    BACKWARDS,
-    END,
-    FULL,
-    LENGTHS,
-    LETTER,
-    MORE,
-    NEW_REF,
-    NO_ADD_SIDE,
-    NUMBER,
-    PRICE,
-    REF,
-    S_COUNT,
-    S_LENGTH,
-    S_LOCATE,
-    S_SYMBOLS,
-    S_TYPE,
-    SHARES,
-    SIDE,
-    TIME,
-    UNKNOWN_TYPE,
-    WRONG_LENGTH,
-    length_table,
-    scan,
-)
+from mmsim.data.formats import _itch_scan, _orders
 from mmsim.data.formats._orders import OrderLog, convert_orders, renumber
-from mmsim.data.formats._streams import add_counts, count_kinds
-from mmsim.data.formats._text import instrument_units, source_date, to_steps
+from mmsim.data.formats._text import source_date
+from mmsim.data.formats.format import Format
+from mmsim.data.ladder import put
+from mmsim.data.options import text_option
+from mmsim.data.origin import Origin
+from mmsim.data.steps import instrument_units, to_steps
 from mmsim.errors import ConfigError, DataError, did_you_mean
-from mmsim.types import EVENT, EventFlag, EventKind, Instrument, Segment
+from mmsim.sessions import midnight_ns
+from mmsim.types import EventFlag, EventKind, Instrument
 
-OPTIONS = frozenset({"symbol", "date"})
 MESSAGES = {
     ord(letter): name
     for letter, name in {
@@ -68,7 +47,7 @@ MESSAGES = {
     }.items()
 }  # fmt: skip
 _BLOCK = 1 << 24
-_LONGEST = max(LENGTHS.values()) + 2
+_LONGEST = max(_itch_scan.LENGTHS.values()) + 2
 _SIDELESS_SINCE = "20140714"
 _US_DATE = re.compile(r"(?<!\d)(0[1-9]|1[0-2])([0-2]\d|3[01])((?:19|20)?\d{2})(?!\d)")
 
@@ -79,15 +58,16 @@ def _messages(
     # (n, 8) messages of the stock
     source = str(path)
     wanted = np.frombuffer((symbol or "").ljust(8).encode("ascii", "replace")[:8], dtype=np.uint8)
-    lengths, state = length_table(), np.zeros(6, dtype=np.int64)
-    state[S_LOCATE] = -1
+    lengths, fields = _itch_scan.length_table(), _itch_scan.field_table()
+    state = np.zeros(6, dtype=np.int64)
+    state[_itch_scan.S_LOCATE] = -1
     names = np.zeros((1 << 16, 8), dtype=np.uint8)
     out = np.zeros((_BLOCK // 64, 8), dtype=np.int64)
     parts: list[npt.NDArray[np.int64]] = []
     rest = b""
-    status, read, size = MORE, 0, max(path.stat().st_size, 1)
+    status, read, size = _itch_scan.MORE, 0, max(path.stat().st_size, 1)
     for block in read_blocks(path, _BLOCK):
-        if status == END:
+        if status == _itch_scan.END:
             _refuse_more(state, source)
         content = rest + block
         read += len(block)
@@ -101,23 +81,25 @@ def _messages(
             )  # fmt: skip
         buf, at = np.frombuffer(content, dtype=np.uint8), 0
         while True:
-            status, used, n = scan(buf[at:], len(buf) - at, lengths, wanted, state, names, out)
+            status, used, n = _itch_scan.scan(
+                buf[at:], len(buf) - at, lengths, fields, wanted, state, names, out
+            )
             at += used
             parts.append(out[:n].copy())
-            if status != FULL:
+            if status != _itch_scan.FULL:
                 break
-        if status > END:
+        if status > _itch_scan.END:
             _refuse(status, state, source)
         rest = content[at:]
-        if status == END and rest:
+        if status == _itch_scan.END and rest:
             _refuse_more(state, source)
         progress(path.name, min(0.7, 0.7 * read / size))
-    if status != END and rest:
+    if status != _itch_scan.END and rest:
         raise DataError(
             f"expected whole messages, was {len(rest)} bytes of one at the end: a cut file; fetch it again",
-            source=source, row=int(state[S_COUNT]) + 1,
+            source=source, row=int(state[_itch_scan.S_COUNT]) + 1,
         )  # fmt: skip
-    counts["rows_read"] += int(state[S_COUNT])
+    counts["rows_read"] += int(state[_itch_scan.S_COUNT])
     rows = np.concatenate(parts) if parts else np.zeros((0, 8), np.int64)
     _check_symbol(symbol, state, names, source)
     counts["messages_of_the_stock"] += len(rows)
@@ -126,30 +108,38 @@ def _messages(
 
 def _refuse_more(state: Ints, source: str) -> None:
     raise DataError(
-        "expected nothing after the end of session, was more data", source=source, row=int(state[S_COUNT]) + 1
+        "expected nothing after the end of session, was more data",
+        source=source,
+        row=int(state[_itch_scan.S_COUNT]) + 1,
     )
 
 
 def _refuse(status: int, state: Ints, source: str) -> None:
-    letter, length, row = chr(int(state[S_TYPE])), int(state[S_LENGTH]), int(state[S_COUNT])
+    letter, length, row = (
+        chr(int(state[_itch_scan.S_TYPE])),
+        int(state[_itch_scan.S_LENGTH]),
+        int(state[_itch_scan.S_COUNT]),
+    )
     text = {
-        UNKNOWN_TYPE: f"expected a message type of {', '.join(LENGTHS)}, was {letter!r} ({length} bytes)",
-        WRONG_LENGTH: f"expected {LENGTHS.get(letter, 0)} bytes of message type {letter!r}, was {length}",
-        BACKWARDS: "expected time not before the message before, was earlier",
-        NO_ADD_SIDE: "expected a buy/sell indicator B or S, was another letter",
+        _itch_scan.UNKNOWN_TYPE: f"expected a message type of {', '.join(_itch_scan.LENGTHS)}, was {letter!r} ({length} bytes)",
+        _itch_scan.WRONG_LENGTH: f"expected {_itch_scan.LENGTHS.get(letter, 0)} bytes of message type {letter!r}, was {length}",
+        _itch_scan.BACKWARDS: "expected time not before the message before, was earlier",
+        _itch_scan.NO_ADD_SIDE: "expected a buy/sell indicator B or S, was another letter",
     }[status]
-    field = {BACKWARDS: "timestamp", NO_ADD_SIDE: "buy/sell indicator"}.get(status, "message type")
+    field = {_itch_scan.BACKWARDS: "timestamp", _itch_scan.NO_ADD_SIDE: "buy/sell indicator"}.get(
+        status, "message type"
+    )
     raise DataError(f"{text}: not ITCH 5.0, or a damaged file", source=source, row=row, field=field)
 
 
 def _check_symbol(symbol: str | None, state: Ints, names: npt.NDArray[np.uint8], source: str) -> None:
     known = [bytes(n).decode("ascii", "replace").strip() for n in names[names[:, 0] > 0]]
-    if symbol is None and int(state[S_SYMBOLS]) != 1:
+    if symbol is None and int(state[_itch_scan.S_SYMBOLS]) != 1:
         raise ConfigError(
             f"{source}: expected one stock, was {len(known)}: choose with --option symbol=... "
             f"({', '.join(sorted(known)[:8])})"
         )
-    if state[S_LOCATE] < 0:
+    if state[_itch_scan.S_LOCATE] < 0:
         raise DataError(
             f"expected stock {symbol!r} in the directory, was none{did_you_mean(str(symbol), known)} among "
             f"{len(known)} stocks",
@@ -158,13 +148,13 @@ def _check_symbol(symbol: str | None, state: Ints, names: npt.NDArray[np.uint8],
         )
 
 
-def _day(path: Path, option: Any) -> str:
+def _day(path: Path, option: str | None) -> str:
     # 01302020.NASDAQ_ITCH50.gz and S081321-v50.txt.gz are NASDAQ's names
     found = _US_DATE.search(path.name)
     if option is None and found:
         month, day, year = found.groups()
         return f"{year if len(year) == 4 else '20' + year}{month}{day}"
-    return source_date([path.name], None if option is None else str(option))
+    return source_date([path.name], option)
 
 
 @kernel
@@ -192,14 +182,7 @@ def _guess_sides(kind: Any, side: Any, px: Any, qty: Any, off: Any, index: Any) 
         i = np.searchsorted(index, px[k])
         if kind[k] == 4:
             aggressor = -side[k]
-        change = qty[k] if kind[k] == 1 else -qty[k]
-        total[b, i] += change
-        if change > 0 and ((b == 0 and i > best[0]) or (b == 1 and i < best[1])):
-            best[b] = i
-        while best[0] >= 0 and total[0, best[0]] == 0:
-            best[0] -= 1
-        while best[1] < index.shape[0] and total[1, best[1]] == 0:
-            best[1] += 1
+        put(total, best, b, i, total[b, i] + (qty[k] if kind[k] == 1 else -qty[k]))
 
 
 def _one_day(
@@ -210,19 +193,24 @@ def _one_day(
     rows = _messages(path, symbol, out.counts, progress)
     if len(rows) == 0:
         raise DataError(f"expected messages of {symbol or 'the stock'}, was none", source=source)
-    letter = rows[:, LETTER].astype(np.uint8)
+    letter = rows[:, _itch_scan.LETTER].astype(np.uint8)
     is_ = {c: letter == ord(c) for c in "AFECXDUPQB"}
-    n_owners, [owner, new] = renumber(rows[:, REF].view(np.uint64), rows[:, NEW_REF].view(np.uint64))
+    n_owners, [owner, new] = renumber(
+        rows[:, _itch_scan.REF].view(np.uint64), rows[:, _itch_scan.NEW_REF].view(np.uint64)
+    )
     order_px = np.zeros(n_owners, dtype=np.int64)
     order_side = np.zeros(n_owners, dtype=np.int64)
     added = is_["A"] | is_["F"]
-    order_px[owner[added]], order_side[owner[added]] = rows[added, PRICE], rows[added, SIDE]
-    order_px[new[is_["U"]]] = rows[is_["U"], PRICE]
+    order_px[owner[added]], order_side[owner[added]] = (
+        rows[added, _itch_scan.PRICE],
+        rows[added, _itch_scan.SIDE],
+    )
+    order_px[new[is_["U"]]] = rows[is_["U"], _itch_scan.PRICE]
     _inherit(owner, new, is_["U"], order_side)
-    same_price = is_["C"] & (rows[:, PRICE] == order_px[owner])
-    printable = is_["C"] & (rows[:, SIDE] == 1)
+    same_price = is_["C"] & (rows[:, _itch_scan.PRICE] == order_px[owner])
+    printable = is_["C"] & (rows[:, _itch_scan.SIDE] == 1)
     elsewhere = is_["C"] & ~(same_price & printable)
-    empty = is_["Q"] & ((rows[:, SHARES] == 0) | (rows[:, PRICE] == 0))
+    empty = is_["Q"] & ((rows[:, _itch_scan.SHARES] == 0) | (rows[:, _itch_scan.PRICE] == 0))
     op = np.full(len(rows), _orders.NOTHING, dtype=np.int64)
     for letters, what in (
         *(("AF", _orders.ADD), ("EC", _orders.EXECUTE), ("X", _orders.CUT), ("D", _orders.DELETE)),
@@ -232,26 +220,30 @@ def _one_day(
             op[is_[c]] = what
     op[elsewhere], op[empty] = _orders.TAKE, _orders.NOTHING
     sideless = day >= _SIDELESS_SINCE
-    side = np.where(is_["P"], 0 if sideless else -rows[:, SIDE], np.where(is_["Q"], 0, rows[:, SIDE]))
-    price, prints = rows[:, PRICE].copy(), is_["P"] | is_["Q"]
+    side = np.where(
+        is_["P"],
+        0 if sideless else -rows[:, _itch_scan.SIDE],
+        np.where(is_["Q"], 0, rows[:, _itch_scan.SIDE]),
+    )
+    price, prints = rows[:, _itch_scan.PRICE].copy(), is_["P"] | is_["Q"]
     # a print elsewhere is a message of its own, before the order shrinks
     twice = np.repeat(np.arange(len(rows)), 1 + (elsewhere & printable))
     extra = np.concatenate([[False], twice[1:] == twice[:-1]])
     first = np.concatenate([extra[1:], [False]])
     op, side, price, prints = op[twice], side[twice], price[twice], prints[twice] | first
     op[first], side[first] = _orders.PRINT, -order_side[owner[twice[first]]]
-    lines = rows[twice, NUMBER]
+    origin = Origin(source, rows[twice, _itch_scan.NUMBER])
     px = price // tick
     priced = np.isin(op, (_orders.ADD, _orders.REPLACE))
-    px[priced] = to_steps(price[priced], tick, "tick", source=source, field="price", rows=lines[priced])
+    px[priced] = to_steps(price[priced], tick, "tick", origin[priced], "price")
     off = np.where(prints & (price % tick != 0), 2 + np.sign(2 * (price % tick) - tick), 0)
     px[(off > 0) & (side < 0)] += 1  # toward the aggressor
     off[(side != 0) | is_["Q"][twice]] = 0
-    qty = to_steps(rows[twice, SHARES], lot, "lot", source=source, field="shares", rows=lines)
+    qty = to_steps(rows[twice, _itch_scan.SHARES], lot, "lot", origin, "shares")
     flags = np.where(is_["Q"][twice], int(EventFlag.AUCTION), 0).astype(np.int64)
-    log = OrderLog(op, owner[twice], new[twice], px, qty, side, flags, ~first, lines, n_owners)
-    ts = rows[twice, TIME] + midnight_ns(day, instrument.timezone)
-    events, at, n_slots, counts = convert_orders(log, ts, source, strict=True)
+    log = OrderLog(op, owner[twice], new[twice], px, qty, side, flags, ~first, n_owners, origin)
+    ts = rows[twice, _itch_scan.TIME] + midnight_ns(day, instrument.timezone)
+    events, at, n_slots, counts = convert_orders(log, ts, strict=True)
     if (off > 0).any():
         kind, guessed, ticks, lots = (events[n].astype(np.int64) for n in ("kind", "side", "px", "qty"))
         at_off = np.where(events["kind"] == EventKind.TRADE, off[at], 0)
@@ -262,14 +254,13 @@ def _one_day(
     add_counts(out.checks, {"crossed_books": counts["crossed_books"]})
     count_kinds(out.messages, letter, MESSAGES)
     traded = is_["E"] | is_["C"] | is_["P"] | is_["Q"]
-    lots = rows[:, SHARES] // lot  # (a multiple: refused above)
+    lots = rows[:, _itch_scan.SHARES] // lot  # (a multiple: refused above)
     tape = out.account()
-    tape.raw_trades += int(traded.sum())
-    tape.raw_lots += int(lots[traded].sum())
+    tape.count(lots[traded])
     tape.imported_trades += counts["trades"]
     unprinted = is_["C"] & ~printable
-    tape.explain("executions that are part of a cross", int(unprinted.sum()), int(lots[unprinted].sum()))
-    tape.explain("crosses without shares or price", int(empty.sum()), int(lots[empty].sum()))
+    tape.leave_out("executions that are part of a cross", lots[unprinted])
+    tape.leave_out("crosses without shares or price", lots[empty])
     if is_["B"].any():
         out.notes.append(
             f"{day}: {int(is_['B'].sum())} trades were broken later; they were seen when they printed, and stay"
@@ -294,7 +285,7 @@ def _inherit(owner: Any, new: Any, replaced: Any, side: Any) -> None:
 def convert(
     paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress
 ) -> Conversion:
-    """Convert full-day files to order-by-order events of one stock, one segment a day.
+    """Convert full-day files to order-by-order events of one stock, one segment per day.
 
     Options: ``symbol``, needed unless the directory has one stock only; ``date``: trading day ``YYYY-MM-DD`` if
     the file name does not hold it (as ``01302020`` or ``YYYYMMDD``).
@@ -305,19 +296,34 @@ def convert(
         For a cut file, a message that is none of ITCH 5.0, an unknown stock, a price off the tick grid, time
         running backwards, an order that the book does not know.
     """
-    check_options(options, OPTIONS, "itch")
-    symbol = None if options.get("symbol") is None else str(options["symbol"]).upper()
+    symbol = text_option(options, "symbol")
+    symbol = None if symbol is None else symbol.upper()
     counts = dict.fromkeys(("rows_read", "messages_of_the_stock"), 0)
-    out = Conversion(np.zeros(0, EVENT), (), "L3", counts=counts, checks={"crossed_books": 0})
+    out = Conversion(level="L3", counts=counts, checks={"crossed_books": 0})
     out.account().unit = "executions, hidden trades and crosses"
-    days = sorted((_day(path, options.get("date") if len(paths) == 1 else None), path) for path in paths)
-    parts: list[npt.NDArray[np.void]] = []
-    segments: list[Segment] = []
-    start = 0
+    days = sorted(
+        (_day(path, text_option(options, "date") if len(paths) == 1 else None), path) for path in paths
+    )
     for day, path in days:
-        parts.append(_one_day(path, instrument, symbol, day, out, progress))
-        segments.append(Segment(start, start + len(parts[-1]), day))
-        start += len(parts[-1])
-    out.events, out.segments = np.concatenate(parts), tuple(segments)
-    progress("done", 1.0)
+        out.add(_one_day(path, instrument, symbol, day, out, progress), day)
     return out.finish(str(days[0][1]))
+
+
+FORMAT = Format(
+    "itch",
+    "NASDAQ TotalView-ITCH 5.0 full-day file, one stock (L3)",
+    (".NASDAQ_ITCH50", ".txt", ".gz"),
+    convert,
+    "L3",
+    options=frozenset({"symbol", "date"}),
+    instrument={
+        "tick_size": "0.01",
+        "lot_size": "1",
+        "unit_lots": 100,
+        "currency": "USD",
+        "timezone": "America/New_York",
+        "sessions": [["09:30", "16:00"]],
+    },
+    decision_ns=500_000_000,
+    fees=("zero", "nasdaq"),
+)

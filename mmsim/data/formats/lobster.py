@@ -14,7 +14,7 @@ its own. The converter carries the visible book from row to row of the orderbook
 
 After every message the book so carried is compared with the orderbook row. A difference that the rules
 above do not explain is corrected by rows of its own and counted under ``corrected_*``; the finished rows are
-then replayed by an independent book (`mmsim.data.formats._l3`), whose verdict is ``states_equal``.
+then replayed by an independent book (`mmsim.data.formats._replay_check`), whose verdict is ``states_equal``.
 """
 
 from __future__ import annotations
@@ -27,24 +27,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
-from mmsim.data.formats._l3 import compare_books
-from mmsim.data.formats._lobster_kernel import COUNTERS, DUPLICATE, FULL, convert_messages
-from mmsim.data.formats._streams import add_counts, count_kinds
-from mmsim.data.formats._text import (
-    SourceText,
-    instrument_units,
-    parse_csv,
-    read_texts,
-    refuse,
-    source_date,
-    to_steps,
-)
+from mmsim.data.conversion import Conversion, Ints, Progress, add_counts, count_kinds
+from mmsim.data.formats._lobster_book import COUNTERS, DUPLICATE, convert_messages
+from mmsim.data.formats._replay_check import compare_books
+from mmsim.data.formats._slots import CODE, events_of, filled
+from mmsim.data.formats._text import SourceText, parse_csv, read_texts, source_date
+from mmsim.data.formats.format import Format
+from mmsim.data.origin import Origin
+from mmsim.data.steps import instrument_units, to_steps
 from mmsim.errors import ConfigError, DataError
-from mmsim.types import EVENT, EventKind, Instrument, Segment
-
-OPTIONS = frozenset({"date", "depth"})
-TIMEZONE = "America/New_York"  # of LOBSTER's seconds after midnight; the manifest's `timezone` must say so
+from mmsim.sessions import NS, midnight_ns
+from mmsim.types import EventKind, Instrument
 
 _FIELDS = ("time", "type", "order_id", "size", "price", "direction")
 MESSAGES = {
@@ -86,30 +79,29 @@ def _messages(text: SourceText, tick: int, lot: int, out: Conversion) -> dict[st
     # checked columns of the message file (time in ns after midnight, price in ticks, size in lots), and what is in it
     raw, rounded = parse_csv(text, _FIELDS, (9, 0, 0, 0, 0, 0))
     ts, kind, owner, size, price, side = (np.ascontiguousarray(raw[:, c]) for c in range(6))
-    src = text.name
-    refuse((kind < 1) | (kind > 7), kind, "a type of 1 to 7", source=src, field="type")
+    at = Origin(text.name)
+    at.refuse((kind < 1) | (kind > 7), kind, "a type of 1 to 7", "type")
     back = np.concatenate([[False], np.diff(ts) < 0])
-    refuse(back, ts, "a time that does not run backwards, in ns", source=src, field="time")
-    refuse((ts < 0) | (ts > 86_400 * NS), ts, "seconds after midnight", source=src, field="time")
+    at.refuse(back, ts, "a time that does not run backwards, in ns", "time")
+    at.refuse((ts < 0) | (ts > 86_400 * NS), ts, "seconds after midnight", "time")
     order = kind <= 5
-    refuse(order & (size <= 0), size, "a size above 0", source=src, field="size")
-    refuse(order & (price <= 0), price, "a price above 0", source=src, field="price")
-    refuse(order & (np.abs(side) != 1), side, "a direction of 1 or -1", source=src, field="direction")
+    at.refuse(order & (size <= 0), size, "a size above 0", "size")
+    at.refuse(order & (price <= 0), price, "a price above 0", "price")
+    at.refuse(order & (np.abs(side) != 1), side, "a direction of 1 or -1", "direction")
     visible = np.flatnonzero(kind <= 4)
     px = price // tick
-    px[visible] = to_steps(price[visible], tick, "tick", source=src, field="price", rows=visible + 1)
+    px[visible] = to_steps(price[visible], tick, "tick", Origin(text.name, visible + 1), "price")
     off_tick = (kind >= 5) & (kind <= 6) & (price % tick != 0)
     px[off_tick & (side == 1) & (kind == 5)] += 1  # toward the aggressor, see the module's docstring
     traded = np.flatnonzero(kind <= 6)
     qty = size.copy()
-    qty[traded] = to_steps(size[traded], lot, "lot", source=src, field="size", rows=traded + 1)
+    qty[traded] = to_steps(size[traded], lot, "lot", Origin(text.name, traded + 1), "size")
     nothing = (kind == 6) & ((size <= 0) | (price <= 0))
     count_kinds(out.messages, kind, MESSAGES)
     prints = (kind >= 4) & (kind <= 6)
     tape = out.account()
-    tape.raw_trades += int(prints.sum())
-    tape.raw_lots += int(qty[prints].sum())
-    tape.explain("crosses without size or price", int(nothing.sum()), int(qty[nothing].sum()))
+    tape.count(qty[prints])
+    tape.leave_out("crosses without size or price", qty[nothing])
     kind = np.where(nothing, 7, kind)
     hidden = kind == 5
     found = {
@@ -126,7 +118,7 @@ def _books(text: SourceText, tick: int, lot: int, use: int | None) -> tuple[Ints
     # (n, 2, depth) prices in ticks and quantities in lots, bids first; quantity 0 where there is no level
     columns = text.data.split(b"\n", 1)[0].count(b",") + 1
     if columns % 4:
-        raise DataError(f"expected 4 columns a level, was {columns} columns", source=text.name, row=1)
+        raise DataError(f"expected 4 columns per level, was {columns} columns", source=text.name, row=1)
     depth = columns // 4
     if use is not None and not 1 <= use <= depth:
         raise DataError(f"expected {use} levels as asked by the option depth, was {depth}", source=text.name)
@@ -137,39 +129,28 @@ def _books(text: SourceText, tick: int, lot: int, use: int | None) -> tuple[Ints
         for what in ("price", "size")
     ]
     raw, _ = parse_csv(text, fields, (0,) * columns)
+    at = Origin(text.name)
     px = np.zeros((len(raw), 2, depth), dtype=np.int64)
     qty = np.zeros_like(px)
     for k in range(depth):
         for b, side in ((0, "bid"), (1, "ask")):
             price, size = raw[:, 4 * k + 2 * (1 - b)], raw[:, 4 * k + 2 * (1 - b) + 1]
-            names = (f"{side}_price_{k + 1}", f"{side}_size_{k + 1}")
+            px_name, size_name = f"{side}_price_{k + 1}", f"{side}_size_{k + 1}"
             none = np.abs(price) >= _EMPTY
-            refuse(
-                none & (size != 0),
-                size,
-                "size 0 where the price marks no level",
-                source=text.name,
-                field=names[1],
-            )
-            refuse(~none & (size <= 0), size, "a size above 0", source=text.name, field=names[1])
-            refuse(~none & (price <= 0), price, "a price above 0", source=text.name, field=names[0])
+            at.refuse(none & (size != 0), size, "size 0 where the price marks no level", size_name)
+            at.refuse(~none & (size <= 0), size, "a size above 0", size_name)
+            at.refuse(~none & (price <= 0), price, "a price above 0", px_name)
             price = np.where(none, 0, price)
-            px[:, b, k] = to_steps(price, tick, "tick", source=text.name, field=names[0])
-            qty[:, b, k] = to_steps(size, lot, "lot", source=text.name, field=names[1])
+            px[:, b, k] = to_steps(price, tick, "tick", at, px_name)
+            qty[:, b, k] = to_steps(size, lot, "lot", at, size_name)
             if k:
                 sign = 1 if b == 0 else -1
                 gap = ~none & (qty[:, b, k - 1] == 0)
-                refuse(gap, price, "no level after an empty one", source=text.name, field=names[0])
+                at.refuse(gap, price, "no level after an empty one", px_name)
                 wrong = ~none & (sign * (px[:, b, k - 1] - px[:, b, k]) <= 0)
-                refuse(wrong, price, "a level behind the one before", source=text.name, field=names[0])
+                at.refuse(wrong, price, "a level behind the one before", px_name)
     crossed = (qty[:, 0, 0] > 0) & (qty[:, 1, 0] > 0) & (px[:, 1, 0] <= px[:, 0, 0])
-    refuse(
-        crossed,
-        raw[:, 2],
-        "a best bid below the best ask (crossed book)",
-        source=text.name,
-        field="bid_price_1",
-    )
+    at.refuse(crossed, raw[:, 2], "a best bid below the best ask (crossed book)", "bid_price_1")
     return np.ascontiguousarray(px[:, :, :use]), np.ascontiguousarray(qty[:, :, :use])
 
 
@@ -186,47 +167,33 @@ def _one_day(
     book_px, book_qty = _books(orderbook, tick, lot, use)
     n, depth = len(m["ts"]), book_px.shape[2]
     if len(book_px) != n:
-        raise DataError(f"expected {n} rows, one a message, was {len(book_px)}", source=orderbook.name)
+        raise DataError(f"expected {n} rows, one per message, was {len(book_px)}", source=orderbook.name)
     if out.view_depth not in (0, depth):
         raise DataError(
             f"expected {out.view_depth} levels as in the other files, was {depth}", source=orderbook.name
         )
     names, owner = np.unique(m["owner"], return_inverse=True)
-    rows = 3 * n + 8 * depth + 16
-    ends, clean, counts = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(len(COUNTERS), np.int64)
-    while True:
-        table = np.zeros((rows, 6), dtype=np.int64)
+    clean, counts = np.zeros(n, np.bool_), np.zeros(len(COUNTERS), np.int64)
+
+    def fill(table: Ints) -> tuple[int, int, int, int]:
         counts[:] = 0
-        problem, at, need, n_slots = convert_messages(
-            m["kind"], owner.astype(np.int64), m["qty"], m["px"], m["side"], book_px, book_qty, len(names), np.arange(17),
-            table, ends, clean, counts,
+        return convert_messages(
+            m["kind"], owner.astype(np.int64), m["qty"], m["px"], m["side"], book_px, book_qty, len(names), CODE, table,
+            clean, counts,
         )  # fmt: skip
-        if problem != FULL:
-            break
-        rows = max(2 * rows, need)
+
+    problem, at, table, n_slots = filled(fill, 3 * n + 8 * depth + 16)
     if problem == DUPLICATE:
-        raise DataError(
-            f"expected a new order id, was {m['owner'][at]}, which is still live",
-            source=message.name, row=at + 1, field="order_id",
-        )  # fmt: skip
-    ts = np.repeat(m["ts"] + midnight_ns(day, instrument.timezone), np.diff(ends, prepend=0))
-    t = table[:need]
-    events = build_events(
-        ts=ts,
-        kind=t[:, 0],
-        px=t[:, 1],
-        qty=t[:, 2],
-        oid=t[:, 3],
-        side=t[:, 4],
-        flags=t[:, 5],
-        source=message.name,
-    )
+        expected = f"expected a new order id, was {m['owner'][at]}, which is still live"
+        raise Origin(message.name).error(expected, at, "order_id")
+    events = events_of(table, m["ts"] + midnight_ns(day, instrument.timezone), message.name)
+    ends = np.cumsum(np.bincount(table[:, 0], minlength=n))
     if 20 * counts[COUNTERS.index("messages_corrected")] > n:
-        raise DataError(
+        raise Origin(orderbook.name).error(
             "expected books that follow from the messages, but more than 1 message in 20 needs a correction: "
             "the two files do not belong together, or a stretch is missing",
-            source=orderbook.name, row=int(np.argmin(clean)) + 1,
-        )  # fmt: skip
+            int(np.argmin(clean)),
+        )
     equal, tally = compare_books(events, ends, book_px, book_qty, n_slots, message.name)
     found = {
         "states_compared": n,
@@ -237,15 +204,12 @@ def _one_day(
     }
     add_counts(out.checks, found)
     add_counts(out.counts, {"rows_read": n})
-    out.account().imported_trades += _told(events, ends)
+    # messages of which a row tells a trade; an execution that met several seeds is several rows
+    out.account().imported_trades += len(
+        np.unique(table[np.isin(table[:, 1], (EventKind.EXECUTE, EventKind.TRADE)), 0])
+    )
     out.view_depth, out.n_slots = depth, max(out.n_slots, n_slots)
     return events
-
-
-def _told(events: npt.NDArray[np.void], ends: Ints) -> int:
-    # messages of which a row tells a trade; an execution that met several seeds is several rows
-    traded = np.flatnonzero(np.isin(events["kind"], (EventKind.EXECUTE, EventKind.TRADE)))
-    return len(np.unique(np.searchsorted(ends, traded, side="right")))
 
 
 def convert(
@@ -262,7 +226,7 @@ def convert(
         Prices (USD x 10,000) become multiples of ``tick_size``, sizes (shares) of ``lot_size``; times are
         seconds after midnight in ``timezone``.
     options : mapping
-        ``date``: trading day ``YYYY-MM-DD`` if the file names do not hold it; ``depth``: levels a side to
+        ``date``: trading day ``YYYY-MM-DD`` if the file names do not hold it; ``depth``: levels per side to
         use (default: all that the files have).
     progress : callable
         Called with (stage, fraction).
@@ -276,29 +240,41 @@ def convert(
     DataError
         Naming file, row and field of the first thing that is not as LOBSTER documents it.
     """
-    check_options(options, OPTIONS, "lobster")
     try:
         use = None if options.get("depth") is None else int(options["depth"])
     except ValueError:
         raise ConfigError(f"option 'depth': expected a number of levels, was {options['depth']!r}") from None
     progress("reading", 0.0)
     pairs = _pairs(list(paths))
-    out = Conversion(events=np.zeros(0, dtype=EVENT), segments=(), level="L3", checks={"crossed_books": 0})
+    out = Conversion(level="L3", checks={"crossed_books": 0})
     out.account().unit = "messages of type 4, 5 and 6"
-    parts: list[npt.NDArray[np.void]] = []
-    segments: list[Segment] = []
-    start = 0
     for k, (message, orderbook) in enumerate(pairs):
         progress(f"converting {message.name}", k / len(pairs))
         day = source_date([message.name], options.get("date") if len(pairs) == 1 else None)
-        parts.append(_one_day(message, orderbook, instrument, day, use, out))
-        segments.append(Segment(start, start + len(parts[-1]), day))
-        start += len(parts[-1])
-    out.events, out.segments = np.concatenate(parts), tuple(segments)
+        out.add(_one_day(message, orderbook, instrument, day, use, out), day)
     bad = out.checks["messages_corrected"]
     out.notes.append(
         f"{out.checks['states_equal']} of {out.checks['states_compared']} orderbook rows equal the replayed book, "
         f"{bad} of them after rows that the messages do not explain"
     )
-    progress("done", 1.0)
     return out.finish(pairs[0][0].name)
+
+
+FORMAT = Format(
+    "lobster",
+    "LOBSTER message and orderbook csv, NASDAQ order by order (L3)",
+    (".csv", ".zip"),
+    convert,
+    "L3",
+    options=frozenset({"date", "depth"}),
+    instrument={
+        "tick_size": "0.01",
+        "lot_size": "1",
+        "unit_lots": 100,
+        "currency": "USD",
+        "timezone": "America/New_York",
+        "sessions": [["09:30", "16:00"]],
+    },
+    decision_ns=500_000_000,
+    fees=("zero", "nasdaq"),
+)

@@ -4,14 +4,14 @@ Every line is ``key=value`` pairs; a leading ``//`` is decoration. Prices and qu
 decimals, times are HHMMSScc. The converter sorts by ``BizIndex``, which puts the order and the trade stream
 into one sequence:
 
-* type 192 ``OrdType`` 65 'A' is an ADD, 68 'D' a DELETE of what the order still holds;
+* type 192 ``OrdType`` 65 'A' is an _orders.ADD, 68 'D' a _orders.DELETE of what the order still holds;
 * type 191 with ``ExecType`` 66 'B' or 83 'S' executes the resting order only: the aggressor has no order
-  message before it trades, and what is left of it is published after its trades as an ADD of its own;
+  message before it trades, and what is left of it is published after its trades as an _orders.ADD of its own;
 * type 191 with ``ExecType`` 78 'N' is a call-auction trade and executes both orders. All auction trades of
   one time are one message: the book is crossed between them;
 * rows before the opening and in the closing auction carry the flag AUCTION (the book may be crossed there);
 * type 111 snapshots make no rows; the finished rows are replayed by an independent book
-  (`mmsim.data.formats._l3`), in which the state that each snapshot shows is looked for. Snapshots have whole
+  (`mmsim.data.formats._replay_check`), in which the state that each snapshot shows is looked for. Snapshots have whole
   seconds, orders 1/100 s: states within a window around the snapshot's time are tried.
 """
 
@@ -26,18 +26,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import NS, Conversion, Ints, Progress, build_events, check_options, midnight_ns
-from mmsim.data.formats._l3 import Snapshots, match_snapshots
-from mmsim.data.formats._sse_kernel import PROBLEMS, convert_messages
-from mmsim.data.formats._streams import add_counts, count_kinds
-from mmsim.data.formats._text import SourceText, instrument_units, read_texts, refuse, source_date, to_steps
+from mmsim.data.conversion import Conversion, Ints, Progress, add_counts, count_kinds
+from mmsim.data.formats import _orders, _orders_assemble
+from mmsim.data.formats._orders import OrderError, OrderLog, convert_orders, renumber
+from mmsim.data.formats._replay_check import ShownBooks, match_snapshots
+from mmsim.data.formats._text import SourceText, read_texts, source_date
+from mmsim.data.formats.format import Format
+from mmsim.data.options import text_option
+from mmsim.data.origin import Origin
+from mmsim.data.steps import instrument_units, to_steps
 from mmsim.errors import ConfigError, DataError
-from mmsim.types import EVENT, EventFlag, EventKind, Instrument, Segment
+from mmsim.sessions import NS, midnight_ns
+from mmsim.types import EventFlag, EventKind, Instrument
 
-OPTIONS = frozenset({"date", "symbol", "opening", "closing"})
-TIMEZONE = "Asia/Shanghai"
-
-LEVELS = 10  # a side, in a snapshot
+LEVELS = 10  # per side, in a snapshot
 _BEFORE_NS, _AFTER_NS = 3 * NS, 2 * NS  # window around a snapshot's time
 
 _ORDER, _TRADE, _SNAPSHOT = 192, 191, 111
@@ -142,58 +144,56 @@ def _read(text: SourceText, symbol: str | None, progress: Progress) -> _Log:
     )  # fmt: skip
 
 
-def _clock(stamps: Ints, scale: int, source: str, name: str, lines: Ints) -> Ints:
+def _clock(stamps: Ints, scale: int, origin: Origin, name: str) -> Ints:
     # HHMMSS followed by digits of 1/scale s -> ns after midnight
     fraction, hms = stamps % scale, stamps // scale
     hour, minute, second = hms // 10_000, hms // 100 % 100, hms % 100
     bad = (hour > 23) | (minute > 59) | (second > 59)
-    refuse(bad, stamps, "a time of day HHMMSS", source=source, field=name, rows=lines)
+    origin.refuse(bad, stamps, "a time of day HHMMSS", name)
     return ((hour * 60 + minute) * 60 + second) * NS + fraction * (NS // scale)
 
 
-def _known(values: Ints, codes: tuple[int, ...], source: str, name: str, lines: Ints) -> None:
-    refuse(~np.isin(values, codes), values, f"one of {codes}", source=source, field=name, rows=lines)
+def _known(values: Ints, codes: tuple[int, ...], origin: Origin, name: str) -> None:
+    origin.refuse(~np.isin(values, codes), values, f"one of {codes}", name)
 
 
 def _sequence(log: _Log, text: SourceText, tick: int, lot: int) -> dict[str, Ints]:
     # both streams in order of BizIndex, checked; times in ns after midnight
-    src = text.name
     o, t, ol, tl = log.orders, log.trades, log.order_lines, log.trade_lines
-    _known(o[:, 5], (_A, _D), src, "OrdType", ol)
-    _known(o[:, 6], (_B, _S), src, "Side", ol)
-    _known(t[:, 6], (_B, _S, _N), src, "ExecType", tl)
-    for table, lines, names in ((o, ol, ("Price", "OrderQty")), (t, tl, ("LastPx", "LastQty"))):
-        at = 3 if table is o else 4
-        for column, name in ((at, names[0]), (at + 1, names[1])):
-            refuse(
-                table[:, column] <= 0, table[:, column], "a value above 0", source=src, field=name, rows=lines
-            )
+    orders, trades = Origin(text.name, ol), Origin(text.name, tl)
+    _known(o[:, 5], (_A, _D), orders, "OrdType")
+    _known(o[:, 6], (_B, _S), orders, "Side")
+    _known(t[:, 6], (_B, _S, _N), trades, "ExecType")
+    for table, origin, column, name in (
+        *((o, orders, 3, "Price"), (o, orders, 4, "OrderQty")),
+        *((t, trades, 4, "LastPx"), (t, trades, 5, "LastQty")),
+    ):
+        origin.refuse(table[:, column] <= 0, table[:, column], "a value above 0", name)
     cat = np.concatenate
     seq = {
         "biz": cat([o[:, 0], t[:, 0]]),
         "line": cat([ol, tl]),
-        "ts": cat([_clock(o[:, 1], 100, src, "TransactTime", ol), _clock(t[:, 1], 100, src, "TransactTime", tl)]),
+        "ts": cat([_clock(o[:, 1], 100, orders, "TransactTime"), _clock(t[:, 1], 100, trades, "TransactTime")]),
         "is_trade": cat([np.zeros(len(o), np.int64), np.ones(len(t), np.int64)]),
         "code": cat([o[:, 5], t[:, 6]]),
         "side": cat([np.where(o[:, 6] == _B, 1, -1), np.zeros(len(t), np.int64)]),
         "px": cat([
-            to_steps(o[:, 3], tick, "tick", source=src, field="Price", rows=ol),
-            to_steps(t[:, 4], tick, "tick", source=src, field="LastPx", rows=tl),
+            to_steps(o[:, 3], tick, "tick", orders, "Price"), to_steps(t[:, 4], tick, "tick", trades, "LastPx")
         ]),
         "qty": cat([
-            to_steps(o[:, 4], lot, "lot", source=src, field="OrderQty", rows=ol),
-            to_steps(t[:, 5], lot, "lot", source=src, field="LastQty", rows=tl),
+            to_steps(o[:, 4], lot, "lot", orders, "OrderQty"), to_steps(t[:, 5], lot, "lot", trades, "LastQty")
         ]),
         "buyer": cat([o[:, 2], t[:, 2]]),
         "seller": cat([o[:, 2], t[:, 3]]),
     }  # fmt: skip
     order = np.argsort(seq["biz"], kind="stable")
     seq = {name: np.ascontiguousarray(column[order]) for name, column in seq.items()}
+    origin = Origin(text.name, seq["line"])
     twice = np.concatenate([[False], np.diff(seq["biz"]) == 0])
-    refuse(twice, seq["biz"], "each BizIndex once", source=src, field="BizIndex", rows=seq["line"])
+    origin.refuse(twice, seq["biz"], "each BizIndex once", "BizIndex")
     back = np.concatenate([[False], np.diff(seq["ts"]) < 0])
-    refuse(back, seq["ts"], "a time that does not run backwards in order of BizIndex, in ns after midnight",
-           source=src, field="TransactTime", rows=seq["line"])  # fmt: skip
+    expected = "a time that does not run backwards in order of BizIndex, in ns after midnight"
+    origin.refuse(back, seq["ts"], expected, "TransactTime")
     return seq
 
 
@@ -205,24 +205,24 @@ def _hhmm(options: Mapping[str, Any], name: str, default: str) -> int:
     return (int(found[1]) * 60 + int(found[2])) * 60 * NS
 
 
-def _snapshots(log: _Log, text: SourceText, tick: int, lot: int, midnight: int) -> Snapshots:
-    s, lines = log.snapshots, log.snapshot_lines
-    ts = _clock(s[:, 0], 1, text.name, "DataTimeStamp", lines) + midnight
+def _snapshots(log: _Log, text: SourceText, tick: int, lot: int, midnight: int) -> ShownBooks:
+    s, origin = log.snapshots, Origin(text.name, log.snapshot_lines)
+    ts = _clock(s[:, 0], 1, origin, "DataTimeStamp") + midnight
     px = np.zeros((len(s), 2, LEVELS), dtype=np.int64)
     qty = np.zeros_like(px)
     for b, name in ((0, "Bid"), (1, "Ask")):
         for k in range(LEVELS):
             at = 3 + 2 * LEVELS * b + 2 * k
             keys = (f"{name}Level[{k}].Price", f"{name}Level[{k}].Qty")
-            px[:, b, k] = to_steps(s[:, at], tick, "tick", source=text.name, field=keys[0], rows=lines)
-            qty[:, b, k] = to_steps(s[:, at + 1], lot, "lot", source=text.name, field=keys[1], rows=lines)
-    volume = to_steps(s[:, 2], lot, "lot", source=text.name, field="TotalVolumeTrade", rows=lines)
+            px[:, b, k] = to_steps(s[:, at], tick, "tick", origin, keys[0])
+            qty[:, b, k] = to_steps(s[:, at + 1], lot, "lot", origin, keys[1])
+    volume = to_steps(s[:, 2], lot, "lot", origin, "TotalVolumeTrade")
     order = np.argsort(ts, kind="stable")
-    return Snapshots(ts[order], px[order], qty[order], s[order, 1], volume[order])
+    return ShownBooks(ts[order], px[order], qty[order], s[order, 1], volume[order])
 
 
 def _check(
-    events: npt.NDArray[np.void], n_slots: int, snaps: Snapshots, source: str
+    events: npt.NDArray[np.void], n_slots: int, snaps: ShownBooks, source: str
 ) -> tuple[dict[str, int], int]:
     # replay the rows and look for the snapshots; the checks, and the first crossed event (-1: none)
     found, tally, crossed = match_snapshots(
@@ -254,27 +254,52 @@ def _events(
     midnight: int,
     source: str,
 ) -> tuple[npt.NDArray[np.void], Ints, int]:
-    # EVENT rows, number of rows up to each message, slots used
+    # EVENT rows, the message of each, slots used
     n = len(cross)
-    joined = np.zeros(n, dtype=np.bool_)  # the next row belongs to the same message
-    joined[:-1] = cross[:-1] & cross[1:] & (seq["ts"][:-1] == seq["ts"][1:])
-    names, owner = np.unique(np.concatenate([seq["buyer"], seq["seller"]]), return_inverse=True)
-    table, ends = np.zeros((2 * n, 6), dtype=np.int64), np.zeros(n, dtype=np.int64)
-    problem, at, rows, n_slots = convert_messages(
-        seq["is_trade"], seq["code"], seq["side"], seq["px"], seq["qty"], owner[:n].astype(np.int64),
-        owner[n:].astype(np.int64), auction, joined, len(names), table, ends,
-    )  # fmt: skip
-    if problem:
-        field, column, expected = PROBLEMS[problem]
-        raise DataError(
-            f"expected {expected}, was {seq[column][at]} at BizIndex {seq['biz'][at]}",
-            source=source, row=int(seq["line"][at]), field=field,
-        )  # fmt: skip
-    t, ts = table[:rows], np.repeat(seq["ts"] + midnight, np.diff(ends, prepend=0))
-    events = build_events(
-        ts=ts, kind=t[:, 0], px=t[:, 1], qty=t[:, 2], oid=t[:, 3], side=t[:, 4], flags=t[:, 5], source=source
+    n_owners, [buyer, seller] = renumber(seq["buyer"], seq["seller"])
+    # an auction trade executes the order of the buyer, then that of the seller
+    of = np.repeat(np.arange(n), 1 + cross)
+    second = np.concatenate([[False], np.diff(of) == 0])
+    trade, code = seq["is_trade"][of] == 1, seq["code"][of]
+    side = np.where(trade, np.where((code == _B) | second, -1, 1), seq["side"][of])
+    last = np.ones(len(of), dtype=np.bool_)
+    last[:-1] = ~(cross[of][:-1] & cross[of][1:] & (np.diff(seq["ts"][of]) == 0))
+    log = OrderLog(
+        op=np.where(trade, _orders.EXECUTE, np.where(code == _A, _orders.ADD, _orders.DELETE)),
+        owner=np.where(side > 0, buyer[of], seller[of]),
+        other=np.zeros(len(of), np.int64),
+        px=np.where(code == _N, 0, seq["px"][of]),  # (an auction's price is that of neither order)
+        qty=seq["qty"][of],
+        side=side,
+        flags=np.where(auction[of], int(EventFlag.AUCTION), 0),
+        last=last,
+        n_owners=n_owners,
+        origin=Origin(source, seq["line"][of]),
     )
-    return events, ends, n_slots
+    try:
+        events, at, n_slots, _ = convert_orders(log, seq["ts"][of] + midnight, strict=True, exact=True)
+    except OrderError as err:
+        raise _said(err.problem, int(of[err.message]), int(side[err.message]), seq, source) from None
+    return events, of[at], n_slots
+
+
+def _said(problem: int, at: int, side: int, seq: dict[str, Ints], source: str) -> DataError:
+    # what is wrong with message `at`, in the words of the log
+    resting = ("BidApplSeqNum", "buyer", "buy") if side > 0 else ("OfferApplSeqNum", "seller", "sell")
+    if problem == _orders_assemble.TOO_MUCH:
+        field, column, expected = "LastQty", "qty", "at most what the resting order holds"
+    elif not seq["is_trade"][at]:
+        field, column, expected = {
+            _orders_assemble.DUPLICATE: ("OrderNo", "buyer", "a new order number"),
+            _orders_assemble.UNKNOWN: ("OrderNo", "buyer", "the number of a live order"),
+            _orders_assemble.OTHER_QTY: ("OrderQty", "qty", "the quantity that the order still holds"),
+        }.get(problem, ("Price", "px", "the price and side of the order itself"))
+    elif problem == _orders_assemble.OTHER_PRICE:
+        field, column, expected = "LastPx", "px", "the price of the resting order"
+    else:
+        field, column, expected = *resting[:2], f"the number of a live {resting[2]} order"
+    said = f"expected {expected}, was {seq[column][at]} at BizIndex {seq['biz'][at]}"
+    return Origin(source, seq["line"]).error(said, at, field)
 
 
 def _one_day(
@@ -287,8 +312,7 @@ def _one_day(
 ) -> npt.NDArray[np.void]:
     tick, lot = instrument_units(instrument, 3, 3)
     opening, closing = _hhmm(options, "opening", "09:30"), _hhmm(options, "closing", "14:57")
-    symbol = options.get("symbol")
-    log = _read(text, None if symbol is None else str(symbol), progress)
+    log = _read(text, text_option(options, "symbol"), progress)
     if len(log.orders) == 0:
         raise DataError("expected order messages (type 192), was none", source=text.name)
     midnight = midnight_ns(day, instrument.timezone)
@@ -297,15 +321,16 @@ def _one_day(
     cross = trades & (seq["code"] == _N)
     # a continuous trade is one, whatever the options say; orders outside continuous trading belong to an auction
     auction = cross | (~trades & ((seq["ts"] < opening) | (seq["ts"] >= closing)))
-    events, ends, n_slots = _events(seq, auction, cross, midnight, text.name)
+    events, message, n_slots = _events(seq, auction, cross, midnight, text.name)
     progress(f"checking {text.name}", 0.8)
     checks, crossed = _check(events, n_slots, _snapshots(log, text, tick, lot, midnight), text.name)
     if crossed >= 0:
-        at = int(np.searchsorted(ends, crossed, side="right"))
-        raise DataError(
+        at = int(message[crossed])
+        raise Origin(text.name, seq["line"]).error(
             f"expected the best bid below the best ask after BizIndex {seq['biz'][at]}, was a crossed book",
-            source=text.name, row=int(seq["line"][at]), field="Price",
-        )  # fmt: skip
+            at,
+            "Price",
+        )
     counts = {
         "rows_read": log.lines,
         "dropped_other_symbols": log.other_symbols,
@@ -319,8 +344,7 @@ def _one_day(
     )
     add_counts(out.messages, {"snapshot": len(log.snapshots)})
     tape = out.account()
-    tape.raw_trades += len(log.trades)
-    tape.raw_lots += int(seq["qty"][trades].sum())
+    tape.count(seq["qty"][trades])
     executed = events[events["kind"] == EventKind.EXECUTE]
     second = (executed["flags"] & EventFlag.AUCTION > 0) & (executed["side"] < 0)
     tape.imported_trades += int((~second).sum())  # a trade of an auction executes two orders
@@ -362,20 +386,31 @@ def convert(
     DataError
         Naming file, line and key of the first thing that is not as documented.
     """
-    check_options(options, OPTIONS, "sse")
     texts = [text for path in sorted(paths) for text in read_texts(path, ".log")]
     if not texts:
         raise DataError("expected a log file, was none")
-    out = Conversion(events=np.zeros(0, dtype=EVENT), segments=(), level="L3")
+    out = Conversion(level="L3")
     out.account().unit = "trade messages (type 191)"
-    parts: list[npt.NDArray[np.void]] = []
-    segments: list[Segment] = []
-    start = 0
     for text in texts:
         day = source_date([text.name], options.get("date") if len(texts) == 1 else None)
-        parts.append(_one_day(text, instrument, options, day, out, progress))
-        segments.append(Segment(start, start + len(parts[-1]), day))
-        start += len(parts[-1])
-    out.events, out.segments = np.concatenate(parts), tuple(segments)
-    progress("done", 1.0)
+        out.add(_one_day(text, instrument, options, day, out, progress), day)
     return out.finish(texts[0].name)
+
+
+FORMAT = Format(
+    "sse",
+    "Shanghai level-2 text log, order by order (L3)",
+    (".log", ".txt", ".zip"),
+    convert,
+    "L3",
+    options=frozenset({"date", "symbol", "opening", "closing"}),
+    instrument={
+        "tick_size": "0.01",
+        "lot_size": "1",
+        "unit_lots": 100,
+        "sessions": [["09:30", "11:30"], ["13:00", "14:57"]],
+    },
+    decision_ns=500_000_000,
+    episode_s=600,
+    fees=("zero", "sse"),
+)

@@ -9,7 +9,7 @@ right; a message is a run of rows with the same times. A run of ``is_snapshot`` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.data.contracts import check_kind
-from mmsim.data.conversion import Conversion, Ints, Progress, build_events, check_options, units_from_text
+from mmsim.data.conversion import Conversion, Ints, Progress, build_events, count_kinds
 from mmsim.data.files import open_blocks, read_lines
-from mmsim.data.formats._streams import (
-    backwards_option,
-    count_kinds,
-    crossed_levels,
-    in_order,
-    joined,
-    receive_times,
-)
-from mmsim.data.formats._text import refuse
-from mmsim.errors import ConfigError, DataError, did_you_mean
+from mmsim.data.formats._clocks import BACKWARDS, in_order, receive_times
+from mmsim.data.formats._levels import merged, near_the_mid
+from mmsim.data.formats.format import Format
+from mmsim.data.ladder import crossed_levels
+from mmsim.data.options import band_option, choice_option, text_option
+from mmsim.data.origin import Origin
+from mmsim.data.steps import units_from_text
+from mmsim.errors import DataError, did_you_mean
 from mmsim.types import BUY, EVENT, NO_SIDE, SELL, EventFlag, EventKind, Instrument
 
-OPTIONS = frozenset({"symbol", "band", "backwards"})
-BAND = 0.25  # levels farther from a snapshot's mid than this part of it are left out
 BOOK = ("exchange", "symbol", "timestamp", "local_timestamp", "is_snapshot", "side", "price", "amount")
 TRADES = ("exchange", "symbol", "timestamp", "local_timestamp", "id", "side", "price", "amount")
 US = 1_000
@@ -99,7 +95,7 @@ def _read(
                 chunk.index, pd.RangeIndex
             ):  # the first column became an index: rows are longer
                 raise DataError(
-                    f"expected {len(columns)} fields a row, was more", source=source, row=done + 2
+                    f"expected {len(columns)} fields per row, was more", source=source, row=done + 2
                 )
             # few different texts in many rows: each is looked at once
             frame = chunk.astype({c: "category" for c in columns if kinds[c] == "str" and c != "id"})
@@ -111,23 +107,17 @@ def _read(
             keep = names == only
             if symbol is None and not keep.all():
                 at = int(np.argmin(keep))
-                raise DataError(
-                    f"expected one symbol, was {names[at]} after {only}: choose with the option symbol",
-                    source=source, row=int(rows[at]), field="symbol",
-                )  # fmt: skip
+                said = f"expected one symbol, was {names[at]} after {only}: choose with the option symbol"
+                raise Origin(source, rows).error(said, at, "symbol")
             counts["dropped_other_symbols"] += int((~keep).sum())
             if keep.any():
                 if not parts:
-                    check_kind(
-                        str(frame["exchange"].iloc[int(np.argmax(keep))]),
-                        str(only),
-                        instrument,
-                        source=source,
-                    )
-                parts.append(_columns(frame[keep], rows[keep], columns, instrument, source))
+                    venue = str(frame["exchange"].iloc[int(np.argmax(keep))])
+                    check_kind(venue, str(only), instrument, source=source)
+                parts.append(_columns(frame[keep], Origin(source, rows[keep]), columns, instrument))
     except pd.errors.ParserError as err:
         text = str(err).replace("Error tokenizing data. C error: ", "").strip()
-        raise DataError(f"expected {len(columns)} fields a row: {text}", source=source) from None
+        raise DataError(f"expected {len(columns)} fields per row: {text}", source=source) from None
     except UnicodeDecodeError as err:
         raise DataError(f"expected a csv file in UTF-8: {err}", source=source, row=done + 2) from None
     except (ValueError, OverflowError) as err:
@@ -137,40 +127,35 @@ def _read(
     counts["rows_read"] += done
     if not parts:
         return None
-    return _Rows(
-        source,
-        *(
-            np.concatenate([getattr(p, n) for p in parts])
-            for n in ("row", "ts", "recv", "snapshot", "side", "px", "qty")
-        ),
-    )
+    return _together(parts)
 
 
-def _columns(frame: Any, rows: Ints, columns: tuple[str, ...], instrument: Instrument, source: str) -> _Rows:
+def _together(parts: list[_Rows]) -> _Rows:
+    columns = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(_Rows)[1:]}
+    return _Rows(parts[0].source, **columns)
+
+
+def _columns(frame: Any, origin: Origin, columns: tuple[str, ...], instrument: Instrument) -> _Rows:
     book = columns is BOOK
     cut = (frame["amount"].cat.codes.to_numpy() < 0) | (frame["amount"] == "").to_numpy(dtype=np.bool_)
-    refuse(
-        cut, _text(frame, "amount"), f"{len(columns)} fields a row", source=source, field="amount", rows=rows
-    )
-    snapshot = np.zeros(len(rows), np.bool_)
+    origin.refuse(cut, _text(frame, "amount"), f"{len(columns)} fields per row", "amount")
+    snapshot = np.zeros(len(cut), np.bool_)
     if book:
-        snapshot = _coded(frame, "is_snapshot", {"true": 1, "false": 0}, source, rows) == 1
+        snapshot = _coded(frame, "is_snapshot", {"true": 1, "false": 0}, origin) == 1
     known = {n: _SIDES[n] for n in (("bid", "ask") if book else ("buy", "sell", "unknown"))}
-    side = _coded(frame, "side", known, source, rows)
-    px = _units(frame, "price", instrument.tick_size, source, rows)
-    qty = _units(frame, "amount", instrument.lot_size, source, rows)
+    side = _coded(frame, "side", known, origin)
+    px = _units(frame, "price", instrument.tick_size, origin)
+    qty = _units(frame, "amount", instrument.lot_size, origin)
     low = 0 if book else 1
-    short = qty < low
-    if short.any():
-        expected = f"an amount of at least {low} lots"
-        refuse(short, _text(frame, "amount"), expected, source=source, field="amount", rows=rows)
+    if (qty < low).any():
+        origin.refuse(qty < low, _text(frame, "amount"), f"an amount of at least {low} lots", "amount")
     times = []
     for name in ("timestamp", "local_timestamp"):
         value = frame[name].to_numpy()
-        bad = (value < _LOW_US) | (value > _HIGH_US)
-        refuse(bad, value, _MICROSECONDS, source=source, field=name, rows=rows)
+        origin.refuse((value < _LOW_US) | (value > _HIGH_US), value, _MICROSECONDS, name)
         times.append(value * US)
-    return _Rows(source, rows, times[0], times[1], snapshot, side, px, qty)
+    rows: Any = origin.row
+    return _Rows(origin.source, rows, times[0], times[1], snapshot, side, px, qty)
 
 
 def _text(frame: Any, name: str) -> npt.NDArray[Any]:
@@ -178,23 +163,22 @@ def _text(frame: Any, name: str) -> npt.NDArray[Any]:
     return out
 
 
-def _coded(frame: Any, name: str, known: Mapping[str, int], source: str, rows: Ints) -> Ints:
+def _coded(frame: Any, name: str, known: Mapping[str, int], origin: Origin) -> Ints:
     column = frame[name].cat
     of_text = np.array([known.get(str(v), _UNKNOWN) for v in column.categories] + [_UNKNOWN], dtype=np.int64)
     out: Ints = of_text[column.codes.to_numpy()]
-    bad = out == _UNKNOWN
-    if bad.any():
-        refuse(bad, _text(frame, name), f"one of {', '.join(known)}", source=source, field=name, rows=rows)
+    if (out == _UNKNOWN).any():
+        origin.refuse(out == _UNKNOWN, _text(frame, name), f"one of {', '.join(known)}", name)
     return out
 
 
-def _units(frame: Any, name: str, step: Decimal, source: str, rows: Ints) -> Ints:
+def _units(frame: Any, name: str, step: Decimal, origin: Origin) -> Ints:
     column = frame[name].cat
     try:
         of_text = units_from_text(column.categories.to_numpy(dtype=object), step)
     except DataError:
         # say which row it was; or it was another symbol's
-        return units_from_text(_text(frame, name), step, source=source, field=name, rows=rows)
+        return units_from_text(_text(frame, name), step, origin, name)
     out: Ints = of_text[column.codes.to_numpy()]
     return out
 
@@ -229,23 +213,22 @@ def convert(
         For a cut file, other columns, an unknown symbol, a price or amount off the grid, book messages out of
         order, no snapshot, an inverse contract read as a linear one or a quanto.
     """
-    check_options(options, OPTIONS, "tardis")
-    how, band = backwards_option(options, "tardis"), _band(options)
-    symbol = None if options.get("symbol") is None else str(options["symbol"])
+    how, band = choice_option(options, "backwards", BACKWARDS, "tardis"), band_option(options, "tardis")
+    symbol = text_option(options, "symbol")
     counts = dict.fromkeys(
         ("rows_read", "dropped_other_symbols", "dropped_before_snapshot", "dropped_trade_before_snapshot",
          "dropped_far_levels", "snapshots"),
         0,
     )  # fmt: skip
-    out = Conversion(np.zeros(0, EVENT), (), "L2", counts=counts, checks={"crossed_books": 0})
+    out = Conversion(level="L2", counts=counts, checks={"crossed_books": 0})
     books: list[_Rows] = []
     trades: list[_Rows] = []
     for i, path in enumerate(paths):
         progress(path.name, 0.8 * i / len(paths))
-        prints = _is_trades(path)
-        rows = _read(path, TRADES if prints else BOOK, symbol, instrument, counts)
+        of_trades = _is_trades(path)
+        rows = _read(path, TRADES if of_trades else BOOK, symbol, instrument, counts)
         if rows is not None:
-            (trades if prints else books).append(rows)
+            (trades if of_trades else books).append(rows)
     if not books:
         raise DataError(
             f"expected rows of incremental_book_L2{f' of symbol {symbol!r}' if symbol else ''}, was none: there is "
@@ -255,33 +238,11 @@ def convert(
         )
     books.sort(key=lambda b: int(b.recv[0]))
     progress("building the book", 0.8)
-    events, recv, first = _levels(books, band, how, out)
-    prints_, print_recv = _prints(trades, first, out)
-    order = np.lexsort(
-        (
-            np.concatenate([np.arange(len(prints_)), np.arange(len(events))]),
-            np.concatenate([np.zeros(len(prints_), np.int8), np.ones(len(events), np.int8)]),
-            np.concatenate([prints_["ts"], events["ts"]]),
-        )
-    )
-    merged = np.concatenate([prints_, events])[order]
-    times = np.concatenate([print_recv, recv])[order]
-    # the snapshot opens the segment, trades of that very time come after it
-    opening = int(np.searchsorted(merged["ts"], first, side="right"))
-    head = np.argsort(merged["flags"][:opening] & EventFlag.SNAPSHOT == 0, kind="stable")
-    merged[:opening], times[:opening] = merged[:opening][head], times[:opening][head]
-    progress("done", 1.0)
-    return joined([(merged, receive_times(merged["ts"], times, counts, out.notes))], out, books[0].source)
-
-
-def _band(options: Mapping[str, Any]) -> float:
-    try:
-        band = float(options.get("band", BAND))
-    except (TypeError, ValueError):
-        band = 0.0
-    if not 0.0 < band <= 1.0:
-        raise ConfigError(f"tardis: option band: expected a number in 0..1, was {options['band']!r}")
-    return band
+    levels, level_recv, first = _levels(books, band, how, out)
+    prints, print_recv = _prints(trades, first, out)
+    events, recv = merged(prints, print_recv, levels, level_recv, first)
+    out.add(events, recv_ts=receive_times(events["ts"], recv, out))
+    return out.finish(books[0].source)
 
 
 def _levels(
@@ -289,10 +250,8 @@ def _levels(
 ) -> tuple[npt.NDArray[np.void], Ints, int]:
     # events and receive times, and the time of the first snapshot
     where = np.repeat(np.arange(len(books)), [len(b.ts) for b in books])
-    row, ts, recv, snapshot, side, px, qty = (
-        np.concatenate([getattr(b, n) for b in books])
-        for n in ("row", "ts", "recv", "snapshot", "side", "px", "qty")
-    )
+    all_ = _together(books)
+    row, ts, recv, snapshot, side, px, qty = (getattr(all_, f.name) for f in fields(_Rows)[1:])
     count_kinds(out.messages, snapshot, {True: "book_snapshot", False: "book_change"})
     if not snapshot.any():
         raise DataError(
@@ -320,21 +279,16 @@ def _levels(
         time[m] = min(int(time[m]), int(time[m + 1]))
     behind = np.maximum.accumulate(time)
     time[taken] = behind[taken]
-    time = in_order(
-        time, row[first], how,
-        source=books[int(where[0])].source, field="timestamp", counts=out.counts, notes=out.notes,
-    )  # fmt: skip
+    source = books[int(where[0])].source
+    time = in_order(time, how, Origin(source, row[first]), "timestamp", out)
     out.counts["snapshots"] += int(taken.sum())
     opening = message == 0
     bids, asks = px[opening & (side > 0) & (qty > 0)], px[opening & (side < 0) & (qty > 0)]
     if len(bids) == 0 or len(asks) == 0:
-        raise DataError(
-            "expected bids and asks in the first snapshot, was one side only",
-            source=books[int(where[0])].source, row=int(row[0]), field="side",
-        )  # fmt: skip
-    mid2 = int(bids.max() + asks.min())
-    near = np.abs(2 * px - mid2) <= band * mid2
-    out.counts["dropped_far_levels"] += int((~near).sum())
+        raise Origin(source, row).error(
+            "expected bids and asks in the first snapshot, was one side only", 0, "side"
+        )
+    near = near_the_mid(px, bids, asks, band, out)
     # rows of the opening snapshot are levels that are empty anyway; a further one starts with CLEAR
     near &= ~(snapshot & (qty == 0))
     level = np.flatnonzero(near)
@@ -351,7 +305,7 @@ def _levels(
     flags[np.diff(of, append=-1) != 0] |= int(EventFlag.LAST)
     events = build_events(
         ts=time[of], kind=kind, side=np.where(cleared, NO_SIDE, side[index]), px=np.where(cleared, 0, px[index]),
-        qty=np.where(cleared, 0, qty[index]), flags=flags, source=books[int(where[0])].source,
+        qty=np.where(cleared, 0, qty[index]), flags=flags, source=source,
     )  # fmt: skip
     out.checks["crossed_books"] += len(crossed_levels(events))
     return events, recv[index], int(time[0])
@@ -364,16 +318,29 @@ def _prints(trades: list[_Rows], first: int, out: Conversion) -> tuple[npt.NDArr
     if not trades:
         out.notes.append("no trades of this symbol: own orders are filled by crossing quotes only")
         return np.zeros(0, EVENT), np.zeros(0, np.int64)
-    ts, recv, side, px, qty = (
-        np.concatenate([getattr(t, n) for t in trades]) for n in ("ts", "recv", "side", "px", "qty")
-    )
+    t = _together(trades)
+    ts, recv, side, px, qty = t.ts, t.recv, t.side, t.px, t.qty
     order = np.argsort(ts, kind="stable")
     late = order[ts[order] >= first]
     out.counts["dropped_trade_before_snapshot"] += len(ts) - len(late)
-    tape.raw_trades, tape.raw_lots, tape.imported_trades = len(ts), int(qty.sum()), len(late)
-    tape.explain("before the first snapshot", len(ts) - len(late), int(qty.sum() - qty[late].sum()))
+    tape.count(qty)
+    tape.leave_out("before the first snapshot", qty[ts < first])
+    tape.imported_trades += len(late)
     events = build_events(
         ts=ts[late], kind=int(EventKind.TRADE), side=side[late], px=px[late], qty=qty[late],
         flags=int(EventFlag.LAST),
     )  # fmt: skip
     return events, recv[late]
+
+
+FORMAT = Format(
+    "tardis",
+    "Tardis csv, incremental_book_L2 and trades (L2)",
+    (".csv", ".csv.gz"),
+    convert,
+    "L2",
+    options=frozenset({"symbol", "band", "backwards"}),
+    instrument={"currency": "USDT", "timezone": "UTC", "sessions": []},
+    decision_ns=100_000_000,
+    fees=("zero", "binance_vip0"),
+)

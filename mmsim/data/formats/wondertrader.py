@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.data.conversion import Conversion, Ints, Progress, check_options, units_from_float, whole_option
+from mmsim.data.conversion import Conversion, Ints, Progress
 from mmsim.data.files import unpack_zstd
+from mmsim.data.formats.format import Format
+from mmsim.data.options import whole_option
+from mmsim.data.origin import Origin
 from mmsim.data.snapshots import Snapshots, convert_days, turnover_option, turnover_ticks
+from mmsim.data.steps import units_from_float
 from mmsim.data.times import snapshot_times
 from mmsim.errors import DataError
 from mmsim.types import Instrument
 
-OPTIONS = frozenset({"depth", "turnover"})
 HEAD = np.dtype([("flag", "S8"), ("type", "<u2"), ("version", "<u2"), ("size", "<u8")])
 HISTORIC_TICKS, ZSTD_OLD_STRUCT = 24, 2
 MAX_LEVELS = 10
@@ -96,7 +99,7 @@ def read(path: Path) -> npt.NDArray[np.void]:
 def convert(
     paths: list[Path], instrument: Instrument, options: Mapping[str, Any], progress: Progress
 ) -> Conversion:
-    """Convert ``.dsb`` files, one contract and trading day each, to snapshot events, one segment a day.
+    """Convert ``.dsb`` files, one contract and trading day each, to snapshot events, one segment per day.
 
     Options: ``depth``, the number of levels to use (default: as many as are ever quoted); ``turnover``: ``ignore``
     prices the implied trades at the last price.
@@ -107,104 +110,74 @@ def convert(
         For a broken file, a price off the tick grid, a NaN, time or volume running backwards, a turnover that
         another multiplier explains.
     """
-    check_options(options, OPTIONS, "wondertrader")
     days: list[Snapshots] = []
     with_turnover = turnover_option(options, "wondertrader")
-    depth = 1
     for i, path in enumerate(paths):
         progress(path.name, 0.5 * i / len(paths))
-        ticks = read(path)
-        depth = max(depth, _quoted_depth(ticks))
-        days += _days(path, ticks, instrument, with_turnover)
-    depth = min(depth, whole_option(options, "depth", MAX_LEVELS, "wondertrader", 1, MAX_LEVELS))
+        days += _days(path, read(path), instrument, with_turnover)
+    depth = min(
+        max((day.depth for day in days), default=1),
+        whole_option(options, "depth", MAX_LEVELS, "wondertrader", 1, MAX_LEVELS),
+    )
     days.sort(key=lambda d: (d.label, int(d.ts[0])))
     done = convert_days(days, instrument, depth, lambda stage, part: progress(stage, 0.5 + 0.5 * part))
     done.messages["tick"] = done.counts["rows_read"]
     return done
 
 
-def _quoted_depth(ticks: npt.NDArray[np.void]) -> int:
-    used = (ticks["bid_qty"] > 0).any(axis=0) | (ticks["ask_qty"] > 0).any(axis=0)
-    return int(np.max(np.flatnonzero(used), initial=0)) + 1
-
-
 def _days(
     path: Path, ticks: npt.NDArray[np.void], instrument: Instrument, with_turnover: bool
 ) -> list[Snapshots]:
-    source = str(path)
-    rows = np.arange(1, len(ticks) + 1)
-    contracts = np.unique(ticks["code"])
-    if len(contracts) != 1:
-        at = int(np.argmax(ticks["code"] != ticks["code"][0]))
-        raise DataError(
-            f"expected one contract a file, was {ticks['code'][at]!r} after {ticks['code'][0]!r}",
-            source=source,
-            row=at + 1,
-            field="code",
-        )
-    ts = snapshot_times(
-        ticks["trading_date"].astype(np.int64),
-        ticks["action_date"].astype(np.int64),
-        ticks["action_time"].astype(np.int64),
-        instrument,
-        source=source,
-        rows=rows,
-        fields=("trading_date", "action_date", "action_time"),
-    )
-    px = {name: _prices(ticks, name, instrument, source, rows) for name in ("bid_prices", "ask_prices")}
-    last = units_from_float(
-        *(ticks["price"], instrument.tick_size), source=source, field="price", rows=rows, option="--tick-size"
-    )
+    origin = Origin(str(path))
+    other = ticks["code"] != ticks["code"][0]
+    if other.any():
+        at = int(np.argmax(other))
+        said = f"expected one contract per file, was {ticks['code'][at]!r} after {ticks['code'][0]!r}"
+        raise origin.error(said, at, "code")
+    names = ("trading_date", "action_date", "action_time")
+    trading_day, action_day, clock = (ticks[name].astype(np.int64) for name in names)
     turnover = np.full(len(ticks), -1, dtype=np.int64)
-    if with_turnover:
-        turnover = turnover_ticks(
-            ticks["total_turnover"], instrument, source=source, field="total_turnover", rows=rows
-        )
-    out = []
-    for date in np.unique(ticks["trading_date"]).tolist():
-        at = ticks["trading_date"] == date
-        text = str(date)
-        out.append(
-            Snapshots(
-                label=f"{text[:4]}-{text[4:6]}-{text[6:]}",
-                source=source,
-                row=rows[at],
-                ts=ts[at],
-                bid_px=px["bid_prices"][at],
-                bid_qty=ticks["bid_qty"][at].astype(np.int64),
-                ask_px=px["ask_prices"][at],
-                ask_qty=ticks["ask_qty"][at].astype(np.int64),
-                last_px=last[at],
-                volume=ticks["total_volume"][at].astype(np.int64),
-                turnover=turnover[at],
-                fields=("bid_prices", "ask_prices", "total_volume"),
-            )
-        )
-    return out
+    table = Snapshots(
+        label="",
+        source=origin.source,
+        row=np.arange(1, len(ticks) + 1),
+        ts=snapshot_times(trading_day, action_day, clock, instrument, origin, names),
+        bid_px=_prices(ticks, "bid_prices", instrument, origin),
+        bid_qty=ticks["bid_qty"].astype(np.int64),
+        ask_px=_prices(ticks, "ask_prices", instrument, origin),
+        ask_qty=ticks["ask_qty"].astype(np.int64),
+        last_px=units_from_float(ticks["price"], instrument.tick_size, origin, "price", "--tick-size"),
+        volume=ticks["total_volume"].astype(np.int64),
+        turnover=turnover_ticks(ticks["total_turnover"], instrument, origin, "total_turnover")
+        if with_turnover
+        else turnover,
+        fields=("bid_prices", "ask_prices", "total_volume"),
+    )
+    return table.by_day(trading_day, trading_day)
 
 
-def _prices(
-    ticks: npt.NDArray[np.void], name: str, instrument: Instrument, source: str, rows: npt.NDArray[Any]
-) -> Ints:
+def _prices(ticks: npt.NDArray[np.void], name: str, instrument: Instrument, origin: Origin) -> Ints:
     # an unquoted level (quantity 0) may hold any price; a quoted one must be on the grid
-    qty = ticks[name.replace("prices", "qty")]
-    values = ticks[name]
+    qty, values = ticks[name.replace("prices", "qty")], ticks[name]
     out = np.zeros(values.shape, dtype=np.int64)
     for level in range(values.shape[1]):
-        quoted = qty[:, level] > 0
-        column = values[quoted, level]
-        field = f"{name}[{level}]"
-        bad = ~(np.isfinite(values[:, level]))
-        if bad.any():
-            at = int(np.argmax(bad))
-            raise DataError(
-                f"expected a finite price, was {values[at, level]}",
-                source=source,
-                row=int(rows[at]),
-                field=field,
-            )
+        quoted, field = qty[:, level] > 0, f"{name}[{level}]"
+        origin.refuse(~np.isfinite(values[:, level]), values[:, level], "a finite price", field)
+        known = Origin(origin.source, np.flatnonzero(quoted) + 1)
         out[quoted, level] = units_from_float(
-            *(column, instrument.tick_size),
-            source=source, field=field, rows=rows[quoted], option="--tick-size",
-        )  # fmt: skip
+            values[quoted, level], instrument.tick_size, known, field, "--tick-size"
+        )
     return out
+
+
+FORMAT = Format(
+    "wondertrader",
+    "WonderTrader .dsb tick blocks (snapshot)",
+    (".dsb",),
+    convert,
+    "snapshot",
+    options=frozenset({"depth", "turnover"}),
+    instrument={"sessions": [["09:30", "11:30"], ["13:00", "15:00"]]},
+    episode_s=3600,
+    fees=("zero", "cffex", "shfe"),
+)

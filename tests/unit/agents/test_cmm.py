@@ -13,15 +13,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mmsim.config import SimConfig  # noqa: E402
 from mmsim.errors import ConfigError, DataError  # noqa: E402
 from mmsim.features import feature_rows  # noqa: E402
 from mmsim.sim.session import Session  # noqa: E402
 from mmsim.testing.markets import tiny_market  # noqa: E402
 from mmsim.types import MarketData  # noqa: E402
-from mmsim_agents.cmm import checkpoint  # noqa: E402
 from mmsim_agents.cmm.agent import CMM  # noqa: E402
-from mmsim_agents.cmm.brain import Brain  # noqa: E402
+from mmsim_agents.cmm.checkpoint import FusedCheckpoint  # noqa: E402
+from mmsim_agents.common import checkpoint  # noqa: E402
+from mmsim_agents.common.recording import record  # noqa: E402
+from mmsim_agents.common.regimes import regimes, thresholds  # noqa: E402
+from mmsim_agents.common.tasks import targets  # noqa: E402
 from mmsim_agents.distill.data import (  # noqa: E402
     ensemble_lessons,
     fit_normaliser,
@@ -29,12 +31,11 @@ from mmsim_agents.distill.data import (  # noqa: E402
     make_table,
     single_lessons,
 )
-from mmsim_agents.distill.pipeline import Distillation, Options, record  # noqa: E402
-from mmsim_agents.distill.regimes import regimes, thresholds  # noqa: E402
-from mmsim_agents.distill.targets import targets  # noqa: E402
+from mmsim_agents.distill.pipeline import Distillation, Options  # noqa: E402
 from mmsim_agents.distill.train import TrainConfig, Trainer  # noqa: E402
 from mmsim_agents.distill.tune import Replayed, predictions  # noqa: E402
 from mmsim_agents.students.agent import Student  # noqa: E402
+from mmsim_agents.students.checkpoint import Checkpoint  # noqa: E402
 from mmsim_agents.students.shape import Shape  # noqa: E402
 from mmsim_agents.teacher.artifacts import SampleSet, TeacherArtifacts  # noqa: E402
 
@@ -72,7 +73,7 @@ def fake_teacher(raw: dict[str, Raw]) -> TeacherArtifacts:
         nfp=nfp / nfp.sum(0),
         cuts=(2, 4),
         thresholds=limits,
-        window=100,
+        span=100,
         heads=None,  # type: ignore[arg-type]
         probe=None,  # type: ignore[arg-type]
         model_id="fake",
@@ -88,7 +89,7 @@ def market() -> MarketData:
 
 @pytest.fixture(scope="module")
 def raw(market: MarketData) -> dict[str, Raw]:
-    return {s: record(market, s, SimConfig()) for s in ("train", "validation")}
+    return {s: record(market, s) for s in ("train", "validation")}
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +139,9 @@ def test_replayed_predictions_give_the_same_fills(
     trained: tuple[Path, dict[str, dict[str, object]]], market: MarketData, raw: dict[str, Raw]
 ) -> None:
     # The order rule is tuned on predictions made beforehand: they must be what the agent predicts.
-    ckpt = checkpoint.read(trained[0] / "tiny", "cmm")
-    brain = Brain(
-        ckpt.shape, ckpt.weights, ckpt.norm, ckpt.fusions["hajek"], ckpt.thresholds, ckpt.span, unit=1
-    )
+    ckpt = checkpoint.read(trained[0] / "tiny", "cmm", FusedCheckpoint.parse)
     maker = Replayed(**asdict(ckpt.rule))
-    maker._table = predictions(brain, raw["validation"][0])
+    maker._table = predictions(ckpt.brain(unit=1), raw["validation"][0])
     session = Session(market, checkpoints=trained[0])
     episode = market.splits["validation"][0]
     assert np.array_equal(session.run(maker, episode).fills, session.run(CMM(), episode).fills)
@@ -153,17 +151,17 @@ def test_bad_checkpoints_are_named(
     trained: tuple[Path, dict[str, dict[str, object]]], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="mmsim train cmm --dataset nowhere"):
-        checkpoint.read(tmp_path / "nowhere", "cmm")
+        checkpoint.read(tmp_path / "nowhere", "cmm", FusedCheckpoint.parse)
     folder = tmp_path / "tiny"
     shutil.copytree(trained[0] / "tiny", folder)
     path = folder / "cmm.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ConfigError, match="cannot be read"):
-        checkpoint.read(folder, "cmm")
+        checkpoint.read(folder, "cmm", FusedCheckpoint.parse)
     card = json.loads((folder / "student.json").read_text())
     (folder / "student.json").write_text(json.dumps(card | {"schema": 99}))
     with pytest.raises(ConfigError, match="expected schema 1, was 99"):
-        checkpoint.read(folder, "student")
+        checkpoint.read(folder, "student", Checkpoint.parse)
 
 
 def test_unknown_fusion_is_named(
@@ -177,7 +175,7 @@ def test_unknown_fusion_is_named(
 def trainer(raw: dict[str, Raw], single: bool = False, epochs: int = 3) -> Trainer:
     art = fake_teacher(raw)
     norm = fit_normaliser(raw["train"], 1)
-    tables = [make_table(raw[s], norm, art.thresholds, art.window, 1) for s in ("train", "validation")]
+    tables = [make_table(raw[s], norm, art.thresholds, art.span, 1) for s in ("train", "validation")]
     shape = Shape(experts=27, c1=4, c2=4, hidden=8, feature=6)
     if single:
         shape = replace(shape, experts=1, outputs=3)
@@ -202,7 +200,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(
     work = tmp_path / "work"
     with pytest.raises(InterruptedTrainingError):
         trainer(raw, single).run(work, "key", stop)
-    assert sorted(p.name for p in work.iterdir()) == ["epoch-2.safetensors", "state.json"]
+    assert sorted(p.name for p in work.iterdir()) == ["2.safetensors", "state.json"]
     seen: list[int] = []
     resumed = trainer(raw, single).run(work, "key", lambda e, n, r: seen.append(e))
     assert seen == [3]
@@ -253,8 +251,8 @@ def test_projection_is_a_pca_of_unit_mean_square() -> None:
 def test_too_little_data_is_named(raw: dict[str, Raw], market: MarketData) -> None:
     with pytest.raises(DataError, match="expected an episode of more than 30 decisions"):
         fit_normaliser([raw["train"][0][:25]], 1)
-    with pytest.raises(DataError, match="needs a train split"):
-        record(replace(market, splits={"train": ()}), "train", SimConfig())
+    with pytest.raises(DataError, match="no train split to train on"):
+        record(replace(market, splits={"train": ()}), "train")
 
 
 def test_command_line_names_a_wrong_agent(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mmsim_agents.cmm.forward import fuse
+from mmsim_agents.cmm.fuse import Tables, fuse
 from mmsim_agents.cmm.hajek import FUSIONS, fit_fusion, hajek_moe
 
 
@@ -45,17 +45,17 @@ def oracle(
 def test_kernel_equals_the_oracle(inv_tau: float) -> None:
     rng = np.random.default_rng(3)
     z, y = rng.normal(size=(27, 64)).astype(np.float32), rng.normal(size=(27, 1))
-    prior = rng.normal(size=(3, 9))
+    prior = rng.normal(size=(3, 3, 9))  # regime, task, expert
     weights, fused = np.zeros((3, 9)), np.zeros(3)
     width = np.array([0.9, 1.2, 1.4])
-    fuse(z.copy(), y, width, np.full(3, inv_tau), prior, weights, fused)
+    fuse(z.copy(), y, Tables(width, np.full(3, inv_tau), prior), 1, weights, fused)
     grid = np.arange(27).reshape(3, 3, 3)  # group, task, regime
     for c in range(3):
         experts = grid[:, c].ravel()
-        want = oracle(z[experts].astype(float), y[experts, 0], width[c], inv_tau, prior[c])
+        want = oracle(z[experts].astype(float), y[experts, 0], width[c], inv_tau, prior[1, c])
         assert fused[c] == pytest.approx(want, abs=1e-5)
         mix = hajek_moe(
-            z[experts].astype(float), y[experts, 0], width[c], 1 / inv_tau if inv_tau else np.inf, prior[c]
+            z[experts].astype(float), y[experts, 0], width[c], 1 / inv_tau if inv_tau else np.inf, prior[1, c]
         )
         np.testing.assert_allclose(weights[c], mix.weights, atol=1e-5)
         assert mix.contribution.sum() == pytest.approx(0, abs=1e-12)

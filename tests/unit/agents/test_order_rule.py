@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsim.errors import ConfigError
-from mmsim_agents.cmm.order_rule import Orders, RuleParams, order_rule
+from mmsim_agents.common.order_rule import Orders, RuleParams, order_rule
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from mmsim.errors import ConfigError
 from mmsim.quoting import N_ACTIONS, N_STATE, QuoterSpec
 from mmsim.sim.session import Session
 from mmsim.testing.markets import tiny_market
+from mmsim_agents.common import checkpoint
+from mmsim_agents.common.resume import WorkFolder
 from mmsim_agents.rl import policy as p
 from mmsim_agents.rl.agent import PPO
 
@@ -29,6 +31,10 @@ def network(seed=0, gain=1.0):
     )
 
 
+def read(folder):
+    return checkpoint.read(folder, "ppo", p.Policy.parse)
+
+
 @pytest.fixture(scope="module")
 def market():
     return tiny_market(4)
@@ -38,7 +44,7 @@ def market():
 def shelf(tmp_path_factory, market):
     """A folder of checkpoints with an untrained policy for the market."""
     root = tmp_path_factory.mktemp("checkpoints")
-    p.write(root / market.name, p.Policy(network(), QuoterSpec(), {"dataset": market.name}))
+    p.Policy(network(), QuoterSpec(), {"dataset": market.name}).write(root / market.name)
     return root
 
 
@@ -78,18 +84,18 @@ def test_missing_and_broken_checkpoints_say_what_to_do(market, tmp_path, shelf):
     with pytest.raises(ConfigError, match="mmsim train ppo --dataset tiny"):
         session.run(PPO(), market.splits["test"][0])
     folder = tmp_path / market.name
-    p.write(folder, p.read(shelf / market.name))
+    read(shelf / market.name).write(folder)
     weights = folder / "ppo.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(ConfigError, match=r"cannot be read.*--fresh"):
-        p.read(folder)
+        read(folder)
     card = json.loads((folder / "ppo.json").read_text())
     card["quoter"]["state"].pop()
     (folder / "ppo.json").write_text(json.dumps(card))
-    p.write(tmp_path / "other", p.read(shelf / market.name))
+    read(shelf / market.name).write(tmp_path / "other")
     weights.write_bytes((tmp_path / "other" / "ppo.safetensors").read_bytes())
     with pytest.raises(ConfigError, match="other features"):
-        p.read(folder)
+        read(folder)
 
 
 @pytest.mark.parametrize("level", ["L3", "L2", "snapshot"])
@@ -97,7 +103,7 @@ def test_environment_and_session_give_the_same_fills(level, shelf):
     env_module = pytest.importorskip("mmsim.env", exc_type=ImportError)
     data = tiny_market(6, level=level)
     sim = SimConfig(latency="fixed", decision_latency_ns=700_000_000, order_latency_ns=10_000_000)
-    policy = p.read(shelf / data.name)
+    policy = read(shelf / data.name)
     env = env_module.MarketMakingEnv(data, split="test", sim=sim, quoter=policy.quoter)
     state, _ = env.reset(options={"episode": 0})
     done = False
@@ -142,7 +148,7 @@ def cache(monkeypatch, tmp_path):
 
 def run(trainer, market, out, steps=384, **options):
     config = trainer.TrainConfig(**QUICK)
-    folder = trainer.train(market, out=out, steps=steps, progress=False, config=config, **options)
+    folder = trainer.train(market, out=out, steps=steps, config=config, **options)
     return folder, json.loads((folder / "ppo.json").read_text())
 
 
@@ -158,10 +164,10 @@ def test_training_writes_a_card_and_repeats_itself(trainer, market, tmp_path, ca
     assert not list(cache.rglob("*.safetensors")), "the resumable state is gone at the end"
     _, twin = run(trainer, market, tmp_path / "b", seed=3)
     assert twin["validation"] == card["validation"]
-    one, two = (p.read(tmp_path / x / "tiny").network for x in "ab")
+    one, two = (read(tmp_path / x / "tiny").network for x in "ab")
     assert all((one.arrays()[k] == two.arrays()[k]).all() for k in one.arrays())
     run(trainer, market, tmp_path / "c", steps=128, seed=4)
-    other = p.read(tmp_path / "c" / "tiny").network
+    other = read(tmp_path / "c" / "tiny").network
     assert (other.arrays()["0.weight"] != one.arrays()["0.weight"]).any()
     # The validation row is what the agent then earns in a session of its own.
     session = Session(market, checkpoints=tmp_path / "a")
@@ -176,24 +182,22 @@ def test_a_training_interrupted_after_every_update_ends_as_an_uninterrupted_one(
 ):
     import torch
 
-    from mmsim_agents.rl import learner
-
     config = trainer.TrainConfig(**QUICK, lr=0.02)  # large, so that validation sees a change
-    save = learner.Learner._save
+    save = WorkFolder.save
     states, stop = {}, False
 
-    def watched(self, model):
-        save(self, model)
-        (file,) = self.work.glob("*.safetensors")
-        states.setdefault(model.num_timesteps, []).append(file.read_bytes())
+    def watched(self, step, note, arrays):
+        save(self, step, note, arrays)
+        (file,) = self.path.glob("*.safetensors")
+        states.setdefault(step, []).append(file.read_bytes())
         if stop:
             raise KeyboardInterrupt
 
     def train(out):
-        folder = trainer.train(market, out=out, seed=1, steps=640, progress=False, config=config)
+        folder = trainer.train(market, out=out, seed=1, steps=640, config=config)
         return folder / "ppo.safetensors", json.loads((folder / "ppo.json").read_text())
 
-    monkeypatch.setattr(learner.Learner, "_save", watched)
+    monkeypatch.setattr(WorkFolder, "save", watched)
     straight, card = train(tmp_path / "straight")
     stop = True
     for n in range(4):
@@ -214,16 +218,15 @@ def test_a_training_interrupted_after_every_update_ends_as_an_uninterrupted_one(
 
 
 def test_a_damaged_state_is_said_and_fresh_starts_anew(trainer, market, tmp_path, cache, monkeypatch):
-    from mmsim_agents.rl import learner
 
-    save = learner.Learner._save
+    save = WorkFolder.save
 
-    def interrupted(self, model):
-        save(self, model)
+    def interrupted(*args):
+        save(*args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(learner.Learner, "_save", interrupted)
+        patch.setattr(WorkFolder, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(trainer, market, tmp_path / "out")
     (arrays,) = cache.rglob("*.safetensors")

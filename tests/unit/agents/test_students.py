@@ -7,15 +7,15 @@ import pytest
 
 from mmsim.agent import O_ASK_PX, O_BID_PX, O_BUY_QTY, O_SELL_QTY, OBS_SIZE
 from mmsim.errors import ConfigError
-from mmsim_agents.distill.targets import targets
+from mmsim_agents.common.tasks import targets
 from mmsim_agents.students.shape import Shape, check_weights
 
 
 def test_sizes_are_what_the_specification_asks() -> None:
     all27 = Shape()
     single = Shape.single(all27.parameters)
-    assert 10_000 <= all27.per_expert <= 100_000
-    assert all27.parameters == 27 * all27.per_expert
+    assert 10_000 <= all27.parameters // 27 <= 100_000
+    assert all27.parameters % 27 == 0
     assert abs(single.parameters / all27.parameters - 1) < 0.02
     assert 2 * (all27.parameters + single.parameters) < 1.5 * 2**20  # float16, both: room below 2 MiB
 

@@ -73,7 +73,7 @@ def write(path: Path, lines: list[str], *, tail: str = "\n") -> Path:
 
 
 def convert(*paths: Path, **options: object) -> Conversion:
-    return binance.convert(list(paths), BTC, options, no_progress).finish()
+    return binance.FORMAT.convert(list(paths), BTC, options, no_progress).finish()
 
 
 def test_snapshot_chain_order_and_counts(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from mmsim.data.contracts import kind_of
 from mmsim.data.conversion import no_progress
 from mmsim.data.formats import binance
 from mmsim.data.manifest import InstrumentSpec, manifest
+from mmsim.data.origin import Origin
 from mmsim.data.snapshots import turnover_ticks
 from mmsim.errors import ConfigError, DataError
 from mmsim.metrics import epnl
@@ -149,7 +150,7 @@ def test_trades_implied_by_turnover_are_refused() -> None:
     one = np.ones(1, np.int64)
     coin = Instrument("x", Decimal(1), currency="BTC", contract="inverse")
     with pytest.raises(ConfigError, match="trades implied by the turnover of x are not supported"):
-        turnover_ticks(one.astype(float), coin, source="s", field="f", rows=one)
+        turnover_ticks(one.astype(float), coin, Origin("s", one), "f")
 
 
 def test_hashes_of_linear_markets_stay_what_they_were() -> None:

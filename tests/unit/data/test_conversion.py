@@ -13,12 +13,11 @@ from mmsim.data.conversion import (
     Conversion,
     TooManyLotsError,
     build_events,
-    check_options,
-    midnight_ns,
-    units_from_float,
-    units_from_text,
 )
-from mmsim.errors import ConfigError, DataError
+from mmsim.data.origin import Origin
+from mmsim.data.steps import units_from_float, units_from_text
+from mmsim.errors import DataError
+from mmsim.sessions import midnight_ns
 from mmsim.types import EventFlag, EventKind, Segment
 
 TICKS = [Decimal(t) for t in ("0.2", "0.01", "0.1", "1", "10", "0.001", "0.0001")]
@@ -35,14 +34,14 @@ def test_text_and_float_give_the_same_exact_ticks(ticks: list[int], step: Decima
 @pytest.mark.parametrize("text", ["nan", "inf", "", "1.2.3", "0.3", "12a", "-"])
 def test_text_that_is_no_multiple_names_row_and_field(text: str) -> None:
     with pytest.raises(DataError, match=r"f\.csv, row 3, field 'bid': expected .* was") as caught:
-        units_from_text(["0.2", "0.4", text], Decimal("0.2"), source="f.csv", field="bid")
+        units_from_text(["0.2", "0.4", text], Decimal("0.2"), Origin("f.csv"), "bid")
     assert (caught.value.source, caught.value.row, caught.value.field) == ("f.csv", 3, "bid")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.3, 5230.1, 1.797e308])
 def test_float_off_the_grid_is_refused(value: float) -> None:
     with pytest.raises(DataError, match="row 12, field 'price'"):
-        units_from_float(np.array([0.2, value]), Decimal("0.2"), field="price", first_row=11)
+        units_from_float(np.array([0.2, value]), Decimal("0.2"), Origin("", np.array([11, 12])), "price")
 
 
 def test_a_step_that_dust_does_not_divide_names_the_largest_that_would() -> None:
@@ -82,7 +81,7 @@ def test_lots_beyond_32_bits_name_the_lot_size_that_would_do() -> None:
 
 def test_repeated_text_reports_its_first_row() -> None:
     with pytest.raises(DataError) as caught:
-        units_from_text(["1", "x", "1", "x"], Decimal(1), rows=[10, 20, 30, 40])
+        units_from_text(["1", "x", "1", "x"], Decimal(1), Origin("", np.array([10, 20, 30, 40])))
     assert caught.value.row == 20
 
 
@@ -140,8 +139,3 @@ def test_midnight_knows_the_zone_and_daylight_saving() -> None:
     # 2012-06-21 is EDT (UTC-4), 2012-01-21 EST (UTC-5)
     assert midnight_ns("2012-06-21", "America/New_York") == 1340251200 * 10**9
     assert midnight_ns("20120121", "America/New_York") == 1327122000 * 10**9
-
-
-def test_unknown_option_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'depth'"):
-        check_options({"dept": 5}, {"depth", "columns"}, "ctp")

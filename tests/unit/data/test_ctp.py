@@ -54,7 +54,7 @@ def text(frame: pd.DataFrame) -> bytes:
 
 
 def convert(path: Path, **options: object) -> Conversion:
-    return ctp.convert([path], RB, options, no_progress).finish()
+    return ctp.FORMAT.convert([path], RB, options, no_progress).finish()
 
 
 def written(tmp_path: Path, frame: pd.DataFrame, name: str = "rb.csv") -> Path:
@@ -176,7 +176,7 @@ def test_two_days_two_segments_and_two_contracts(tmp_path: Path) -> None:
     second["TradingDay"] = "20240111"
     second["ActionDay"] = ["20240110"] * 3 + ["20240111"] * 3
     paths = [written(tmp_path, second, "b.csv"), written(tmp_path, first, "a.csv")]
-    done = ctp.convert(paths, RB, {}, no_progress).finish()
+    done = ctp.FORMAT.convert(paths, RB, {}, no_progress).finish()
     assert [s.label for s in done.segments] == ["2024-01-10", "2024-01-11"]
     other = ctp_rows()
     other["InstrumentID"] = "rb2410"
@@ -197,9 +197,9 @@ def test_a_wrong_multiplier_is_an_error_that_names_the_right_one(
         with pytest.raises(
             DataError, match=f"imply a multiplier of about {implied}: --multiplier {implied}, or"
         ):
-            ctp.convert([path], other, {}, no_progress)
+            ctp.FORMAT.convert([path], other, {}, no_progress)
     other = Instrument("rb", Decimal(1), sessions=SESSIONS)
-    done = ctp.convert([path], other, {"turnover": "ignore"}, no_progress).finish()
+    done = ctp.FORMAT.convert([path], other, {"turnover": "ignore"}, no_progress).finish()
     right = convert(path)
     assert done.events.tobytes() == right.events.tobytes()  # all at the last price here
     assert right.counts["implied_outside_quotes"] == 0

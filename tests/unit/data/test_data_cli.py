@@ -42,7 +42,7 @@ def test_import_check_and_list(say: Any, empty_cache: Path, csv_file: Path, tmp_
     assert code == 0
     assert "mine: " in out
     assert (
-        "level snapshot, 1 levels a side, 1 segment(s), episodes of 300 s: 7 train, 2 validation, 2 test"
+        "level snapshot, 1 levels per side, 1 segment(s), episodes of 300 s: 7 train, 2 validation, 2 test"
         in out
     )
     assert "rows read: 3,600" in out

@@ -164,7 +164,7 @@ GOOD = [
 def test_orders(tmp_path: Path, balance: Any, name: str) -> None:
     path = write(tmp_path / name, GOOD)
     done = convert(path)
-    assert databento.levels([path]) == done.level == "L3"
+    assert databento.level_of([path]) == done.level == "L3"
     assert plain(done) == [
         (0, "CLEAR", 0, 0, 0, 2),
         (0, "ADD", 1, 18000, 5, 2),
@@ -250,7 +250,7 @@ def test_levels(tmp_path: Path, balance: Any) -> None:
     by_kind, printed = recount(path)
     assert done.messages == by_kind
     assert balance(done) == (printed, printed, {}) == ((1, 1), (1, 1), {})
-    assert databento.levels([path]) == "L2"
+    assert databento.level_of([path]) == "L2"
     assert plain(done) == [
         (0, "LEVEL", 1, 18000, 5, 2),
         (0, "LEVEL", 1, 17999, 6, 2),
@@ -319,7 +319,7 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(DataError, match="expected files of one schema, was mbo and mbp-10"):
         convert(path, other)
     with pytest.raises(DataError, match="expected files of one schema"):
-        databento.levels([path, other])
+        databento.level_of([path, other])
     monkeypatch.setitem(sys.modules, "databento_dbn", None)
     with pytest.raises(
         ConfigError, match=r"needs the package databento-dbn: pip install 'mmsim\[databento\]'"

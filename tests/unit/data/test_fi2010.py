@@ -43,7 +43,7 @@ def write(path: Path, rows: list[list[str]]) -> Path:
 
 
 def convert(*paths: Path, instrument: Instrument = STOCK, **options: object) -> Conversion:
-    return fi2010.convert(list(paths), instrument, options, no_progress).finish()
+    return fi2010.FORMAT.convert(list(paths), instrument, options, no_progress).finish()
 
 
 def test_samples_times_and_segments(tmp_path: Path, balance: Any) -> None:

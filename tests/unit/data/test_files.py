@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import io
 import json
 import resource
@@ -22,7 +21,8 @@ import zstandard
 
 from mmsim.data import files
 from mmsim.data.conversion import no_progress
-from mmsim.data.formats import hftbacktest
+from mmsim.data.formats import FORMATS
+from mmsim.data.formats import _hftbacktest_rows as hft_rows
 from mmsim.errors import ConfigError, DataError
 from mmsim.types import Instrument
 
@@ -129,7 +129,7 @@ def _dsb(payload: bytes) -> bytes:
 
 def _npy(content: bytes) -> bytes:
     out = io.BytesIO()
-    np.save(out, np.frombuffer(content, hftbacktest.ROW))
+    np.save(out, np.frombuffer(content, hft_rows.ROW))
     return out.getvalue()
 
 
@@ -162,8 +162,7 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes], str]] = {
 
 
 def read(path: Path, format_: str) -> Any:
-    module = importlib.import_module(f"mmsim.data.formats.{format_}")
-    return module.convert([path], STOCK, {}, no_progress)
+    return FORMATS[format_].convert([path], STOCK, {}, no_progress)
 
 
 @pytest.mark.parametrize("bomb", BOMBS)

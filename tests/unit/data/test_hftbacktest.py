@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from mmsim.data.conversion import Conversion, no_progress
 from mmsim.data.export import export
+from mmsim.data.formats import _hftbacktest_rows as hft_rows
 from mmsim.data.formats import hftbacktest as hbt
 from mmsim.errors import ConfigError, DataError
 from mmsim.testing.markets import market_from, tiny_market
@@ -26,13 +27,13 @@ from mmsim.types import EventFlag, EventKind, Instrument, MarketData
 
 BTC = Instrument("BTC", Decimal("0.1"), lot_size=Decimal("0.001"), timezone="UTC")
 T0 = 1_700_000_000_000_000_000
-BOTH = hbt.EXCH | hbt.LOCAL
+BOTH = hft_rows.EXCH | hft_rows.LOCAL
 Tell = Callable[[np.ndarray], list[Any]]
 
 
 def rows(*given_rows: tuple[Any, ...]) -> np.ndarray:
     """Return rows from ``(ev, exch_ts, local_ts, px, qty, order_id)``, times after T0."""
-    out = np.zeros(len(given_rows), hbt.ROW)
+    out = np.zeros(len(given_rows), hft_rows.ROW)
     for i, (ev, exch, local, px, qty, *order) in enumerate(given_rows):
         out[i] = (ev, T0 + exch, T0 + local, px, qty, order[0] if order else 0, 0, 0.0)
     return out
@@ -44,7 +45,7 @@ def write(path: Path, data: np.ndarray, **more: Any) -> Path:
 
 
 def convert(*paths: Path, instrument: Instrument = BTC, **options: object) -> Conversion:
-    return hbt.convert(list(paths), instrument, options, no_progress).finish()
+    return hbt.FORMAT.convert(list(paths), instrument, options, no_progress).finish()
 
 
 def plain(done: Conversion) -> list[tuple[Any, ...]]:
@@ -58,15 +59,15 @@ def plain(done: Conversion) -> list[tuple[Any, ...]]:
 
 
 LEVELS = rows(
-    (hbt.SNAPSHOT | hbt.BID | BOTH, 0, 5, 100.0, 1.0),
-    (hbt.SNAPSHOT | hbt.BID | BOTH, 0, 5, 99.9, 2.0),
-    (hbt.SNAPSHOT | hbt.ASK | BOTH, 0, 5, 100.1, 0.3),
-    (hbt.TRADE | hbt.BID | BOTH, 10, 15, 100.1, 0.1),
-    (hbt.DEPTH | hbt.ASK | BOTH, 11, 16, 100.1, 0.2),
-    (hbt.CLEAR | hbt.BID | BOTH, 20, 25, 100.0, 0.0),
-    (hbt.SNAPSHOT | hbt.BID | BOTH, 20, 25, 99.8, 4.0),
-    (hbt.CLEAR | BOTH, 30, 35, float("nan"), 0.0),
-    (hbt.SNAPSHOT | hbt.ASK | BOTH, 30, 35, 100.2, 0.4),
+    (hft_rows.SNAPSHOT | hft_rows.BID | BOTH, 0, 5, 100.0, 1.0),
+    (hft_rows.SNAPSHOT | hft_rows.BID | BOTH, 0, 5, 99.9, 2.0),
+    (hft_rows.SNAPSHOT | hft_rows.ASK | BOTH, 0, 5, 100.1, 0.3),
+    (hft_rows.TRADE | hft_rows.BID | BOTH, 10, 15, 100.1, 0.1),
+    (hft_rows.DEPTH | hft_rows.ASK | BOTH, 11, 16, 100.1, 0.2),
+    (hft_rows.CLEAR | hft_rows.BID | BOTH, 20, 25, 100.0, 0.0),
+    (hft_rows.SNAPSHOT | hft_rows.BID | BOTH, 20, 25, 99.8, 4.0),
+    (hft_rows.CLEAR | BOTH, 30, 35, float("nan"), 0.0),
+    (hft_rows.SNAPSHOT | hft_rows.ASK | BOTH, 30, 35, 100.2, 0.4),
 )
 
 
@@ -86,24 +87,30 @@ def test_levels_trades_and_clears(tmp_path: Path) -> None:
     ]
     assert done.recv_ts is not None
     assert (done.recv_ts - done.events["ts"] == 5).all()
-    assert hbt.levels([tmp_path / "a.npz"]) == "L2"
+    assert hbt.level_of([tmp_path / "a.npz"]) == "L2"
     # the plain array is read as well
     np.save(tmp_path / "a.npy", LEVELS)
     assert convert(tmp_path / "a.npy").events.tobytes() == done.events.tobytes()
 
 
 ORDERS = rows(
-    (hbt.CLEAR | BOTH, 0, 1, 0.0, 0.0),
-    (hbt.ADD | hbt.BID | BOTH, 0, 1, 100.0, 0.005, 7),
-    (hbt.ADD | hbt.ASK | BOTH, 1, 2, 100.1, 0.004, 8),
-    (hbt.ADD | hbt.ASK | BOTH, 2, 3, 100.1, 0.003, 9),
-    (hbt.TRADE | hbt.BID | BOTH, 3, 4, 100.1, 0.006),  # takes 8, a part of 9, and one that nobody saw
-    (hbt.FILL | hbt.ASK | BOTH, 3, 4, 100.1, 0.004, 8),
-    (hbt.FILL | hbt.ASK | BOTH, 3, 4, 100.1, 0.001, 9),
-    (hbt.CANCEL | hbt.ASK | BOTH, 3, 4, 100.1, 0.004, 8),
-    (hbt.MODIFY | hbt.ASK | BOTH, 3, 4, 100.1, 0.002, 9),
-    (hbt.MODIFY | hbt.BID | BOTH, 4, 5, 99.9, 0.005, 7),
-    (hbt.CANCEL | hbt.BID | BOTH, 5, 6, 99.9, 0.0, 7),
+    (hft_rows.CLEAR | BOTH, 0, 1, 0.0, 0.0),
+    (hft_rows.ADD | hft_rows.BID | BOTH, 0, 1, 100.0, 0.005, 7),
+    (hft_rows.ADD | hft_rows.ASK | BOTH, 1, 2, 100.1, 0.004, 8),
+    (hft_rows.ADD | hft_rows.ASK | BOTH, 2, 3, 100.1, 0.003, 9),
+    (
+        hft_rows.TRADE | hft_rows.BID | BOTH,
+        3,
+        4,
+        100.1,
+        0.006,
+    ),  # takes 8, a part of 9, and one that nobody saw
+    (hft_rows.FILL | hft_rows.ASK | BOTH, 3, 4, 100.1, 0.004, 8),
+    (hft_rows.FILL | hft_rows.ASK | BOTH, 3, 4, 100.1, 0.001, 9),
+    (hft_rows.CANCEL | hft_rows.ASK | BOTH, 3, 4, 100.1, 0.004, 8),
+    (hft_rows.MODIFY | hft_rows.ASK | BOTH, 3, 4, 100.1, 0.002, 9),
+    (hft_rows.MODIFY | hft_rows.BID | BOTH, 4, 5, 99.9, 0.005, 7),
+    (hft_rows.CANCEL | hft_rows.BID | BOTH, 5, 6, 99.9, 0.0, 7),
 )
 
 
@@ -142,8 +149,8 @@ def test_a_trade_its_fills_and_what_they_change_are_executions(tmp_path: Path, b
 def test_halves_of_one_event(tmp_path: Path) -> None:
     # two events whose clocks disagree on the order, as correct_event_order splits them
     base = LEVELS[:3]
-    ex, lo = hbt.EXCH, hbt.LOCAL
-    ask = hbt.DEPTH | hbt.ASK
+    ex, lo = hft_rows.EXCH, hft_rows.LOCAL
+    ask = hft_rows.DEPTH | hft_rows.ASK
     split = rows(
         (ask | ex, 10, 40, 100.2, 0.1),
         (ask | ex, 11, 20, 100.3, 0.2),
@@ -152,7 +159,7 @@ def test_halves_of_one_event(tmp_path: Path) -> None:
         (ask | ex, 50, 60, 100.4, 0.5),  # never reaches the local side
         (ask | lo, 51, 61, 100.5, 0.5),  # only the local side has it
         (ask, 52, 62, 100.6, 0.5),  # nobody's
-        (hbt.BBO | hbt.BID | BOTH, 53, 63, 100.0, 1.0),
+        (hft_rows.BBO | hft_rows.BID | BOTH, 53, 63, 100.0, 1.0),
     )
     done = convert(write(tmp_path / "a.npz", np.concatenate([base, split])))
     assert [(t, px) for t, _, _, px, _, _ in plain(done)][3:] == [(10, 1002), (11, 1003), (50, 1004)]
@@ -212,7 +219,7 @@ def broken(change: dict[tuple[int, str], Any], base: np.ndarray = LEVELS) -> np.
         (broken({(4, "qty"): -1.0}), r"row 5, field 'qty': expected a quantity >= 0, was -1.0"),
         (broken({(3, "qty"): 0.0}), r"row 4, field 'qty': expected a quantity > 0"),
         (broken({(2, "ev"): 99 | BOTH}), r"row 3, field 'ev': expected an event of 1, 2.*was 99"),
-        (broken({(2, "ev"): hbt.DEPTH | BOTH}), r"row 3, field 'ev': expected the flag buy"),
+        (broken({(2, "ev"): hft_rows.DEPTH | BOTH}), r"row 3, field 'ev': expected the flag buy"),
         (LEVELS[:0], "expected events, was an empty array"),
         (np.zeros(3, [("a", "f8")]), "expected rows of ev, exch_ts"),
         (LEVELS[3:4], "trades only: there is no book"),
@@ -251,7 +258,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 def foreign(data: MarketData, seed: int) -> np.ndarray:
     """Write a market as another tool would: no members of ours, ids of its own, receive times that jitter."""
     rng = np.random.default_rng(seed)
-    tick, side = float(data.instrument.tick_size), {1: hbt.BID, -1: hbt.ASK}
+    tick, side = float(data.instrument.tick_size), {1: hft_rows.BID, -1: hft_rows.ASK}
     out: list[tuple[Any, ...]] = []
     live: dict[int, list[int]] = {}
     recv = 0
@@ -266,21 +273,21 @@ def foreign(data: MarketData, seed: int) -> np.ndarray:
 
         if kind == EventKind.ADD:
             live[oid] = [1000 + number, qty]
-            put(hbt.ADD | side[s], qty, live[oid][0])
+            put(hft_rows.ADD | side[s], qty, live[oid][0])
         elif kind == EventKind.TRADE:
-            put(hbt.TRADE | side[s], qty)
+            put(hft_rows.TRADE | side[s], qty)
         elif kind == EventKind.LEVEL:
-            put(hbt.DEPTH | side[s], qty)
+            put(hft_rows.DEPTH | side[s], qty)
         else:
             if kind == EventKind.EXECUTE:
-                put(hbt.TRADE | side[-s], qty)
-                put(hbt.FILL | side[s], qty, live[oid][0])
+                put(hft_rows.TRADE | side[-s], qty)
+                put(hft_rows.FILL | side[s], qty, live[oid][0])
             live[oid][1] -= qty
             if live[oid][1] == 0:
-                put(hbt.CANCEL | side[s], qty, live.pop(oid)[0])
+                put(hft_rows.CANCEL | side[s], qty, live.pop(oid)[0])
             else:
-                put(hbt.MODIFY | side[s], live[oid][1], live[oid][0])
-    return np.array(out, hbt.ROW)
+                put(hft_rows.MODIFY | side[s], live[oid][1], live[oid][0])
+    return np.array(out, hft_rows.ROW)
 
 
 def one_segment(data: MarketData) -> MarketData:
@@ -328,7 +335,7 @@ def test_export_and_import_give_the_same_events(
     data = np.load(path)["data"]
     assert len(data) == written
     # what hftbacktest demands: each clock in order
-    for flag, name in ((hbt.EXCH, "exch_ts"), (hbt.LOCAL, "local_ts")):
+    for flag, name in ((hft_rows.EXCH, "exch_ts"), (hft_rows.LOCAL, "local_ts")):
         assert (np.diff(data[name][data["ev"] & flag > 0]) >= 0).all()
     done = convert(path, instrument=market.instrument)
     assert done.events.tobytes() == market.events.tobytes()

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsim.data.conversion import Conversion, midnight_ns, no_progress
+from mmsim.data.conversion import Conversion, no_progress
 from mmsim.data.formats import itch
-from mmsim.data.formats._itch_kernel import LENGTHS
+from mmsim.data.formats._itch_scan import LENGTHS
 from mmsim.errors import ConfigError, DataError
+from mmsim.sessions import midnight_ns
 from mmsim.testing.markets import tiny_market
 from mmsim.types import EventFlag, EventKind, Instrument
 

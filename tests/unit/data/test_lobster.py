@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mmsim.data.conversion import Conversion, midnight_ns, no_progress
+from mmsim.data.conversion import Conversion, no_progress
 from mmsim.data.formats import lobster
 from mmsim.errors import ConfigError, DataError
+from mmsim.sessions import midnight_ns
 from mmsim.types import EventFlag, EventKind, Instrument
 
 STOCK = Instrument("T", Decimal("0.01"), currency="USD", timezone="America/New_York")
@@ -208,7 +209,7 @@ def test_a_naive_market_seen_through_lobster_comes_back_exactly(
     if messages[0][0] == 7 and not any(market.rows[0][1::2]):
         return  # nothing to seed and no row to seed it from: see the test of an empty start
     paths = write_pair(tmp_path_factory.mktemp("pair"), messages, market.rows)
-    out = lobster.convert(paths, STOCK, {}, no_progress)
+    out = lobster.FORMAT.convert(paths, STOCK, {}, no_progress)
     n = len(messages)
     assert (out.checks["states_compared"], out.checks["states_equal"]) == (n, n)
     assert out.checks["states_equal_without_correction"] == n and out.checks["messages_corrected"] == 0
@@ -217,7 +218,7 @@ def test_a_naive_market_seen_through_lobster_comes_back_exactly(
     assert (np.diff(out.events["ts"]) >= 0).all()
     assert out.checks["messages_out_of_view"] == out.checks["size_beyond_order"] == 0
     for depth_used in range(1, depth):
-        fewer = lobster.convert(paths, STOCK, {"depth": depth_used}, no_progress)
+        fewer = lobster.FORMAT.convert(paths, STOCK, {"depth": depth_used}, no_progress)
         assert fewer.view_depth == depth_used
         assert fewer.checks["states_equal_without_correction"] == n
         assert fewer.checks["size_beyond_order"] == 0
@@ -246,8 +247,10 @@ def small():
 def test_zip_and_csv_give_the_same_events(tmp_path):
     messages, rows = small()
     (tmp_path / "z").mkdir()
-    plain = lobster.convert(write_pair(tmp_path, messages, rows), STOCK, {}, no_progress)
-    zipped = lobster.convert(write_pair(tmp_path / "z", messages, rows, zipped=True), STOCK, {}, no_progress)
+    plain = lobster.FORMAT.convert(write_pair(tmp_path, messages, rows), STOCK, {}, no_progress)
+    zipped = lobster.FORMAT.convert(
+        write_pair(tmp_path / "z", messages, rows, zipped=True), STOCK, {}, no_progress
+    )
     assert (plain.events == zipped.events).all()
     assert plain.segments[0].label == "20120621" and plain.segments[0].stop == len(plain.events)
 
@@ -256,7 +259,7 @@ def test_two_days_become_two_segments(tmp_path):
     messages, rows = small()
     second = STEM.replace("-21", "-22")
     paths = write_pair(tmp_path, messages, rows, stem=second) + write_pair(tmp_path, messages, rows)
-    out = lobster.convert(paths, STOCK, {}, no_progress)
+    out = lobster.FORMAT.convert(paths, STOCK, {}, no_progress)
     assert [s.label for s in out.segments] == ["20120621", "20120622"]
     first, last = (out.events[s.start : s.stop] for s in out.segments)
     assert (last["ts"] - first["ts"] == 86_400 * 10**9).all()
@@ -277,7 +280,7 @@ def test_two_days_become_two_segments(tmp_path):
 )
 def test_time_text_becomes_exact_nanoseconds(tmp_path, text, ns, rounded):
     paths = write_text(tmp_path, f"{text},1,7,10,1000000,1\r\n", "9999999999,0,1000000,10\r\n")
-    out = lobster.convert(paths, STOCK, {}, no_progress)
+    out = lobster.FORMAT.convert(paths, STOCK, {}, no_progress)
     assert out.events["ts"].tolist() == [midnight_ns("20120621", "America/New_York") + ns]
     assert midnight_ns("20120621", "America/New_York") == 1340251200 * 10**9  # 04:00 UTC
     assert out.counts["times_rounded_to_ns"] == rounded
@@ -285,25 +288,25 @@ def test_time_text_becomes_exact_nanoseconds(tmp_path, text, ns, rounded):
 
 def test_the_date_option_serves_a_name_without_a_date(tmp_path):
     paths = write_text(tmp_path, "34200.1,1,7,10,1000000,1\n", "9999999999,0,1000000,10\n", stem="GOOG")
-    out = lobster.convert(paths, STOCK, {"date": "2012-06-21"}, no_progress)
+    out = lobster.FORMAT.convert(paths, STOCK, {"date": "2012-06-21"}, no_progress)
     assert out.events["ts"][0] == midnight_ns("20120621", "America/New_York") + 34200 * 10**9 + 10**8
     with pytest.raises(DataError, match="date=YYYY-MM-DD"):
-        lobster.convert(paths, STOCK, {}, no_progress)
+        lobster.FORMAT.convert(paths, STOCK, {}, no_progress)
     with pytest.raises(ConfigError, match="did you mean 'date'"):
-        lobster.convert(paths, STOCK, {"dat": "2012-06-21"}, no_progress)
+        lobster.FORMAT.convert(paths, STOCK, {"dat": "2012-06-21"}, no_progress)
     with pytest.raises(ConfigError, match="number of levels"):
-        lobster.convert(paths, STOCK, {"date": "2012-06-21", "depth": "all"}, no_progress)
+        lobster.FORMAT.convert(paths, STOCK, {"date": "2012-06-21", "depth": "all"}, no_progress)
     with pytest.raises(DataError, match=r"expected 2 levels .* was 1"):
-        lobster.convert(paths, STOCK, {"date": "2012-06-21", "depth": "2"}, no_progress)
+        lobster.FORMAT.convert(paths, STOCK, {"date": "2012-06-21", "depth": "2"}, no_progress)
     with pytest.raises(ConfigError, match="expected YYYY-MM-DD"):
-        lobster.convert(paths, STOCK, {"date": "21.6.2012"}, no_progress)
+        lobster.FORMAT.convert(paths, STOCK, {"date": "21.6.2012"}, no_progress)
 
 
 def test_a_cross_is_a_print_without_side_and_a_halt_has_no_row(tmp_path, balance):
     message = "34200.1,1,7,10,1000000,1\n34200.2,7,0,0,-1,-1\n34200.3,6,-1,500,1000100,-1\n"
     message += "34200.4,6,-1,0,1000100,-1\n34200.5,6,-1,7,-1,-1\n"
     paths = write_text(tmp_path, message, "1000200,5,1000000,10\n" * 5)
-    out = lobster.convert(paths, STOCK, {}, no_progress)
+    out = lobster.FORMAT.convert(paths, STOCK, {}, no_progress)
     last = out.events[-1]
     assert (last["kind"], last["px"], last["qty"], last["side"]) == (EventKind.TRADE, 10001, 500, 0)
     assert last["flags"] == EventFlag.AUCTION | EventFlag.LAST
@@ -317,7 +320,7 @@ def test_a_cross_is_a_print_without_side_and_a_halt_has_no_row(tmp_path, balance
 def test_an_execution_beyond_what_is_known_of_its_order_is_printed_all_the_same(tmp_path, balance):
     message = "34200.1,1,7,10,1000000,1\n34200.2,4,7,14,1000000,1\n34200.3,4,99,3,999900,1\n"
     book = "1000200,5,1000000,10\n1000200,5,999900,8\n1000200,5,999900,5\n"
-    out = lobster.convert(write_text(tmp_path, message, book), STOCK, {}, no_progress)
+    out = lobster.FORMAT.convert(write_text(tmp_path, message, book), STOCK, {}, no_progress)
     assert out.checks["size_beyond_order"] == 1 and out.checks["unknown_order_messages"] == 1
     assert balance(out) == ((2, 17), (2, 17), {})
     assert [(e["kind"], e["qty"]) for e in out.events if e["kind"] in {4, 5}] == [(4, 10), (5, 4), (4, 3)]
@@ -329,7 +332,7 @@ def test_an_unexplained_level_is_corrected_and_counted(tmp_path):
     rows = [list(r) for r in rows]
     for r in rows[-times:]:
         r[1] += 2  # the best ask holds two more than the messages explain
-    out = lobster.convert(write_pair(tmp_path, messages, rows), STOCK, {}, no_progress)
+    out = lobster.FORMAT.convert(write_pair(tmp_path, messages, rows), STOCK, {}, no_progress)
     n = len(messages)
     assert out.checks["states_equal"] == n
     assert 1 <= out.checks["messages_corrected"] <= times
@@ -340,7 +343,7 @@ def test_an_unexplained_level_is_corrected_and_counted(tmp_path):
 def test_files_that_do_not_belong_together_are_refused(tmp_path):
     messages, rows = small()
     with pytest.raises(DataError, match="do not belong together"):
-        lobster.convert(write_pair(tmp_path, messages, rows[::-1]), STOCK, {}, no_progress)
+        lobster.FORMAT.convert(write_pair(tmp_path, messages, rows[::-1]), STOCK, {}, no_progress)
 
 
 M, B = "34200.1,1,7,10,1000000,1\n", "1000200,5,1000000,10\n"
@@ -362,8 +365,8 @@ BROKEN = {
     "blank line within": (M + "\n" + M, B * 3, 2, "time", "decimal number"),
     "double add": (M * 2, B + "1000200,5,1000000,20\n", 2, "order_id", "new order id"),
     "crossed book": (M, "1000000,5,1000000,10\n", 1, "bid_price_1", "crossed"),
-    "books too few": (M * 2, B, None, "", "expected 2 rows, one a message, was 1"),
-    "odd columns": (M, "1000200,5,1000000\n", 1, "", "4 columns a level"),
+    "books too few": (M * 2, B, None, "", "expected 2 rows, one per message, was 1"),
+    "odd columns": (M, "1000200,5,1000000\n", 1, "", "4 columns per level"),
     "size at no level": (M, "9999999999,5,1000000,10\n", 1, "ask_size_1", "size 0"),
     "level without size": (M, "1000200,0,1000000,10\n", 1, "ask_size_1", "above 0"),
     "sub-penny level": (M, "1000250,5,1000000,10\n", 1, "ask_price_1", "multiple of 100"),
@@ -383,7 +386,7 @@ BROKEN = {
 def test_broken_files_are_refused_with_row_and_field(tmp_path, case):
     message, book, row, field, words = BROKEN[case]
     with pytest.raises(DataError, match=words) as caught:
-        lobster.convert(write_text(tmp_path, message, book), STOCK, {}, no_progress)
+        lobster.FORMAT.convert(write_text(tmp_path, message, book), STOCK, {}, no_progress)
     assert (caught.value.row, caught.value.field) == (row, field)
     assert "TEST_2012-06-21" in caught.value.source
 
@@ -405,25 +408,25 @@ def test_containers_are_refused(tmp_path):
         (tmp_path / "absent.zip", "fetch it again"),
     ):
         with pytest.raises(DataError, match=words) as caught:
-            lobster.convert([path], STOCK, {}, no_progress)
+            lobster.FORMAT.convert([path], STOCK, {}, no_progress)
         assert path.name in caught.value.source
     pair = write_pair(tmp_path, messages, rows)
     with pytest.raises(DataError, match="expected the orderbook file"):
-        lobster.convert(pair[:1], STOCK, {}, no_progress)
+        lobster.FORMAT.convert(pair[:1], STOCK, {}, no_progress)
     with pytest.raises(DataError, match="was two"):
-        lobster.convert([pair[0], pair[0]], STOCK, {}, no_progress)
+        lobster.FORMAT.convert([pair[0], pair[0]], STOCK, {}, no_progress)
     other = tmp_path / "prices.csv"
     other.write_text("1,2\n")
     with pytest.raises(DataError, match="_message_N"):
-        lobster.convert([other], STOCK, {}, no_progress)
+        lobster.FORMAT.convert([other], STOCK, {}, no_progress)
     with pytest.raises(ConfigError, match="tick_size"):
-        lobster.convert(pair, Instrument("T", Decimal("0.00003")), {}, no_progress)
+        lobster.FORMAT.convert(pair, Instrument("T", Decimal("0.00003")), {}, no_progress)
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="a whole day takes minutes without compiled kernels")
 def test_amzn_all_states_equal(real_data_home, balance):
     path = Path(real_data_home) / AMZN
-    out = lobster.convert([path], STOCK, {}, no_progress)
+    out = lobster.FORMAT.convert([path], STOCK, {}, no_progress)
     assert (out.checks["states_compared"], out.checks["states_equal"]) == (155_935, 155_935)
     assert out.checks["states_equal_without_correction"] == 155_935
     assert out.counts["hidden_executions_off_tick"] == 63

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 import mmsim.data
 from mmsim.config import SimConfig
 from mmsim.data.book_states import CROSSED, EMPTY, LOCKED, ONE_SIDED, OPEN, states
-from mmsim.data.conversion import NS, Conversion, build_events
+from mmsim.data.conversion import Conversion, build_events
 from mmsim.data.locked import drop_locked
 from mmsim.data.manifest import Manifest, manifest, parse_manifest
 from mmsim.data.plausibility import check
 from mmsim.errors import ConfigError, DataError
 from mmsim.registry import make_agent
+from mmsim.sessions import NS
 from mmsim.sim.session import Session
 from mmsim.testing.markets import tiny_market
 from mmsim.types import EventFlag, EventKind, Segment

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mmsim.data.conversion import midnight_ns, no_progress
+from mmsim.data.conversion import no_progress
+from mmsim.data.origin import Origin
 from mmsim.data.snapshot_encode import encode
 from mmsim.data.snapshots import Snapshots, classify_rows, convert_days, implied_trades
 from mmsim.data.times import snapshot_times
 from mmsim.errors import DataError
+from mmsim.sessions import midnight_ns
 from mmsim.types import EventFlag, EventKind, Instrument
 
 NS = 10**9
@@ -107,7 +109,7 @@ def test_replay_gives_back_every_snapshot_and_hides_only_what_is_beyond(case: tu
             beyond = {(s, p) for s, p in seen if s == side and full and (last - p) * side > 0}
             assert {h for h in hidden if h[0] == side} == beyond
             seen -= {(s, p) for s, p in seen if s == side and (s, p) not in beyond and p not in dict(levels)}
-    # only changes are written, and at least one row a snapshot
+    # only changes are written, and at least one row per snapshot
     kinds = events["kind"]
     assert set(kinds.tolist()) <= {EventKind.LEVEL, EventKind.HIDE}
 
@@ -270,8 +272,7 @@ def test_night_rows_get_their_real_date(trading: int, action: int, clock: int, l
         np.array([action]),
         np.array([clock]),
         AG,
-        source="",
-        rows=np.array([1]),
+        Origin("", np.array([1])),
         fields=("", "", ""),
     )
     expected = np.datetime64(local, "ns").astype(np.int64) - 8 * 3600 * NS
@@ -286,7 +287,6 @@ def test_impossible_times_name_the_row(trading: int, clock: int, field: str) -> 
     with pytest.raises(DataError, match=f"f, row 7, field '{field}'"):
         snapshot_times(
             *(np.array([trading]), np.array([trading]), np.array([clock]), AG),
-            source="f",
-            rows=np.array([7]),
-            fields=("day", "day", "time"),
+            Origin("f", np.array([7])),
+            ("day", "day", "time"),
         )

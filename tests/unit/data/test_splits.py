@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsim.data.conversion import build_events, midnight_ns
+from mmsim.data.conversion import build_events
 from mmsim.data.manifest import SPLITS, Manifest, parse_manifest
-from mmsim.data.splits import make_splits, trading_windows
+from mmsim.data.splits import make_splits
 from mmsim.errors import DataError
+from mmsim.sessions import midnight_ns, trading_windows
 from mmsim.types import Instrument, Segment
 
 NS = 10**9

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmsim.data.conversion import midnight_ns, no_progress
+from mmsim.data.conversion import no_progress
 from mmsim.data.formats import sse
 from mmsim.errors import ConfigError, DataError
+from mmsim.sessions import midnight_ns
 from mmsim.types import EventFlag, EventKind, Instrument
 
 STOCK = Instrument("T", Decimal("0.01"), unit_lots=100)
@@ -190,7 +191,7 @@ def test_a_naive_day_comes_back_exactly(tmp_path_factory, balance, seed, steps):
     lines = day.run(steps)
     if not day.orders:
         return
-    out = sse.convert(write(tmp_path_factory.mktemp("day"), lines), STOCK, DATE, no_progress)
+    out = sse.FORMAT.convert(write(tmp_path_factory.mktemp("day"), lines), STOCK, DATE, no_progress)
     assert out.checks["states_compared"] == out.checks["states_equal"] == len(day.snapshots)
     assert (out.checks["traded_qty"], out.checks["traded_count"]) == (day.volume, day.count)
     by_kind, printed = recount(lines)
@@ -230,7 +231,7 @@ def first_messages():
 
 def test_rows_of_the_smallest_day(tmp_path):
     lines = first_messages()
-    out = sse.convert(write(tmp_path, [lines[2], "", *lines[:2], lines[3]]), STOCK, DATE, no_progress)
+    out = sse.FORMAT.convert(write(tmp_path, [lines[2], "", *lines[:2], lines[3]]), STOCK, DATE, no_progress)
     ev = out.events
     assert ev[["kind", "px", "qty", "oid", "side"]].tolist() == [
         (EventKind.ADD, 1000, 100, 0, 1),
@@ -257,7 +258,7 @@ def test_a_snapshot_that_shows_another_book_is_not_equal(tmp_path):
         (snapshot(centi, 2, 60, [(1000, 100)], [(1002, 40)]), 0),
         (snapshot(centi + 400, 1, 60, [(1000, 100)], [(1002, 40)]), 0),  # no longer the book
     ):
-        out = sse.convert(write(tmp_path, [*first_messages(), text]), STOCK, DATE, no_progress)
+        out = sse.FORMAT.convert(write(tmp_path, [*first_messages(), text]), STOCK, DATE, no_progress)
         assert (out.checks["states_compared"], out.checks["states_equal"]) == (1, equal)
     assert "0 of 1 snapshots" in out.notes[0]
 
@@ -266,26 +267,26 @@ def test_one_symbol_of_several_is_an_option(tmp_path):
     other = order(14, 9300003, 9, 500, 100).replace("600519", "600000")
     path = write(tmp_path, [*first_messages(), other])
     with pytest.raises(DataError, match="option symbol"):
-        sse.convert(path, STOCK, DATE, no_progress)
-    out = sse.convert(path, STOCK, {**DATE, "symbol": "600519"}, no_progress)
+        sse.FORMAT.convert(path, STOCK, DATE, no_progress)
+    out = sse.FORMAT.convert(path, STOCK, {**DATE, "symbol": "600519"}, no_progress)
     assert len(out.events) == 4 and out.counts["dropped_other_symbols"] == 1
 
 
 def test_options_are_checked(tmp_path, balance):
     path = write(tmp_path, first_messages())
     with pytest.raises(DataError, match="date=YYYY-MM-DD"):
-        sse.convert(path, STOCK, {}, no_progress)
+        sse.FORMAT.convert(path, STOCK, {}, no_progress)
     with pytest.raises(ConfigError, match="did you mean 'symbol'"):
-        sse.convert(path, STOCK, {**DATE, "symbl": "600519"}, no_progress)
+        sse.FORMAT.convert(path, STOCK, {**DATE, "symbl": "600519"}, no_progress)
     with pytest.raises(ConfigError, match="HH:MM"):
-        sse.convert(path, STOCK, {**DATE, "closing": "25:00"}, no_progress)
-    late = sse.convert(path, STOCK, {**DATE, "opening": "10:00"}, no_progress)
+        sse.FORMAT.convert(path, STOCK, {**DATE, "closing": "25:00"}, no_progress)
+    late = sse.FORMAT.convert(path, STOCK, {**DATE, "opening": "10:00"}, no_progress)
     # a trade says itself whether it was an auction's
     assert (
         (late.events["flags"] & EventFlag.AUCTION > 0) == (late.events["kind"] != EventKind.EXECUTE)
     ).all()
     assert balance(late) == ((1, 60), (1, 60), {})
-    named = sse.convert(write(tmp_path, first_messages(), "log_20230207.log"), STOCK, {}, no_progress)
+    named = sse.FORMAT.convert(write(tmp_path, first_messages(), "log_20230207.log"), STOCK, {}, no_progress)
     assert named.segments[0].label == "20230207"
 
 
@@ -345,7 +346,7 @@ BROKEN = {
 def test_broken_lines_are_refused_with_row_and_key(tmp_path, case):
     lines, row, field, words = BROKEN[case]
     with pytest.raises(DataError, match=words) as caught:
-        sse.convert(write(tmp_path, lines), STOCK, DATE, no_progress)
+        sse.FORMAT.convert(write(tmp_path, lines), STOCK, DATE, no_progress)
     assert (caught.value.row, caught.value.field, caught.value.source) == (row, field, "day.log")
 
 
@@ -354,15 +355,15 @@ def test_a_truncated_zip_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("day.log", "\r\n".join(first_messages()))
     whole = path.read_bytes()
-    assert len(sse.convert([path], STOCK, DATE, no_progress).events) == 4
+    assert len(sse.FORMAT.convert([path], STOCK, DATE, no_progress).events) == 4
     path.write_bytes(whole[:-40])
     with pytest.raises(DataError, match="fetch it again"):
-        sse.convert([path], STOCK, DATE, no_progress)
+        sse.FORMAT.convert([path], STOCK, DATE, no_progress)
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="a whole day takes minutes without compiled kernels")
 def test_moutai_equals_every_snapshot(real_data_home, balance):
-    out = sse.convert([Path(real_data_home) / MOUTAI], STOCK, DATE, no_progress)
+    out = sse.FORMAT.convert([Path(real_data_home) / MOUTAI], STOCK, DATE, no_progress)
     assert out.counts["rows_read"] == 69_595
     with zipfile.ZipFile(Path(real_data_home) / MOUTAI) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith(".log"))

@@ -8,18 +8,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import mmsim.data
 from mmsim import caches
-from mmsim.data import kept, store
+from mmsim.data import cache_folder, store
 from mmsim.data.conversion import Conversion, build_events
 from mmsim.data.imports import ImportSettings, import_dataset
 from mmsim.data.manifest import Manifest, manifest, parse_manifest
 from mmsim.errors import ConfigError, DataError
-from mmsim.types import EVENT, Segment
+from mmsim.types import EVENT, Instrument, Segment
 
 CSV_HEAD = (
     "TradingDay,ActionDay,UpdateTime,UpdateMillisec,InstrumentID,LastPrice,Volume,Turnover,"
@@ -150,7 +151,7 @@ def test_a_full_disk_costs_the_cache_and_nothing_else(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(kept.np, "save", full)
+    monkeypatch.setattr(cache_folder.np, "save", full)
     found = store.stored(mine)
     store.stored(mine)
     assert found.events.tobytes() == whole.events.tobytes()
@@ -182,7 +183,7 @@ def test_a_cache_that_cannot_be_written_is_said_once(
         home.mkdir()
         (home / "datasets").write_text("")
     else:
-        monkeypatch.setattr(kept.tempfile, "mkdtemp", denied)
+        monkeypatch.setattr(cache_folder.tempfile, "mkdtemp", denied)
     monkeypatch.setenv("MMSIM_CACHE_HOME", str(home))
     for _ in range(2):
         assert store.stored(mine).events.tobytes() == whole.events.tobytes()
@@ -304,12 +305,12 @@ def test_a_damaged_cache_without_its_sources_is_an_error(mine: Manifest, csv_fil
 def test_a_checksum_costs_little(mine: Manifest, tmp_path: Path) -> None:
     path = tmp_path / "big.npy"
     np.save(path, np.zeros(1_000_000, EVENT))  # 24 to 32 MB
-    expected = kept._file_checksum(path)
+    expected = cache_folder._file_checksum(path)
     start = time.perf_counter()
-    kept._check_file(path, expected)
+    cache_folder._check_file(path, expected)
     assert time.perf_counter() - start < 0.3
     start = time.perf_counter()
-    kept._check_file(path, expected)  # known by now
+    cache_folder._check_file(path, expected)  # known by now
     assert time.perf_counter() - start < 0.005
 
 
@@ -351,18 +352,16 @@ def test_a_licensed_market_takes_its_shipped_constants(empty_cache: Path, tmp_pa
 def test_simulated_markets_come_from_the_generator(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import types
-
     calls, start = [], 1_700_000_000 * 10**9
 
-    def generate(spec: Manifest) -> Conversion:
-        calls.append(spec.name)
+    def generate(generator: Any, instrument: Instrument, name: str) -> Any:
+        calls.append(name)
         ts = start + np.arange(0, 4000, dtype=np.int64) * 10**9
         side = np.where(np.arange(4000) % 2, 1, -1)
-        rows = build_events(ts=ts, kind=6, side=side, px=10 - side, qty=spec.generator["qty"], flags=1)
-        return Conversion(rows, (Segment(0, 4000, "day"),), "L2")
+        rows = build_events(ts=ts, kind=6, side=side, px=10 - side, qty=generator["qty"], flags=1)
+        return rows, (Segment(0, 4000, "day"),), 1
 
-    monkeypatch.setitem(sys.modules, "mmsim.flow.markets", types.SimpleNamespace(generate=generate))
+    monkeypatch.setattr("mmsim.flow.markets.generate", generate)
     values = {
         "name": "sim",
         "title": "sim",

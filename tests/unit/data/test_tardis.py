@@ -214,7 +214,7 @@ def test_a_crossed_book_is_counted(tmp_path: Path) -> None:
         (
             5,
             book(10, False, "ask", "100.1", "1") + ",9",
-            r"expected 8 fields a row: Expected 8 fields in line 7",
+            r"expected 8 fields per row: Expected 8 fields in line 7",
         ),
         (5, f"binance,BTCUSDT,{T0}0,{T0},false,bid,1,1", r"row 7, field 'timestamp': expected microseconds"),
         (5, f"b,BTCUSDT,{T0},x,false,bid,1,1", r"row 7, field 'local_timestamp': expected micro.*was 'x'"),

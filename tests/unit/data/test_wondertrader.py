@@ -48,7 +48,7 @@ def write(path: Path, records: np.ndarray, *, kind: int = 24, version: int = 2, 
 
 
 def convert(path: Path, **options: object) -> wondertrader.Conversion:
-    return wondertrader.convert([path], IF, options, no_progress).finish()
+    return wondertrader.FORMAT.convert([path], IF, options, no_progress).finish()
 
 
 def test_layout_is_the_packed_struct() -> None:
@@ -123,8 +123,8 @@ def test_a_wrong_multiplier_is_named_and_turnover_may_be_left_out(
     path = write(tmp_path / "a.dsb", ticks())
     one = Instrument("IF2101", Decimal("0.2"), sessions=IF.sessions)
     with pytest.raises(DataError, match=r"5 of 5 intervals.*multiplier of about 300: --multiplier 300, or"):
-        wondertrader.convert([path], one, {}, no_progress)
-    done = wondertrader.convert([path], one, {"turnover": "ignore"}, no_progress).finish()
+        wondertrader.FORMAT.convert([path], one, {}, no_progress)
+    done = wondertrader.FORMAT.convert([path], one, {"turnover": "ignore"}, no_progress).finish()
     # priced at the last price, 5230.2
     assert set(done.events["px"][done.events["kind"] == EventKind.TRADE].tolist()) == {26150, 26152}
     assert done.counts["volume_without_turnover"] == 5

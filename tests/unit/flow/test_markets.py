@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mmsim.data import manifest
+from mmsim.data.store import generate
 from mmsim.errors import ConfigError
-from mmsim.flow.markets import flow_of, generate
+from mmsim.flow.markets import flow_of
 from mmsim.types import EventFlag
 
 HOUR = 3600 * 10**9

@@ -15,8 +15,7 @@ from mmsim import metrics
 from mmsim.agent import Strategy, within_limits
 from mmsim.config import SimConfig
 from mmsim.errors import ConfigError, DataError
-from mmsim.metrics import EpisodeResult
-from mmsim.report.result import MarketResult
+from mmsim.metrics import EpisodeResult, MarketResult
 from mmsim.report.table import render
 from mmsim.sim.session import Session
 from mmsim.testing.markets import tiny_market
@@ -228,6 +227,6 @@ def test_the_environment_and_the_trainings_refuse_it(coin_market, tmp_path):
     from mmsim_agents.rl.train import train
 
     with pytest.raises(ConfigError, match="a training of PPO counts money in ticks"):
-        train(coin_market, out=tmp_path, progress=False)
+        train(coin_market, out=tmp_path)
     with pytest.raises(ConfigError, match="the order rule that a training chooses"):
         distil(coin_market, tmp_path, Options())

@@ -9,6 +9,7 @@ import scipy.stats
 
 from mmsim import metrics
 from mmsim.metrics import EpisodeResult
+from mmsim.statistics.bootstrap import bootstrap_ci
 from mmsim.types import FILL, STEP, FeeSchedule, FillReason, Instrument
 
 SECOND = 1_000_000_000
@@ -200,7 +201,7 @@ def test_two_names_for_two_means_of_pnl_map():
 
 def test_bootstrap_agrees_with_scipy():
     values = np.random.default_rng(3).gamma(2.0, 10.0, 40)
-    low, high = metrics.bootstrap_ci(values, resamples=20_000)
+    low, high = bootstrap_ci(values, resamples=20_000)
     oracle = scipy.stats.bootstrap(
         (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
@@ -209,8 +210,8 @@ def test_bootstrap_agrees_with_scipy():
 
 
 def test_bootstrap_leaves_out_what_is_not_defined():
-    assert metrics.bootstrap_ci([1.0, math.nan, 3.0, 2.0]) == metrics.bootstrap_ci([1.0, 3.0, 2.0])
-    assert all(map(math.isnan, metrics.bootstrap_ci([5.0, math.nan])))
+    assert bootstrap_ci([1.0, math.nan, 3.0, 2.0]) == bootstrap_ci([1.0, 3.0, 2.0])
+    assert all(map(math.isnan, bootstrap_ci([5.0, math.nan])))
 
 
 def test_bootstrap_of_the_sharpe_ratio_covers_it():

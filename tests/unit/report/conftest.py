@@ -5,8 +5,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from mmsim.metrics import EpisodeResult
-from mmsim.report import MarketResult
+from mmsim.metrics import EpisodeResult, MarketResult
 from mmsim.types import FILL, STEP, FeeSchedule, FillReason, Instrument
 
 NS = 1_000_000_000

@@ -231,7 +231,7 @@ made_up = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(made_up)
 from mmsim.report import folder as module
 from mmsim.report.folder import RunFolder
-from mmsim.report.result import MarketResult
+from mmsim.metrics import MarketResult
 from mmsim.report.writer import entry
 import pandas, pyarrow.parquet  # (here, not in every child)
 

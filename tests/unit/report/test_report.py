@@ -11,9 +11,10 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from mmsim import metrics
+from mmsim.metrics import MarketResult
 from mmsim.report import plots, table
 from mmsim.report.folder import RunFolder
-from mmsim.report.result import MarketResult, duration, market_title
+from mmsim.report.titles import duration, market_title
 
 AGENTS = {"cmm", "glft", "idle"}
 

@@ -185,7 +185,7 @@ def test_adjacent_episodes_are_joined():
     parts = (Episode(0, at(14), at(20)), Episode(0, at(10), at(14)), Episode(0, at(22), at(24)))
     data = replace(data, splits={"test": parts})
     assert spans(data, "test") == (Episode(0, at(10), at(20)), Episode(0, at(22), at(24)))
-    with pytest.raises(ConfigError, match="expected episodes in the train split"):
+    with pytest.raises(DataError, match="no train split to place orders on"):
         spans(data, "train")
 
 

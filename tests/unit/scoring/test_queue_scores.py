@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mmsim.errors import ConfigError
 from mmsim.scoring.probes import NS, PROBE, UNFILLED
-from mmsim.scoring.scores import BLOCK_NS, estimate, score
+from mmsim.scoring.scores import BLOCK_NS, score
+from mmsim.statistics.bootstrap import mean_over_blocks
 
 LIFE = 12 * NS
 HORIZONS = (3.0, 6.0, 12.0)
@@ -93,11 +94,11 @@ def test_a_perfect_model_has_no_error_and_a_narrow_interval():
 
 def test_the_interval_is_over_blocks_not_over_orders():
     values = np.repeat([0.0, 1.0], 500)
-    wide = estimate(values, np.repeat([0, 1], 500))
-    narrow = estimate(values, np.arange(1000) % 100)
+    wide = mean_over_blocks(values, np.repeat([0, 1], 500))
+    narrow = mean_over_blocks(values, np.arange(1000) % 100)
     assert wide == (0.5, 0.0, 1.0), "two blocks that differ: the mean may be anything between"
     assert narrow.high - narrow.low < 0.1
-    one = estimate(np.ones(3), np.zeros(3, np.int64))
+    one = mean_over_blocks(np.ones(3), np.zeros(3, np.int64))
     assert one.value == 1.0
     assert math.isnan(one.low)
 

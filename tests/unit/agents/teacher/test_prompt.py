@@ -17,9 +17,9 @@ def test_text_shows_exactly_the_stated_fields():
 
 def test_only_the_window_matters(toy_raw):
     raw = toy_raw(60)
-    assert prompt.render(raw, "x") == prompt.render(raw[-prompt.WINDOW :], "x")
+    assert prompt.render(raw, "x") == prompt.render(raw[-prompt.SHOWN :], "x")
     changed = raw.copy()
-    changed[: -prompt.WINDOW] += 7
+    changed[: -prompt.SHOWN] += 7
     assert prompt.render(changed, "x") == prompt.render(raw, "x")
 
 

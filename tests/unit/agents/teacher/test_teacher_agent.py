@@ -9,8 +9,8 @@ from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError
 from mmsim.sim.session import Session
 from mmsim.testing.markets import tiny_market
-from mmsim_agents.cmm.maker import PredictiveMaker
-from mmsim_agents.cmm.order_rule import RuleParams, order_rule
+from mmsim_agents.common.maker import PredictiveMaker
+from mmsim_agents.common.order_rule import RuleParams, order_rule
 from mmsim_agents.teacher import model as tm
 from mmsim_agents.teacher import prepare as pr
 from mmsim_agents.teacher import prompt
@@ -53,14 +53,14 @@ def test_parameters_are_the_documented_ones():
 def test_second_run_is_the_first_from_disk_with_its_latencies(market, trained, monkeypatch):
     root = trained[0]
     one, agent = run(market, root)
-    assert agent.asks == len(range(prompt.WINDOW - 1, one.decisions, 10)) > 0
+    assert agent.asks == len(range(prompt.SHOWN - 1, one.decisions, 10)) > 0
     monkeypatch.setattr(tm, "load_teacher", lambda *_: pytest.fail("loaded the model"))
     monkeypatch.setattr("mmsim_agents.teacher.agent.load_teacher", lambda *_: pytest.fail("loaded the model"))
     two, _ = run(market, root)
     assert np.array_equal(one.fills, two.fills)
     for name in ("own_bid_px", "own_ask_px", "own_bid_qty", "own_ask_qty", "inventory"):
         assert np.array_equal(one.steps[name], two.steps[name])
-    asked = np.arange(prompt.WINDOW - 1, one.decisions, 10)
+    asked = np.arange(prompt.SHOWN - 1, one.decisions, 10)
     assert np.array_equal(one.steps["wall_ns"][asked], two.steps["wall_ns"][asked])
     assert (one.steps["wall_ns"][asked] > 0).all()
 
@@ -70,7 +70,7 @@ def test_quotes_are_the_order_rule_on_the_heads_predictions(market, trained, tin
     model = tm.load_teacher(str(tiny_folder), dtype="float32")
     result, _ = run(market, root, kappa=0.0, rho=0.0, ask_every=7)
     steps, rows = result.steps, raw["test"][0]
-    asks = range(prompt.WINDOW - 1, len(rows), 7)
+    asks = range(prompt.SHOWN - 1, len(rows), 7)
     for t in (*asks[:3], asks[1] + 3):
         asked = max(a for a in asks if a <= t)
         text = prompt.render(rows[: asked + 1], "tiny")
@@ -84,7 +84,7 @@ def test_quotes_are_the_order_rule_on_the_heads_predictions(market, trained, tin
 
 def test_asks_every_decision_if_told_to(market, trained):
     result, agent = run(market, trained[0], ask_every=1)
-    assert agent.asks == result.decisions - (prompt.WINDOW - 1)
+    assert agent.asks == result.decisions - (prompt.SHOWN - 1)
 
 
 def test_rule_comes_from_the_teachers_card_else_from_cmms(trained, market, tmp_path):

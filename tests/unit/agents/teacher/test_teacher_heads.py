@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mmsim.errors import ConfigError, DataError
-from mmsim_agents.distill.regimes import regimes, thresholds, trailing_volatility
-from mmsim_agents.distill.targets import targets
+from mmsim.features import WINDOW
+from mmsim_agents.common.regimes import regimes, thresholds, trailing_volatility
+from mmsim_agents.common.tasks import targets
 from mmsim_agents.teacher import heads as hd
 from mmsim_agents.teacher import model as tm
 from mmsim_agents.teacher import prepare as pr
@@ -87,7 +88,7 @@ def test_samples_are_spread_and_have_history_and_future(toy_raw):
     starts = np.array([0, 90, 105])
     offset = got.index - starts[got.episode]
     assert len(got.index) == 40 and (np.diff(got.index) > 0).all() and set(got.episode) == {0, 2}
-    assert (offset >= pr.HISTORY - 1).all() and (offset + 10 < np.array([90, 15, 70])[got.episode]).all()
+    assert (offset >= WINDOW - 1).all() and (offset + 10 < np.array([90, 15, 70])[got.episode]).all()
     for k in (0, 7, 39):
         e, o = got.episode[k], offset[k]
         assert got.texts[k] == prompt.render(raw[e][: o + 1], "sim-rb")
