@@ -245,7 +245,7 @@ HONEST = {
     "foic": lambda: make_agent("foic", {"N": 1}),
     "echo": Echo,
 }
-LATE = SimConfig(feed_latency_ns=20_000_000, order_latency_ns=30_000_000, ack_latency_ns=40_000_000)
+LATE = SimConfig(latency={"feed": 20_000_000, "order": 30_000_000, "ack": 40_000_000})
 
 
 def digest(session: Session, agent: Agent, episode: Episode, index: int) -> str:
@@ -344,9 +344,7 @@ def test_a_compiled_strategy_cannot_write_to_its_observation_nor_beside_its_arra
 
 
 def test_a_compiled_strategy_does_not_choose_its_latency() -> None:
-    result = Session(DATA, SimConfig(latency="fixed", decision_latency_ns=3_000_000)).run(
-        Scribbles(), episodes()[0]
-    )
+    result = Session(DATA, SimConfig(latency={"decision": 3_000_000})).run(Scribbles(), episodes()[0])
     asked = result.steps[result.steps["asked"] == 1]
     assert set(asked["latency_ns"].tolist()) == {3_000_000}
     assert set(asked["wall_ns"].tolist()) == {0}

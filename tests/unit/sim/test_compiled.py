@@ -24,7 +24,7 @@ from mmsim.compiled import CompiledStrategy, _machine_code, set_quotes
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError
 from mmsim.registry import resolve
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.session import Session
 from mmsim.testing.contract import check_agent
 from mmsim.testing.markets import tiny_market
@@ -76,10 +76,8 @@ class LeanInPython(Strategy):
     [
         {},
         {
-            "order_latency_ns": 5 * MS,
+            "latency": {"order": 5 * MS, "decision": 600 * MS},
             "replace": "always",
-            "latency": "fixed",
-            "decision_latency_ns": 600 * MS,
         },
     ],
 )
@@ -142,7 +140,7 @@ def test_an_agent_that_hears_of_fills_is_run_in_python() -> None:
 
 def test_decision_latencies_are_drawn_from_the_profile() -> None:
     data = tiny_market(3, level="L3", seconds=30)
-    model = LatencyModel(profile_ns=np.array([5 * MS, 900 * MS]))
+    model = DecisionLatency(profile_ns=np.array([5 * MS, 900 * MS]))
     result = Session(data).run(Lean(), data.splits["test"][0], latency=model)
     asked = result.steps[result.steps["asked"] == 1]
     assert set(asked["latency_ns"].tolist()) == {5 * MS, 900 * MS}
