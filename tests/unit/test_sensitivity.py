@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from mmsim import runner, sensitivity
 from mmsim.cli.main import main
-from mmsim.config import RunConfig, SimConfig
+from mmsim.config import LatencyConfig, RunConfig, SimConfig
 from mmsim.errors import AgentError, ConfigError
 from mmsim.report.ranking_table import render, verdict
 from mmsim.sensitivity import grid, sim_for

@@ -79,14 +79,10 @@ def test_the_request_ring_is_full_at_any_kind(kind: str, long_ways: None) -> Non
     plan = [Quotes(((100, 5),), ()), *filler, last[kind], last[kind]] if kind != "reduce" else [
         Quotes(((100, 5),), ()), *filler, last[kind], Quotes(((100, 3),), (), take=1),
     ]  # fmt: skip
+    slow = dict.fromkeys(("cancel", "reduce", "market"), 100 * SECOND)
+    slow["order"] = 0 if kind != "new" else 100 * SECOND
     with pytest.raises(ConfigError, match="more own orders or messages"):
-        slow = dict.fromkeys(("cancel", "reduce", "market"), 100 * SECOND)
-        run(
-            data,
-            *plan,
-            decision_interval_ns=MS,
-            latency={"order": 0 if kind != "new" else 100 * SECOND, **slow},
-        )
+        run(data, *plan, decision_interval_ns=MS, latency=slow)
 
 
 @pytest.mark.parametrize("level", ["L2", "L3"])

@@ -96,7 +96,7 @@ def test_requests_of_one_kind_never_overtake_each_other() -> None:
     assert [px for _, px in fills] == [103]
 
 
-def recorded(text: str, **latency: Any) -> LatencyConfig:
+def recorded(text: str, **latency: float) -> LatencyConfig:
     path = Path(recorded.folder) / "latency.csv"  # type: ignore[attr-defined]
     path.write_text(text, encoding="utf-8")
     return LatencyConfig(file=str(path), **latency)
