@@ -34,7 +34,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.agent import O_ASK_PX, O_BID_PX, O_EXCH_TS
 from mmsim.errors import DataError
 from mmsim.play import episodes_of, record
 from mmsim.types import EventFlag, EventKind, MarketData
@@ -139,11 +138,11 @@ def observe(data: MarketData, split: str = "train") -> list[Stretch]:
     """
     episodes = episodes_of(data, split, "to calibrate on")
     out = []
-    for episode, raw in zip(episodes, record(data, episodes), strict=True):
+    for episode, seen in zip(episodes, record(data, episodes), strict=True):
         segment = data.segments[episode.segment]
         events = data.events[segment.start : segment.stop]
         first, last = np.searchsorted(events["ts"], (episode.start_ts, episode.end_ts))
-        out.append(_stretch(raw, events[first:last]))
+        out.append(_stretch(seen, events[first:last]))
     return out
 
 
@@ -188,15 +187,15 @@ def by_hand(given: Mapping[str, float], found: Calibration | None = None) -> Cal
     return replace(found, sigma=sigma, A=rate, k=k, mean_spread=spread)
 
 
-def _stretch(raw: npt.NDArray[np.int64], events: npt.NDArray[np.void]) -> Stretch:
+def _stretch(seen: npt.NDArray[np.void], events: npt.NDArray[np.void]) -> Stretch:
     executed = events["kind"] == EventKind.EXECUTE
     traded = (executed | (events["kind"] == EventKind.TRADE)) & ((events["flags"] & EventFlag.AUCTION) == 0)
     rows = events[traded]
     side = rows["side"].astype(np.int64)
     return Stretch(
-        ts=raw[:, O_EXCH_TS],
-        mid2=raw[:, O_BID_PX] + raw[:, O_ASK_PX],
-        spread=raw[:, O_ASK_PX] - raw[:, O_BID_PX],
+        ts=seen["exch_ts"],
+        mid2=seen["bid_px"] + seen["ask_px"],
+        spread=seen["ask_px"] - seen["bid_px"],
         trade_ts=rows["ts"].astype(np.int64),
         trade_px=rows["px"].astype(np.int64),
         trade_side=np.where(executed[traded], -side, side),

@@ -123,8 +123,8 @@ class CompiledStrategy(Strategy):
     def quote(self, obs: Observation) -> Quotes:
         """Ask `decide`, from Python."""
         want = self._want
-        want[0] = 0
-        want["post_only"] = 1
+        for name, value in (("n_bids", 0), ("n_asks", 0), ("post_only", 1), ("take_qty", 0)):
+            want[name] = value
         ask(self._address, obs.record.copy(), want, self._params_at, self._memory)
         return quotes_in(want[0])
 

@@ -109,13 +109,13 @@ class QuoterSpec:
             raise ConfigError(f"quoter: {err}") from None
 
 
-def scaling(episodes: list[npt.NDArray[np.int64]], unit: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def scaling(episodes: list[npt.NDArray[np.void]], unit: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of the market features.
 
     Parameters
     ----------
-    episodes : list of (n, OBS_SIZE) int64
-        Recorded observation vectors (`Session.record`), one array per episode.
+    episodes : list of (n,) OBSERVATION
+        Recorded observations (`Session.record`), one array per episode.
     unit : int
         Usual order size, lots.
 
@@ -166,7 +166,7 @@ class Quoter:
         To be called once at every decision, in order: some features remember.
         """
         window = self._window
-        window.push(obs.raw)
+        window.push(obs.record)
         out = np.empty(N_STATE, np.float32)
         market = out[:N_FEATURES]
         np.subtract(window.last, self._mean, out=market)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mmsim import provenance
 from mmsim.agent import Agent
 from mmsim.profiles import measure
 from mmsim.sim.session import Session
+from mmsim_agents.common.recording import Raw
 
 _LIBRARIES = ("numpy", "numba", "torch", "transformers", "safetensors")
 
@@ -28,12 +28,13 @@ def git_revision() -> str:
     return found["revision"] + ("+changes" if found["dirty"] else "") if found else ""
 
 
-def recorded_sha256(raw: Sequence[npt.NDArray[np.int64]]) -> str:
+def recorded_sha256(raw: Raw) -> str:
     """Return the sha256 of recorded episodes, lengths included."""
     digest = hashlib.sha256()
     for rows in raw:
-        digest.update(str(rows.shape).encode())
-        digest.update(np.ascontiguousarray(rows).tobytes())
+        table = rows.view(np.int64).reshape(len(rows), -1)  # every field of an observation is one
+        digest.update(str(table.shape).encode())
+        digest.update(table.tobytes())
     return digest.hexdigest()
 
 

@@ -11,11 +11,11 @@ from mmsim import play
 from mmsim.types import MarketData
 from mmsim_agents.common.progress import Progress, silent
 
-Raw = Sequence[npt.NDArray[np.int64]]  # observations of consecutive decisions, one array per episode
+Raw = Sequence[npt.NDArray[np.void]]  # observations of consecutive decisions, one array per episode
 
 
-def record(data: MarketData, split: str, progress: Progress = silent) -> list[npt.NDArray[np.int64]]:
-    """Record every episode of `split` with nobody quoting: one ``(n, OBS_SIZE)`` array per episode.
+def record(data: MarketData, split: str, progress: Progress = silent) -> list[npt.NDArray[np.void]]:
+    """Record every episode of `split` with nobody quoting: one ``(n,)`` OBSERVATION array per episode.
 
     Raises
     ------

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.agent import O_ASK_PX, O_BID_PX
 from mmsim.errors import ConfigError
 
 REGIMES = ("low", "mid", "high")  # order of every regime axis
@@ -21,13 +20,13 @@ N_REGIMES = len(REGIMES)
 SPAN = 100  # usual span of the weights, decisions
 
 
-def trailing_volatility(raw: npt.NDArray[np.int64], span: int = SPAN) -> npt.NDArray[np.float64]:
+def trailing_volatility(raw: npt.NDArray[np.void], span: int = SPAN) -> npt.NDArray[np.float64]:
     """Return the trailing realised volatility of one episode.
 
     Parameters
     ----------
-    raw : (n, OBS_SIZE) int64
-        Raw observations of consecutive decisions of ONE episode.
+    raw : (n,) OBSERVATION
+        Observations of consecutive decisions of ONE episode.
     span : int
         Span of the weights, decisions: rate ``a = 2 / (span + 1)``.
 
@@ -39,7 +38,7 @@ def trailing_volatility(raw: npt.NDArray[np.int64], span: int = SPAN) -> npt.NDA
     """
     if span < 1:
         raise ConfigError(f"volatility span: expected at least 1 decision, was {span}")
-    mid2 = raw[:, O_BID_PX] + raw[:, O_ASK_PX]
+    mid2 = raw["bid_px"] + raw["ask_px"]
     square = (np.diff(mid2) * 0.5) ** 2
     out = np.zeros(len(raw))
     keep = 1.0 - 2.0 / (span + 1.0)
@@ -51,7 +50,7 @@ def trailing_volatility(raw: npt.NDArray[np.int64], span: int = SPAN) -> npt.NDA
     return np.sqrt(out)
 
 
-def thresholds(raw_per_episode: Sequence[npt.NDArray[np.int64]], span: int = SPAN) -> npt.NDArray[np.float64]:
+def thresholds(raw_per_episode: Sequence[npt.NDArray[np.void]], span: int = SPAN) -> npt.NDArray[np.float64]:
     """Return the two tercile thresholds of the trailing volatility, from the TRAIN episodes.
 
     Returns
@@ -66,7 +65,7 @@ def thresholds(raw_per_episode: Sequence[npt.NDArray[np.int64]], span: int = SPA
 
 
 def regimes(
-    raw_per_episode: Sequence[npt.NDArray[np.int64]],
+    raw_per_episode: Sequence[npt.NDArray[np.void]],
     limits: npt.NDArray[np.float64],
     span: int = SPAN,
 ) -> list[npt.NDArray[np.int8]]:
@@ -74,8 +73,8 @@ def regimes(
 
     Parameters
     ----------
-    raw_per_episode : sequence of (n_i, OBS_SIZE) int64
-        Raw observations.
+    raw_per_episode : sequence of (n_i,) OBSERVATION
+        Observations.
     limits : (2,) float64
         From `thresholds`: low is ``<= limits[0]``, high is ``> limits[1]``.
     span : int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.agent import O_ASK_PX, O_BID_PX, O_BUY_QTY, O_SELL_QTY
 from mmsim.errors import ConfigError
 from mmsim.features import WINDOW
 from mmsim_agents.common.recording import Raw
@@ -16,13 +15,13 @@ N_TASKS = len(TASKS)
 Prediction = tuple[float, float, float]  # (dm, s, v): ticks, ticks and log1p(lots / unit), see `targets`
 
 
-def targets(raw: npt.NDArray[np.int64], unit: int = 1, horizon: int = HORIZON) -> npt.NDArray[np.float64]:
+def targets(raw: npt.NDArray[np.void], unit: int = 1, horizon: int = HORIZON) -> npt.NDArray[np.float64]:
     """Return the three targets of every decision of one episode.
 
     Parameters
     ----------
-    raw : (n, OBS_SIZE) int64
-        Observation vectors of consecutive decisions of ONE episode.
+    raw : (n,) OBSERVATION
+        Observations of consecutive decisions of ONE episode.
     unit : int
         Usual order size, lots.
     horizon : int
@@ -36,9 +35,9 @@ def targets(raw: npt.NDArray[np.int64], unit: int = 1, horizon: int = HORIZON) -
 
     Examples
     --------
-    >>> from mmsim.agent import OBS_SIZE
-    >>> raw = np.zeros((3, OBS_SIZE), np.int64)
-    >>> raw[:, O_BID_PX], raw[:, O_ASK_PX], raw[:, O_BUY_QTY] = (10, 10, 11), (12, 11, 12), (5, 0, 3)
+    >>> from mmsim.records import OBSERVATION
+    >>> raw = np.zeros(3, OBSERVATION)
+    >>> raw["bid_px"], raw["ask_px"], raw["buy_qty"] = (10, 10, 11), (12, 11, 12), (5, 0, 3)
     >>> targets(raw, horizon=1)[:2].round(3).tolist()
     [[-0.5, 1.0, 0.0], [1.0, 1.0, 1.386]]
     """
@@ -48,12 +47,12 @@ def targets(raw: npt.NDArray[np.int64], unit: int = 1, horizon: int = HORIZON) -
     out = np.full((n, N_TASKS), np.nan)
     if n <= horizon:
         return out
-    bid, ask = raw[:, O_BID_PX], raw[:, O_ASK_PX]
+    bid, ask = raw["bid_px"], raw["ask_px"]
     mid2 = bid + ask
     done = n - horizon
     out[:done, 0] = 0.5 * (mid2[horizon:] - mid2[:-horizon])
     out[:done, 1] = (ask - bid)[horizon:]
-    traded = np.cumsum(raw[:, O_BUY_QTY] + raw[:, O_SELL_QTY])
+    traded = np.cumsum(raw["buy_qty"] + raw["sell_qty"])
     out[:done, 2] = np.log1p((traded[horizon:] - traded[:-horizon]) / unit)
     return out
 

@@ -25,10 +25,10 @@ SIZES = ((0.0, 1), (0.02, 3), (0.1, 3))  # (rho, max_units)
 RISK = 0.5  # price of a lot of mean absolute inventory, mean spreads per episode
 
 
-def predictions(brain: Brain, raw: npt.NDArray[np.int64]) -> dict[int, Prediction | None]:
+def predictions(brain: Brain, raw: npt.NDArray[np.void]) -> dict[int, Prediction | None]:
     """Return the predictions of one recorded episode by decision time; public state decides them alone."""
     brain.reset()
-    return {int(row[0]): brain.push(row) for row in raw}
+    return {ts: brain.push(raw[i : i + 1]) for i, ts in enumerate(raw["ts"].tolist())}
 
 
 class Replayed(PredictiveMaker):

@@ -46,7 +46,7 @@ class Distilled(PredictiveMaker):
 
     def predict(self, obs: Observation) -> Prediction | None:
         """Return the brain's predictions; None until 20 decisions were seen."""
-        return self._brain.push(obs.raw)
+        return self._brain.push(obs.record)
 
 
 class Student(Distilled):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import entry_point
-from mmsim.agent import OBS_SIZE
-from mmsim.features import WINDOW
-from mmsim.features.market import FEATURE_ROW, FEATURE_STATE, as_table, feature_records
+from mmsim._jit import entry_point, records
+from mmsim.features import WINDOW, Seen
+from mmsim.features.market import FEATURE_ROW, FEATURE_STATE, as_table
 from mmsim_agents.common.tasks import Prediction
 from mmsim_agents.students.forward import PATCH, PLACE, Memory, Network, advance
 from mmsim_agents.students.normaliser import Normaliser
@@ -56,10 +55,10 @@ class Brain:
             **{k: np.ascontiguousarray(weights[k], np.float32) for k in WEIGHTS},
         )
         m, in2, in3 = shape.experts, shape.taps * shape.c1, shape.c2 + shape.inputs
-        rows = feature_records(2 * WINDOW, FEATURE_ROW)
+        rows = records(np.zeros(2 * WINDOW, FEATURE_ROW))
         self._memory = Memory(
-            place=feature_records(1, PLACE),
-            features=feature_records(1, FEATURE_STATE),
+            place=records(np.zeros(1, PLACE)),
+            features=records(np.zeros(1, FEATURE_STATE)),
             rows=rows,
             x=as_table(rows),
             u=np.zeros((WINDOW, m * shape.c1), np.float32),
@@ -72,8 +71,8 @@ class Brain:
             y=np.zeros((m, shape.outputs)),
         )
         self._regime = self._memory.place["regime"]  # a view
-        self._raw = np.zeros(OBS_SIZE, np.int64)  # a copy of our own: one type, so one compilation
-        self._advance = entry_point(advance, self._raw, self._net, self._memory)
+        self._seen = Seen()
+        self._advance = entry_point(advance, self._seen.record, self._net, self._memory)
 
     @property
     def regime(self) -> int:
@@ -91,16 +90,16 @@ class Brain:
         for array in (memory.place, memory.features, memory.x, memory.u):
             array[:] = np.zeros(1, array.dtype)
 
-    def push(self, raw: npt.NDArray[np.int64]) -> Prediction | None:
-        """Take in the newest observation vector ``(OBS_SIZE,)``.
+    def push(self, record: npt.NDArray[np.void]) -> Prediction | None:
+        """Take in what was seen at the newest decision, ``(1,)`` OBSERVATION.
 
         Returns
         -------
         (dm, s, v) or None
             Predictions in ticks, ticks and log1p(lots / unit); None until `WINDOW` decisions were seen.
         """
-        self._raw[:] = raw
-        return self.predict() if self._advance(self._raw, self._net, self._memory) else None
+        self._seen.take(record)
+        return self.predict() if self._advance(self._seen.record, self._net, self._memory) else None
 
     def predict(self) -> Prediction:
         """Make one prediction of what the students say."""

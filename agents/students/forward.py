@@ -148,8 +148,8 @@ def _relu(x: F32) -> None:
 
 
 @kernel
-def advance(raw: npt.NDArray[np.int64], net: Network, memory: Memory) -> bool:
-    """Take in the observation vector ``(OBS_SIZE,)`` of one decision; predict once the window is full.
+def advance(obs: npt.NDArray[np.void], net: Network, memory: Memory) -> bool:
+    """Take in what was seen at one decision, ``obs[0]``; predict once the window is full.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def advance(raw: npt.NDArray[np.int64], net: Network, memory: Memory) -> bool:
     place, features, x = memory.place[0], memory.features[0], memory.x
     n_window, n_feat = memory.u.shape[0], x.shape[1]
     pos = place.pos
-    feature_step(raw, net.unit, features, memory.rows[pos])
+    feature_step(obs[0], net.unit, features, memory.rows[pos])
     row = x[pos]
     limit = np.float32(CLIP)
     for j in range(n_feat):

@@ -100,7 +100,7 @@ class Teacher(PredictiveMaker):
                     f"teacher of {ctx.dataset!r}: expected a unit of {self._heads.card['unit']} lots, as it was "
                     f"trained, was {ctx.unit}; run `mmsim train cmm --dataset {ctx.dataset}`"
                 )
-        self._rows: deque[npt.NDArray[np.int64]] = deque(maxlen=SHOWN)
+        self._rows: deque[npt.NDArray[np.void]] = deque(maxlen=SHOWN)
         self._wait = 0
         self._last: Prediction | None = None
         self._latency_ns = None
@@ -169,11 +169,11 @@ class Teacher(PredictiveMaker):
 
     def predict(self, obs: Observation) -> Prediction | None:
         """Return the last answer; None before `SHOWN` decisions were seen or where it was no answer."""
-        self._rows.append(obs.raw.copy())
+        self._rows.append(obs.record.copy())
         if len(self._rows) < SHOWN:
             return None
         if self._wait == 0:
-            answer = self._ask(render(np.stack(self._rows), self._instrument, self._unit))
+            answer = self._ask(render(np.concatenate(self._rows), self._instrument, self._unit))
             self.asks += 1
             self.unparsable += not answer.parsed
             self._latency_ns = answer.latency_ns

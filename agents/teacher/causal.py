@@ -7,20 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.agent import (
-    A_PX,
-    A_QTY,
-    B_PX,
-    B_QTY,
-    O_ASK_PX,
-    O_ASK_QTY,
-    O_BID_PX,
-    O_BID_QTY,
-    O_BUY_QTY,
-    O_SELL_QTY,
-)
 from mmsim.errors import ConfigError
-from mmsim.types import MAX_DEPTH
 from mmsim_agents.common.progress import Progress, silent
 from mmsim_agents.teacher.model import Pool, TeacherModel
 from mmsim_agents.teacher.prompt import render
@@ -28,10 +15,10 @@ from mmsim_agents.teacher.ridge import F64
 
 FIELD_GROUPS = ("prices", "sizes", "trades")
 
-I64 = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.void]
 
 
-def perturb(rows: I64, group: str, scale: dict[str, float], rng: np.random.Generator) -> I64:
+def perturb(rows: Rows, group: str, scale: dict[str, float], rng: np.random.Generator) -> Rows:
     """Move one group of public fields of a prompt window by one standard deviation, up or down.
 
     prices: every snapshot is shifted by one typical move and its asks by one typical spread deviation
@@ -40,7 +27,7 @@ def perturb(rows: I64, group: str, scale: dict[str, float], rng: np.random.Gener
 
     Parameters
     ----------
-    rows : (w, OBS_SIZE) int64
+    rows : (w,) OBSERVATION
         Window, oldest first; not changed.
     group : str
         One of `FIELD_GROUPS`.
@@ -51,38 +38,38 @@ def perturb(rows: I64, group: str, scale: dict[str, float], rng: np.random.Gener
     if group == "prices":
         shift = rng.choice([-1, 1], len(rows)) * max(1, round(scale["move"]))
         wider = rng.choice([-1, 1], len(rows)) * max(1, round(scale["spread"]))
-        wider = np.maximum(wider, 1 - (rows[:, O_ASK_PX] - rows[:, O_BID_PX]))
-        for best, first, by in ((O_BID_PX, B_PX, shift), (O_ASK_PX, A_PX, shift + wider)):
-            out[:, best] += by
-            out[:, first : first + MAX_DEPTH] += by[:, None]
+        wider = np.maximum(wider, 1 - (rows["ask_px"] - rows["bid_px"]))
+        for side, by in (("bid", shift), ("ask", shift + wider)):
+            out[f"{side}_px"] += by
+            out[f"{side}_pxs"] += by[:, None]
     elif group == "sizes":
         bid_up = float(rng.choice([-1.0, 1.0]))  # the two sides move apart: the imbalance is what matters
-        for best, first, up in ((O_BID_QTY, B_QTY, bid_up), (O_ASK_QTY, A_QTY, -bid_up)):
-            for part in (slice(best, best + 1), slice(first, first + MAX_DEPTH)):
-                grown = np.rint(out[:, part] * 2.0 ** (up * scale["size"])).astype(np.int64)
-                out[:, part] = np.where(rows[:, part] > 0, np.maximum(grown, 1), 0)
+        for side, up in (("bid", bid_up), ("ask", -bid_up)):
+            for name in (f"{side}_qty", f"{side}_qtys"):
+                grown = np.rint(out[name] * 2.0 ** (up * scale["size"])).astype(np.int64)
+                out[name] = np.where(rows[name] > 0, np.maximum(grown, 1), 0)
     elif group == "trades":
-        for column in (O_BUY_QTY, O_SELL_QTY):
+        for name in ("buy_qty", "sell_qty"):
             up = float(rng.choice([-1.0, 1.0]))
-            grown = np.rint((1.0 + out[:, column]) * 2.0 ** (up * scale["trade"]) - 1.0)
-            out[:, column] = np.maximum(grown, 0).astype(np.int64)
+            grown = np.rint((1.0 + out[name]) * 2.0 ** (up * scale["trade"]) - 1.0)
+            out[name] = np.maximum(grown, 0).astype(np.int64)
     else:
         raise ConfigError(f"field group: expected one of {', '.join(FIELD_GROUPS)}, was {group!r}")
     return out
 
 
-def field_scales(raw: Sequence[I64]) -> dict[str, float]:
+def field_scales(raw: Sequence[Rows]) -> dict[str, float]:
     """Return the standard deviations that `perturb` moves by, from the TRAIN episodes.
 
     ``move`` and ``spread`` in ticks, ``size`` and ``trade`` in powers of two.
     """
     every = np.concatenate(list(raw))
-    moves = np.concatenate([np.diff(r[:, O_BID_PX] + r[:, O_ASK_PX]) for r in raw]) / 2.0
-    sizes = np.log2(np.maximum(every[:, [O_BID_QTY, O_ASK_QTY]], 1))
-    trades = np.log2(1.0 + every[:, [O_BUY_QTY, O_SELL_QTY]])
+    moves = np.concatenate([np.diff(r["bid_px"] + r["ask_px"]) for r in raw]) / 2.0
+    sizes = np.log2(np.maximum(np.stack([every["bid_qty"], every["ask_qty"]], axis=1), 1))
+    trades = np.log2(1.0 + np.stack([every["buy_qty"], every["sell_qty"]], axis=1))
     return {
         "move": float(moves.std()) if len(moves) else 0.0,
-        "spread": float((every[:, O_ASK_PX] - every[:, O_BID_PX]).std()),
+        "spread": float((every["ask_px"] - every["bid_px"]).std()),
         "size": float(sizes.std()),
         "trade": float(trades.std()),
     }
@@ -90,7 +77,7 @@ def field_scales(raw: Sequence[I64]) -> dict[str, float]:
 
 def causal_profile(
     model: TeacherModel,
-    windows: Sequence[I64],
+    windows: Sequence[Rows],
     scale: dict[str, float],
     mu: npt.NDArray[np.float32],
     sigma: npt.NDArray[np.float32],
@@ -105,7 +92,7 @@ def causal_profile(
 
     Parameters
     ----------
-    windows : sequence of (w, OBS_SIZE) int64
+    windows : sequence of (w,) OBSERVATION
         Prompt windows.
     scale : dict
         From `field_scales`.
@@ -121,7 +108,7 @@ def causal_profile(
     """
     rng = np.random.default_rng(seed)
 
-    def states(rows: Sequence[I64]) -> F64:
+    def states(rows: Sequence[Rows]) -> F64:
         texts = [render(r, instrument, unit) for r in rows]
         z: F64 = (model.hidden(texts, pool=pool).astype(np.float64) - mu) / sigma.astype(np.float64)
         return z

@@ -42,7 +42,7 @@ def sample(raw: Raw, n: int, limits: F64, span: int, instrument: str, unit: int,
 
     Parameters
     ----------
-    raw : sequence of (n_i, OBS_SIZE) int64
+    raw : sequence of (n_i,) OBSERVATION
         Recorded episodes.
     n : int
         Decisions wanted (fewer where the split has fewer).
@@ -163,7 +163,7 @@ def prepare_teacher(
     ----------
     dataset : str
         Name, for cache entries and messages.
-    train_raw, validation_raw : sequence of (n_i, OBS_SIZE) int64
+    train_raw, validation_raw : sequence of (n_i,) OBSERVATION
         Recorded episodes (``Session.record``), in time order.
     instrument : str, optional
         Name that the prompt starts with; default: `dataset`.

@@ -147,7 +147,7 @@ def probe_market(
     )  # fmt: skip
 
 
-def _windows(raw: Raw, held: Sampled, n: int) -> list[npt.NDArray[np.int64]]:
+def _windows(raw: Raw, held: Sampled, n: int) -> list[npt.NDArray[np.void]]:
     start = np.concatenate([[0], np.cumsum([len(r) for r in raw])])
     out = []
     for i in evenly(len(held.index), n).tolist():

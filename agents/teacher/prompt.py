@@ -25,22 +25,8 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.agent import (
-    A_PX,
-    A_QTY,
-    B_PX,
-    B_QTY,
-    O_ASK_PX,
-    O_ASK_QTY,
-    O_BID_PX,
-    O_BID_QTY,
-    O_BUY_QTY,
-    O_N_ASK,
-    O_N_BID,
-    O_SELL_QTY,
-    OBS_SIZE,
-)
 from mmsim.errors import ConfigError
+from mmsim.records import OBSERVATION
 
 TEMPLATE = "digits-1"
 SHOWN = 10  # decisions that a prompt is made of
@@ -62,13 +48,13 @@ def size_bucket(qty: int, unit: int) -> int:
     return round(2.0 * math.log2(1.0 + max(qty, 0) / unit))
 
 
-def render(rows: npt.NDArray[np.int64], instrument: str, unit: int = 1) -> str:
+def render(rows: npt.NDArray[np.void], instrument: str, unit: int = 1) -> str:
     """Write the last decisions of one episode as a prompt (template `TEMPLATE`).
 
     Parameters
     ----------
-    rows : (w, OBS_SIZE) int64
-        Raw observations of the last decisions, oldest first, newest last; w >= 1. Only the last
+    rows : (w,) OBSERVATION
+        Observations of the last decisions, oldest first, newest last; w >= 1. Only the last
         `SHOWN` are read; where an episode is younger, missing moves count as 0 and the missing
         spreads as the oldest known.
     instrument : str
@@ -84,24 +70,23 @@ def render(rows: npt.NDArray[np.int64], instrument: str, unit: int = 1) -> str:
     Raises
     ------
     ConfigError
-        If `rows` is empty or of the wrong width.
+        If `rows` is empty or holds something other than observations.
     """
-    if rows.ndim != 2 or len(rows) < 1 or rows.shape[1] != OBS_SIZE:
-        raise ConfigError(f"prompt rows: expected shape (w >= 1, {OBS_SIZE}), was {rows.shape}")
+    if rows.ndim != 1 or rows.dtype != OBSERVATION or len(rows) < 1:
+        raise ConfigError(f"prompt rows: expected observations (w >= 1,), was {rows.shape} of {rows.dtype}")
     if unit < 1:
         raise ConfigError(f"prompt unit: expected at least 1 lot, was {unit}")
     rows = rows[-SHOWN:]
-    now: list[int] = rows[-1].tolist()
-    bids: list[int] = rows[:, O_BID_PX].tolist()
-    asks: list[int] = rows[:, O_ASK_PX].tolist()
+    now = rows[-1]
+    bids: list[int] = rows["bid_px"].tolist()
+    asks: list[int] = rows["ask_px"].tolist()
     spreads = [a - b for b, a in zip(bids, asks, strict=True)]
     spreads = [spreads[0]] * (MOVES - len(spreads)) + spreads[-MOVES:]
     mids = [a + b for b, a in zip(bids, asks, strict=True)]
     moves = [b - a for a, b in itertools.pairwise(mids)]
     moves = [0] * (MOVES - len(moves)) + moves[-MOVES:]
-    buys, sells = rows[:, O_BUY_QTY], rows[:, O_SELL_QTY]
-    bid = _side(now[O_BID_PX], now[O_BID_QTY], now[B_PX:], now[B_QTY:], now[O_N_BID], -1, unit)
-    ask = _side(now[O_ASK_PX], now[O_ASK_QTY], now[A_PX:], now[A_QTY:], now[O_N_ASK], 1, unit)
+    buys, sells = rows["buy_qty"], rows["sell_qty"]
+    bid, ask = _side(now, "bid", -1, unit), _side(now, "ask", 1, unit)
     return (
         f"{instrument.removeprefix('sim-')} spread{min(spreads[-1], CAP)},{min(sum(spreads), MOVES * CAP)}"
         f" bid{bid} ask{ask}"
@@ -111,8 +96,10 @@ def render(rows: npt.NDArray[np.int64], instrument: str, unit: int = 1) -> str:
     )
 
 
-def _side(best: int, best_qty: int, pxs: list[int], qtys: list[int], n: int, sign: int, unit: int) -> str:
-    parts = [str(size_bucket(best_qty, unit))]
+def _side(now: np.void, side: str, sign: int, unit: int) -> str:
+    best, n = int(now[f"{side}_px"]), int(now[f"n_{side}"])
+    pxs, qtys = now[f"{side}_pxs"].tolist(), now[f"{side}_qtys"].tolist()
+    parts = [str(size_bucket(int(now[f"{side}_qty"]), unit))]
     parts += [
         f"{min(sign * (pxs[i] - best), CAP)}:{size_bucket(qtys[i], unit)}" for i in range(1, min(n, LEVELS))
     ]
@@ -120,9 +107,9 @@ def _side(best: int, best_qty: int, pxs: list[int], qtys: list[int], n: int, sig
 
 
 def render_many(
-    raw: npt.NDArray[np.int64], index: npt.NDArray[np.int64], instrument: str, unit: int = 1
+    raw: npt.NDArray[np.void], index: npt.NDArray[np.int64], instrument: str, unit: int = 1
 ) -> list[str]:
-    """Render the prompts at rows `index` of ONE episode's raw observations ``(n, OBS_SIZE)``."""
+    """Render the prompts at rows `index` of ONE episode's observations ``(n,)``."""
     return [render(raw[max(0, i + 1 - SHOWN) : i + 1], instrument, unit) for i in index.tolist()]
 
 
@@ -165,17 +152,16 @@ def parse_answer(continuation: str) -> tuple[float, float, float] | None:
     return mid, spread, math.log1p(volume)
 
 
-def example_rows() -> npt.NDArray[np.int64]:
-    """Return three raw observations for doctests and documentation."""
-    rows = np.zeros((3, OBS_SIZE), np.int64)
-    for k, shift in enumerate((0, 0, -1)):
-        row = rows[k]
-        row[O_N_BID] = row[O_N_ASK] = 3
-        row[B_PX : B_PX + 3] = (3500 + shift, 3499 + shift, 3498 + shift)
-        row[A_PX : A_PX + 3] = (3501 + shift, 3502 + shift, 3503 + shift)
-        row[B_QTY : B_QTY + 3] = (20, 50, 60)
-        row[A_QTY : A_QTY + 3] = (11, 30, 70)
-        row[O_BID_PX], row[O_BID_QTY] = row[B_PX], row[B_QTY]
-        row[O_ASK_PX], row[O_ASK_QTY] = row[A_PX], row[A_QTY]
-        row[O_BUY_QTY], row[O_SELL_QTY] = 2, (3, 0, 0)[k]
+def example_rows() -> npt.NDArray[np.void]:
+    """Return three observations for doctests and documentation."""
+    rows = np.zeros(3, OBSERVATION)
+    shift = np.array([[0], [0], [-1]])
+    rows["n_bid"] = rows["n_ask"] = 3
+    rows["bid_pxs"][:, :3] = 3500 + shift - np.arange(3)
+    rows["ask_pxs"][:, :3] = 3501 + shift + np.arange(3)
+    rows["bid_qtys"][:, :3] = (20, 50, 60)
+    rows["ask_qtys"][:, :3] = (11, 30, 70)
+    for side in ("bid", "ask"):
+        rows[f"{side}_px"], rows[f"{side}_qty"] = rows[f"{side}_pxs"][:, 0], rows[f"{side}_qtys"][:, 0]
+    rows["buy_qty"], rows["sell_qty"] = 2, (3, 0, 0)
     return rows

@@ -13,22 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import NO_JIT, inline_kernel, kernel
-from mmsim.agent import (
-    A_PX,
-    A_QTY,
-    B_PX,
-    B_QTY,
-    O_ASK_PX,
-    O_ASK_QTY,
-    O_BID_PX,
-    O_BID_QTY,
-    O_BUY_QTY,
-    O_LAST_TRADE_PX,
-    O_N_ASK,
-    O_N_BID,
-    O_SELL_QTY,
-)
+from mmsim._jit import inline_kernel, kernel
 
 FEATURES: tuple[str, ...] = (
     "spread",  # ticks
@@ -72,12 +57,6 @@ _LEVELS_5 = 5
 _A10, _A30, _A100 = 1.0 / 11.0, 1.0 / 31.0, 1.0 / 101.0  # weight of the newest value
 
 
-def feature_records(n: int, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
-    """Return `n` records of zeros as the kernels take them; without the JIT their fields need a record array."""
-    array = np.zeros(n, dtype)
-    return array.view(np.recarray) if NO_JIT else array
-
-
 def as_table(rows: npt.NDArray[np.void]) -> npt.NDArray[np.float32]:
     """Return the same memory as `rows` ``(n,)`` `FEATURE_ROW` as a table ``(n, N_FEATURES)``."""
     return rows.view(np.ndarray).view(np.float32).reshape(len(rows), N_FEATURES)
@@ -90,7 +69,7 @@ def _signed_log(x: float) -> float:
 
 @kernel
 def feature_step(
-    raw: npt.NDArray[np.int64],
+    obs: Any,
     unit: float,
     state: Any,
     out: Any,
@@ -99,8 +78,8 @@ def feature_step(
 
     Parameters
     ----------
-    raw : (OBS_SIZE,) int64
-        The observation vector; its best bid and ask exist.
+    obs : OBSERVATION record
+        What was seen (`mmsim.records`); its best bid and ask exist.
     unit : float
         Usual order size, lots.
     state : FEATURE_STATE record
@@ -108,9 +87,9 @@ def feature_step(
     out : FEATURE_ROW record
         Written.
     """
-    bid, ask = float(raw[O_BID_PX]), float(raw[O_ASK_PX])
-    bid_qty, ask_qty = float(raw[O_BID_QTY]), float(raw[O_ASK_QTY])
-    n_bid, n_ask = raw[O_N_BID], raw[O_N_ASK]
+    bid, ask = float(obs.bid_px), float(obs.ask_px)
+    bid_qty, ask_qty = float(obs.bid_qty), float(obs.ask_qty)
+    n_bid, n_ask = obs.n_bid, obs.n_ask
     mid = 0.5 * (bid + ask)
     spread = ask - bid
     best = bid_qty + ask_qty
@@ -124,18 +103,18 @@ def feature_step(
     if n_bid > 1 and n_ask > 1:
         bid_5, ask_5, bid_all, ask_all = 0.0, 0.0, 0.0, 0.0
         for i in range(n_bid):
-            bid_all += raw[B_QTY + i]
+            bid_all += obs.bid_qtys[i]
             if i < _LEVELS_5:
-                bid_5 += raw[B_QTY + i]
+                bid_5 += obs.bid_qtys[i]
         for i in range(n_ask):
-            ask_all += raw[A_QTY + i]
+            ask_all += obs.ask_qtys[i]
             if i < _LEVELS_5:
-                ask_5 += raw[A_QTY + i]
+                ask_5 += obs.ask_qtys[i]
         out.imbalance_5 = (bid_5 - ask_5) / max(bid_5 + ask_5, 1.0)
         out.imbalance_all = (bid_all - ask_all) / max(bid_all + ask_all, 1.0)
         out.log_bid_rest = math.log1p(max(bid_all - bid_qty, 0.0) / unit)
         out.log_ask_rest = math.log1p(max(ask_all - ask_qty, 0.0) / unit)
-        out.gap_skew = (raw[A_PX + 1] - ask) - (bid - raw[B_PX + 1])
+        out.gap_skew = (obs.ask_pxs[1] - ask) - (bid - obs.bid_pxs[1])
         out.deep = 1.0
     else:
         out.imbalance_5 = 0.0
@@ -145,7 +124,7 @@ def feature_step(
         out.gap_skew = 0.0
         out.deep = 0.0
 
-    buys, sells = float(raw[O_BUY_QTY]) / unit, float(raw[O_SELL_QTY]) / unit
+    buys, sells = float(obs.buy_qty) / unit, float(obs.sell_qty) / unit
     change, ofi = 0.0, 0.0
     if state.count > 0.0:
         change = mid - 0.5 * (state.bid_px + state.ask_px)
@@ -172,7 +151,7 @@ def feature_step(
     out.mid_change = change
     out.flow = _signed_log(buys - sells)
     out.volume = math.log1p(buys + sells)
-    last = float(raw[O_LAST_TRADE_PX])
+    last = float(obs.last_trade_px)
     out.trade_offset = min(max(last - mid, -10.0 * spread), 10.0 * spread) if last != 0.0 else 0.0
     out.volatility_10 = math.sqrt(state.variance_10)
     out.volatility_100 = math.sqrt(state.variance_100)
@@ -182,22 +161,22 @@ def feature_step(
 
 @kernel
 def feature_table(
-    raw: npt.NDArray[np.int64], unit: float, state: npt.NDArray[np.void], rows: npt.NDArray[np.void]
+    seen: npt.NDArray[np.void], unit: float, state: npt.NDArray[np.void], rows: npt.NDArray[np.void]
 ) -> None:
-    """Apply `feature_step` to the rows of `raw` ``(n, OBS_SIZE)`` in order, filling `rows` ``(n,)``."""
-    for t in range(raw.shape[0]):
-        feature_step(raw[t], unit, state[0], rows[t])
+    """Apply `feature_step` to the observations `seen` ``(n,)`` in order, filling `rows` ``(n,)``."""
+    for t in range(len(seen)):
+        feature_step(seen[t], unit, state[0], rows[t])
 
 
 @kernel
 def push_window(
-    raw: npt.NDArray[np.int64], unit: float, state: npt.NDArray[np.void], ring: npt.NDArray[np.void], pos: int
+    obs: npt.NDArray[np.void], unit: float, state: npt.NDArray[np.void], ring: npt.NDArray[np.void], pos: int
 ) -> int:
-    """Write one decision's features into both halves of `ring` ``(2 W,)``; return the next position.
+    """Write the features of one decision, ``obs[0]``, into both halves of `ring` ``(2 W,)``; return the next position.
 
     Writing twice keeps the last W rows contiguous: they are ``ring[next : next + W]``.
     """
     width = ring.shape[0] // 2
-    feature_step(raw, unit, state[0], ring[pos])
+    feature_step(obs[0], unit, state[0], ring[pos])
     ring[pos + width] = ring[pos]
     return pos + 1 if pos + 1 < width else 0

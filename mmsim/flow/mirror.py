@@ -2,7 +2,7 @@
 """The compiled half of the reactive market: what the session's orders did, told to the flow's own book.
 
 A session stops whenever it has used up the market's rows, and then nothing is left to happen up to time
-``st[S_SEEN]``. `react` brings the flow's matching engine to the same state, lets the flow run until the
+``sim.replay.seen``. `react` brings the flow's matching engine to the same state, lets the flow run until the
 agent could interfere again, and hands over the rows. Both engines know every own order: the session's
 tells the agent, the flow's lets others trade with it. That they agree, fill by fill, is checked each time.
 """
@@ -31,36 +31,8 @@ from mmsim.flow.arrivals import (
     run,
     withdraw,
 )
-from mmsim.sim.kernel import split
-from mmsim.sim.layout import (
-    ACK_GONE,
-    C_POST_REJECTS,
-    INF,
-    N_RING,
-    OWN_DEAD,
-    OWN_LIVE,
-    R_TS,
-    RING_T,
-    S_BASE,
-    S_END,
-    S_NFILL,
-    S_NOWN,
-    S_REQ_H,
-    S_REQ_T,
-    S_RING_H,
-    S_RING_T,
-    S_SEEN,
-    S_STOP,
-    S_TP,
-    W_AHEAD,
-    W_ID,
-    W_PX,
-    W_QTY,
-    W_SIDE,
-    W_STATE,
-)
-from mmsim.sim.orders import find_own
-from mmsim.sim.queue import own_bounds, push_ack
+from mmsim.sim.own_orders import expire, find_own, update_range
+from mmsim.sim.records import INF, N_RING, OWN_LIVE
 from mmsim.types import EventFlag, EventKind
 
 _TRADE = np.int64(EventKind.TRADE)
@@ -70,15 +42,21 @@ _QUIET = int(EventFlag.LAST | EventFlag.AUCTION)  # a print that everybody sees 
 
 DISAGREE = 4  # besides the statuses of `mmsim.flow.arrivals`
 
-# own orders in the flow's book, one row each: id (0: free), lots when last compared, lots still to be explained
-M_ID, M_QTY, M_DUE, N_MIRROR = range(4)
+# an own order in the flow's book
+MIRRORED = np.dtype(
+    [
+        ("id", "<i8"),  # 0: the row is free
+        ("qty", "<i8"),  # lots when last compared
+        ("due", "<i8"),  # lots still to be explained
+    ]
+)
 
 
 @kernel
 def find_mirrored(mine: Any, oid: int) -> int:
     """Return the row of own order `oid` in `mine`, or -1; oid 0 finds a free row."""
     for j in range(mine.shape[0]):
-        if mine[j, M_ID] == oid:
+        if mine[j].id == oid:
             return j
     return -1
 
@@ -119,50 +97,50 @@ def take_out(market: Any, events: Any, side: int, px: int, qty: Any) -> Any:
 
 
 @kernel
-def mirror_fills(st: Any, fills: Any, lad: Any, mine: Any, rates: Any, market: Any, events: Any) -> int:
+def mirror_fills(sim: Any, fills: Any, lad: Any, mine: Any, rates: Any, market: Any, events: Any) -> int:
     """Check own resting fills against the flow's book and take out of it what own orders took."""
     m, book = market.state[0], book_at(market.handle)
     for j in range(mine.shape[0]):
-        if mine[j, M_ID] != 0:
-            mine[j, M_DUE] = mine[j, M_QTY] - lots_of(market, j)
+        if mine[j].id != 0:
+            mine[j].due = mine[j].qty - lots_of(market, j)
     arrival = m.ts
-    m.ts = st[S_SEEN]  # what own orders took leaves now; the flow's own clock stands where it stood
+    m.ts = sim.replay.seen  # what own orders took leaves now; the flow's own clock stands where it stood
     taker = np.int64(-1)
-    for i in range(m.fills, st[S_NFILL]):
-        oid = np.int64(fills[i]["order_id"])
-        px, qty, side = np.int64(fills[i]["px"]), np.int64(fills[i]["qty"]), np.int64(fills[i]["side"])
-        if fills[i]["maker"] == 1:
+    for i in range(m.fills, sim.account.n_fills):
+        f = fills[i]
+        oid, px, qty, side = np.int64(f.order_id), np.int64(f.px), np.int64(f.qty), np.int64(f.side)
+        if f.maker == 1:
             j = find_mirrored(mine, oid)
             if j < 0:
                 return DISAGREE
-            mine[j, M_DUE] -= qty
+            mine[j].due -= qty
             continue
         if take_out(market, events, side, px, qty) > 0:
             return DISAGREE
         row = 3 if side > 0 else 2
-        lad[row, px - st[S_BASE]] = 0
+        lad[row, px - sim.book.base_px] = 0
         if oid != taker:  # it stirs the flow as anybody's market order does
             taker = oid
             m.burst = min(m.burst + rates.burst, MAX_BURST)
             if book.levels[level_of(book, book.state[0], px, FIND)].qty == 0:
                 m.momentum = min(max(m.momentum + side * rates.momentum, -ONE), ONE)
     m.ts = arrival
-    m.fills = st[S_NFILL]
+    m.fills = sim.account.n_fills
     for j in range(mine.shape[0]):
-        if mine[j, M_ID] != 0 and mine[j, M_DUE] != 0:
+        if mine[j].id != 0 and mine[j].due != 0:
             return DISAGREE
     return DONE
 
 
 @kernel
-def mirror_orders(st: Any, own: Any, ack: Any, lat: Any, lad: Any, mine: Any, market: Any) -> int:
+def mirror_orders(sim: Any, lat: Any, lad: Any, mine: Any, market: Any) -> int:
     """Cancel, shrink and add own orders in the flow's book as the session did in its own."""
     m, best = market.state[0], book_at(market.handle).state[0]
     for j in range(mine.shape[0]):
-        if mine[j, M_ID] == 0:
+        if mine[j].id == 0:
             continue
-        r = find_own(st, own, mine[j, M_ID])  # type: ignore[no-untyped-call]
-        open_qty = own[r, W_QTY] if r >= 0 and own[r, W_STATE] == OWN_LIVE else np.int64(0)
+        r = find_own(sim, mine[j].id)  # type: ignore[no-untyped-call]
+        open_qty = sim.own[r].qty if r >= 0 and sim.own[r].state == OWN_LIVE else np.int64(0)
         held = lots_of(market, j)
         if open_qty > held:
             return DISAGREE
@@ -170,61 +148,63 @@ def mirror_orders(st: Any, own: Any, ack: Any, lat: Any, lad: Any, mine: Any, ma
             change_own(market, _CANCEL, j, 1, 0, held)
         elif open_qty < held:
             change_own(market, _REDUCE, j, 1, 0, held - open_qty)
-        mine[j, M_QTY] = open_qty
+        mine[j].qty = open_qty
         if open_qty == 0:
-            mine[j, M_ID] = 0
+            mine[j].id = 0
     while True:
         r, newest = np.int64(-1), np.int64(INF)  # requests of one kind never overtake: by id is by arrival
-        for k in range(st[S_NOWN]):
-            if own[k, W_STATE] == OWN_LIVE and m.own_id < own[k, W_ID] < newest:
-                r, newest = np.int64(k), own[k, W_ID]
+        for k in range(sim.orders.n):
+            if sim.own[k].state == OWN_LIVE and m.own_id < sim.own[k].id < newest:
+                r, newest = np.int64(k), sim.own[k].id
         if r < 0:
             return DONE
         m.own_id = newest
-        side, px, qty = own[r, W_SIDE], own[r, W_PX], own[r, W_QTY]
+        o = sim.own[r]
+        side, px, qty = o.side, o.px, o.qty
         if px >= best.best_ask if side > 0 else px <= best.best_bid:
             # The session has found no one else to trade with, so an own order stands there: the exchange
             # prevents the trade with oneself and cancels the newer order.
-            own[r, W_STATE] = OWN_DEAD
-            st[C_POST_REJECTS] += 1
-            own_bounds(st, own)  # type: ignore[no-untyped-call]
-            push_ack(st, ack, lat, st[S_SEEN], ACK_GONE, newest, side, px, 0)  # type: ignore[no-untyped-call]
+            sim.counters.post_only_rejects += 1
+            expire(sim, lat, sim.replay.seen, o)  # type: ignore[no-untyped-call]
+            update_range(sim)  # type: ignore[no-untyped-call]
             continue
         if px <= best.origin or px > best.origin + best.width:
             continue  # where the flow never comes
-        ix = px - st[S_BASE]
+        ix = px - sim.book.base_px
         if 0 <= ix < lad.shape[1]:
             # What we took from this level at the same moment is not ahead of us, but the rows that say so are
             # still to come and will shorten the queue as the session counts it.
-            own[r, W_AHEAD] = lad[0 if side > 0 else 1, ix]
+            o.ahead = lad[0 if side > 0 else 1, ix]
         j = find_mirrored(mine, 0)
-        mine[j, M_ID], mine[j, M_QTY] = newest, qty
+        mine[j].id, mine[j].qty = newest, qty
         change_own(market, _LIMIT, j, side, px, qty)  # crosses nobody: it rests
 
 
 @kernel
-def react(mem: Any, ring: Any, fills: Any, lad: Any, mine: Any, flow: Any, market: Any, events: Any) -> int:
+def react(
+    sims: Any, lat: Any, ring: Any, fills: Any, lad: Any, mine: Any, flow: Any, market: Any, events: Any
+) -> int:
     """Bring the flow's book up to date and let the flow run to the agent's next message or decision.
 
-    `mem`, `ring`, `fills` and `lad` are the session's, the others the flow's (`mmsim.flow.arrivals.run`);
-    `mine` is ``(MAX_OWN, N_MIRROR)``. Returns a status; EVENTS_FULL: the rows so far are good, there is more.
+    `sims`, `lat`, `ring`, `fills` and `lad` are the session's, the others the flow's (`mmsim.flow.arrivals.run`);
+    `mine` is ``(MAX_OWN,)`` MIRRORED. Returns a status; EVENTS_FULL: the rows so far are good, there is more.
     """
     market, events, mine = borrowed(market), borrow(events), borrow(mine)
-    m = market.state[0]
-    st, own, req, ack, _, _, lat = split(mem)  # type: ignore[no-untyped-call]
-    code = mirror_fills(st, fills, lad, mine, flow.rates[0], market, events)
+    sim, m = sims[0], market.state[0]
+    replay, wire, end = sim.replay, sim.wire, sim.rules.end
+    code = mirror_fills(sim, fills, lad, mine, flow.rates[0], market, events)
     if code != DONE:
         return code
-    code = mirror_orders(st, own, ack, lat, lad, mine, market)
+    code = mirror_orders(sim, lat, lad, mine, market)
     if code != DONE:
         return code
-    horizon = st[S_END]
-    if st[S_REQ_H] < st[S_REQ_T]:
-        horizon = min(horizon, req[st[S_REQ_H] & (N_RING - 1), R_TS])
-    waiting = st[S_RING_H] < st[S_RING_T]
-    horizon = min(horizon, ring[st[S_RING_H] & (ring.shape[0] - 1), RING_T] if waiting else st[S_TP])
-    until = horizon + 1 if horizon < st[S_END] else horizon  # the market comes first at equal times
+    horizon = end
+    if wire.requests_head < wire.requests_tail:
+        horizon = min(horizon, sim.requests[wire.requests_head & (N_RING - 1)].ts)
+    waiting = wire.looks_head < wire.looks_tail
+    horizon = min(horizon, ring[wire.looks_head & (ring.shape[0] - 1)].due if waiting else sim.decision.due)
+    until = horizon + 1 if horizon < end else horizon  # the market comes first at equal times
     code = run(flow, market, events, until)
-    st[S_STOP] = m.n_events
-    st[S_SEEN] = max(m.ts, st[S_SEEN]) if code == EVENTS_FULL else horizon
+    replay.stop = m.n_events
+    replay.seen = max(m.ts, replay.seen) if code == EVENTS_FULL else horizon
     return code

@@ -21,12 +21,11 @@ from mmsim._jit import entry_point, records
 from mmsim.errors import ConfigError, DataError, KernelError
 from mmsim.flow import arrivals as k
 from mmsim.flow.markets import flow_of
-from mmsim.flow.mirror import DISAGREE, N_MIRROR, react
+from mmsim.flow.mirror import DISAGREE, MIRRORED, react
 from mmsim.flow.zero_intelligence import MAX_ORDERS, Market, check, tables
-from mmsim.sim.layout import MAX_OWN
+from mmsim.sim.records import MAX_OWN
 from mmsim.types import EVENT, Episode, MarketData
 
-_NS = 1_000_000_000
 _ROOM = 4 * (MAX_ORDERS + MAX_OWN)  # free rows in the event buffer at every call
 
 
@@ -56,12 +55,12 @@ class ReactiveMarket:
             )
         if decision_ns <= 0:
             raise ConfigError(
-                f'{data.name}: sim.impact = "reactive" expects decisions on a grid of time, was one a snapshot; '
+                f'{data.name}: sim.impact = "reactive" expects decisions on a grid of time, was one per snapshot; '
                 "set sim.decision_interval_ns"
             )
         self._data = data
         self._tables = tables(flow_of(data.generator), MAX_ORDERS)
-        self._mine = np.zeros((MAX_OWN, N_MIRROR), np.int64)
+        self._mine = records(np.zeros(MAX_OWN, MIRRORED))
         self._quiet: _Quiet | None = None
         self._market: Market
         self._events = self._lent = np.zeros(0, EVENT)
@@ -84,20 +83,21 @@ class ReactiveMarket:
         quiet.run(episode.start_ts)
         n = int(quiet.market.state["n_events"])
         self._market = quiet.market.copy()
-        self._mine[:] = 0
+        self._mine["id"] = 0
         self._lend(quiet.events[:n], n + 2 * _ROOM)
         return self._lent, n
 
     def react(
         self,
-        mem: npt.NDArray[np.int64],
-        ring: npt.NDArray[np.int64],
+        sim: npt.NDArray[np.void],
+        lat: npt.NDArray[np.int64],
+        ring: npt.NDArray[np.void],
         fills: npt.NDArray[np.void],
         lad: npt.NDArray[np.int32],
     ) -> npt.NDArray[np.void]:
         """Answer what the session's orders did and make the next rows; return the buffer that holds them.
 
-        The arguments are the session's arrays (`mmsim.sim.layout`), whose ``S_STOP`` and ``S_SEEN`` move on.
+        The arguments are the session's arrays (`mmsim.sim.records`), whose ``replay.stop`` and ``replay.seen`` move on.
 
         Raises
         ------
@@ -109,8 +109,8 @@ class ReactiveMarket:
         if len(self._events) - int(self._market.state["n_events"]) < _ROOM:
             self._lend(self._events, 2 * len(self._events))
         if self._react is None:
-            self._react = entry_point(react, mem, ring, fills, lad, *self._args)
-        code = self._react(mem, ring, fills, lad, *self._args)
+            self._react = entry_point(react, sim, lat, ring, fills, lad, *self._args)
+        code = self._react(sim, lat, ring, fills, lad, *self._args)
         if code == DISAGREE:
             raise KernelError(
                 f"{self._data.name}: the reactive market and the session disagree about own orders: a bug of mmsim"

@@ -14,7 +14,7 @@ from typing import Any
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.metrics import EpisodeResult
-from mmsim.sim.session import Session
+from mmsim.resolve import session_for
 from mmsim.testing.markets import SECOND, T0, FeedLevel, Row, market_from
 from mmsim.types import EventFlag, EventKind, FeeSchedule, FillReason, MarketData
 
@@ -112,7 +112,7 @@ def play(
     """
     data = scripted_market(rows, level=level, end=end, view_depth=view_depth)
     agent = Script(*plan)
-    return Session(data, SimConfig(**sim)).run(agent, data.splits["test"][0]), agent
+    return session_for(data, SimConfig(**sim)).run(agent, data.splits["test"][0]), agent
 
 
 def summary(result: EpisodeResult) -> list[tuple[int, int, int, str]]:

@@ -1,6 +1,6 @@
 """Agents as users write them; a file of its own, so that the compiled one is kept between runs of the tests."""
 
-from mmsim.agent import O_ASK_PX, O_BID_PX, Agent, Quotes, Strategy, within_limits
+from mmsim.agent import Agent, Quotes, Strategy, within_limits
 from mmsim.compiled import CompiledStrategy, set_quotes
 
 
@@ -27,4 +27,4 @@ class Compiled(CompiledStrategy):
 
     @staticmethod
     def decide(obs, want, params, memory):
-        set_quotes(want, obs[O_BID_PX], int(params[0]), obs[O_ASK_PX], int(params[0]))
+        set_quotes(want, obs.bid_px, params.size, obs.ask_px, params.size)

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from mmsim.agent import O_CASH, Agent, Quotes, Strategy, within_limits
+from mmsim.agent import Agent, Quotes, Strategy, within_limits
 from mmsim.errors import AgentError
 from mmsim.sim.session import Session
 from mmsim.testing import check_agent
@@ -78,7 +78,7 @@ class ReturnsTuple(Good):
 
 class WritesObservation(Good):
     def quote(self, obs):
-        obs.raw[O_CASH] = 1
+        obs.record["cash"] = 1
         return super().quote(obs)
 
 

@@ -20,11 +20,7 @@ import numpy as np
 import pytest
 
 from mmsim import runner
-from mmsim._jit import NO_JIT
 from mmsim.agent import (
-    O_ASK_PX,
-    O_BID_PX,
-    O_INVENTORY,
     Agent,
     Fill,
     Observation,
@@ -35,7 +31,7 @@ from mmsim.agent import (
 from mmsim.compiled import CompiledStrategy, set_quotes
 from mmsim.config import RunConfig, SimConfig
 from mmsim.data import load
-from mmsim.errors import AgentError, ConfigError
+from mmsim.errors import AgentError
 from mmsim.registry import make_agent
 from mmsim.sim.session import Session
 from mmsim.testing.markets import tiny_market
@@ -206,15 +202,22 @@ class Exits(Hostile):
 class Scribbles(CompiledStrategy):
     """Fills all it may write to, and asks for nothing or for a lot, in turn."""
 
+    lots: int = 1
+
     @staticmethod
     def decide(obs, want, params, memory):  # type: ignore[no-untyped-def]
         memory[:] = 7.0
-        params[:] = 7.0
-        want[4:] = 99
-        want[0] = 0
-        if abs(obs[O_INVENTORY]) < 3:
-            set_quotes(want, obs[O_BID_PX], 1, obs[O_ASK_PX], 1)
-        want[4], want[5] = -(10**12), -5  # a latency that nobody has
+        params.lots = 7
+        for k in range(16):
+            want.bids[k].px, want.bids[k].qty = 99, 99
+            want.asks[k].px, want.asks[k].qty = 99, 99
+        want.n_bids, want.n_asks = 0, 0
+        if abs(obs.inventory) < 3:
+            set_quotes(want, obs.bid_px, 1, obs.ask_px, 1)
+        want.latency_ns, want.wall_ns = -(10**12), -5  # a latency that nobody has
+        obs.inventory, obs.bid_px, obs.ts, obs.n_bid, obs.cash, obs.spare = 7, 7, 7, 7, 7, 7
+        obs.bid_pxs[:] = 7
+        obs.ask_qtys[:] = 7
 
 
 class WritesOutside(CompiledStrategy):
@@ -222,7 +225,7 @@ class WritesOutside(CompiledStrategy):
 
     @staticmethod
     def decide(obs, want, params, memory):  # type: ignore[no-untyped-def]
-        want[int(params[0])] = 5
+        want.bids[params.at].px = 5
 
 
 class Echo(CompiledStrategy):
@@ -231,9 +234,9 @@ class Echo(CompiledStrategy):
     @staticmethod
     def decide(obs, want, params, memory):  # type: ignore[no-untyped-def]
         memory[0] += 1
-        if memory[0] > 3 or want[6] > 0:
-            size = 1 if obs[O_INVENTORY] < 3 else 0
-            set_quotes(want, obs[O_BID_PX] - (1 if want[6] == 99 else 0), size, obs[O_ASK_PX], 0)
+        if memory[0] > 3 or want.bids[0].px > 0:
+            size = 1 if obs.inventory < 3 else 0
+            set_quotes(want, obs.bid_px - (1 if want.bids[0].px == 99 else 0), size, obs.ask_px, 0)
 
 
 HOSTILE = [
@@ -321,22 +324,44 @@ def test_each_episode_and_each_agent_has_its_own_observation_and_constants() -> 
     second = session.start(episodes()[0])
     assert first is not second
     assert first is not None and second is not None
-    assert first.raw is not second.raw
+    assert first.record is not second.record
     one, two = (session.context(episodes()[0]) for _ in range(2))
     assert one.calibration == two.calibration == CALIBRATION
     assert one.calibration is not two.calibration
     assert one.instrument is not DATA.instrument
 
 
-def test_a_compiled_strategy_cannot_write_to_its_observation_nor_beside_its_arrays() -> None:
-    class WritesObs(CompiledStrategy):
-        @staticmethod
-        def decide(obs, want, params, memory):  # type: ignore[no-untyped-def]
-            obs[O_INVENTORY] = 0
+class Honest(CompiledStrategy):
+    @staticmethod
+    def decide(obs, want, params, memory):  # type: ignore[no-untyped-def]
+        size = 1 if -3 < obs.inventory < 3 and obs.spare == 0 else 0
+        set_quotes(want, obs.bid_px, size, obs.ask_px, size)
 
+
+class HonestUntilItHasRead(CompiledStrategy):
+    """The same, and then it fills its observation."""
+
+    @staticmethod
+    def decide(obs, want, params, memory):  # type: ignore[no-untyped-def]
+        size = 1 if -3 < obs.inventory < 3 and obs.spare == 0 else 0
+        set_quotes(want, obs.bid_px, size, obs.ask_px, size)
+        obs.inventory, obs.bid_px, obs.ask_px, obs.ts, obs.exch_ts, obs.spare = 7, 7, 7, 7, 7, 7
+        obs.n_bid, obs.n_ask, obs.cash, obs.step, obs.last_trade_px, obs.n_orders = 7, 7, 7, 7, 7, 7
+        obs.bid_pxs[:] = 7
+        obs.ask_qtys[:] = 7
+
+
+@pytest.mark.parametrize("latency_ns", [0, 400_000_000])
+def test_what_a_compiled_strategy_writes_to_its_observation_nobody_reads(latency_ns: int) -> None:
+    sim = SimConfig(latency={"feed": latency_ns, "order": latency_ns})
+    one, other = (Session(DATA, sim).run(kind(), episodes()[0]) for kind in (Honest, HonestUntilItHasRead))
+    assert len(one.fills) > 0
+    assert one.fills.tobytes() == other.fills.tobytes()
+    assert one.steps["mid2"].tolist() == other.steps["mid2"].tolist()
+
+
+def test_a_compiled_strategy_cannot_write_beside_its_arrays() -> None:
     episode = episodes()[0]
-    with pytest.raises(AgentError if NO_JIT else ConfigError, match=r"read-?only"):
-        Session(DATA).run(WritesObs(), episode)
     with pytest.raises(AgentError, match=r"decision 0 at .*IndexError"):
         Session(DATA).run(WritesOutside(), episode)
     with pytest.raises(AgentError, match="IndexError"):

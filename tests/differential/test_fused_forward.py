@@ -6,23 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mmsim.agent import (
-    A_PX,
-    A_QTY,
-    B_PX,
-    B_QTY,
-    O_ASK_PX,
-    O_ASK_QTY,
-    O_BID_PX,
-    O_BID_QTY,
-    O_BUY_QTY,
-    O_LAST_TRADE_PX,
-    O_N_ASK,
-    O_N_BID,
-    O_SELL_QTY,
-    OBS_SIZE,
-)
 from mmsim.features import WINDOW, feature_rows
+from mmsim.records import OBSERVATION
 from mmsim_agents.cmm.brain import FusedBrain
 from mmsim_agents.cmm.hajek import TaskFusion, hajek_moe
 from mmsim_agents.common.regimes import regimes
@@ -36,18 +21,18 @@ torch = pytest.importorskip("torch")
 from mmsim_agents.students.model import Students  # noqa: E402
 
 
-def market(n: int, seed: int = 0) -> npt.NDArray[np.int64]:
+def market(n: int, seed: int = 0) -> npt.NDArray[np.void]:
     rng = np.random.default_rng(seed)
-    raw = np.zeros((n, OBS_SIZE), np.int64)
+    raw = np.zeros(n, OBSERVATION)
     bid = 1000 + np.cumsum(rng.integers(-1, 2, n) * rng.integers(0, 3, n))
-    raw[:, O_BID_PX], raw[:, O_ASK_PX] = bid, bid + rng.integers(1, 4, n)
-    raw[:, O_N_BID] = raw[:, O_N_ASK] = 5
+    raw["bid_px"], raw["ask_px"] = bid, bid + rng.integers(1, 4, n)
+    raw["n_bid"] = raw["n_ask"] = 5
     for i in range(5):
-        raw[:, B_PX + i], raw[:, A_PX + i] = raw[:, O_BID_PX] - i, raw[:, O_ASK_PX] + i
-        raw[:, B_QTY + i], raw[:, A_QTY + i] = rng.integers(1, 90, n), rng.integers(1, 90, n)
-    raw[:, O_BID_QTY], raw[:, O_ASK_QTY] = raw[:, B_QTY], raw[:, A_QTY]
-    raw[:, O_BUY_QTY], raw[:, O_SELL_QTY] = rng.integers(0, 30, n), rng.integers(0, 30, n)
-    raw[:, O_LAST_TRADE_PX] = raw[:, O_BID_PX]
+        raw["bid_pxs"][:, i], raw["ask_pxs"][:, i] = raw["bid_px"] - i, raw["ask_px"] + i
+        raw["bid_qtys"][:, i], raw["ask_qtys"][:, i] = rng.integers(1, 90, n), rng.integers(1, 90, n)
+    raw["bid_qty"], raw["ask_qty"] = raw["bid_qtys"][:, 0], raw["ask_qtys"][:, 0]
+    raw["buy_qty"], raw["sell_qty"] = rng.integers(0, 30, n), rng.integers(0, 30, n)
+    raw["last_trade_px"] = raw["bid_px"]
     return raw
 
 
@@ -69,7 +54,7 @@ def brain(
 
 
 def torch_outputs(
-    net: Students, b: Brain, raw: npt.NDArray[np.int64], at: int
+    net: Students, b: Brain, raw: npt.NDArray[np.void], at: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     x = (feature_rows(raw[: at + 1], 10)[-WINDOW:] - b.norm.mean) / b.norm.std
     x = np.clip(x, -CLIP, CLIP)
@@ -89,7 +74,7 @@ def test_ensemble_equals_torch_at_every_decision() -> None:
     regime = regimes([raw], limits, 100)[0]
     assert len(set(regime[WINDOW - 1 :].tolist())) > 1
     for t in range(len(raw)):
-        got = b.push(raw[t])
+        got = b.push(raw[t : t + 1])
         assert (got is None) == (t < WINDOW - 1)
         if got is None:
             continue
@@ -107,10 +92,10 @@ def test_single_student_equals_torch_and_reset_forgets() -> None:
     raw = market(40, 5)
     shape = Shape.single(Shape().parameters)
     net, b = brain(shape, None, np.array([0.1, 0.2]))
-    first = [b.push(row) for row in raw]
+    first = [b.push(raw[i : i + 1]) for i in range(len(raw))]
     for t in (WINDOW - 1, 30, 39):
         _, y = torch_outputs(net, b, raw, t)
         want = np.clip(y[0] * b.norm.target[1] + b.norm.target[0], -9, 9)
         np.testing.assert_allclose(first[t], want, atol=1e-4)
     b.reset()
-    assert [b.push(row) for row in raw] == first
+    assert [b.push(raw[i : i + 1]) for i in range(len(raw))] == first

@@ -8,7 +8,6 @@ import pytest
 
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.data import load
-from mmsim.sim import layout as L
 from mmsim.sim.session import Session
 from mmsim.types import EventFlag, EventKind, MarketData
 
@@ -65,8 +64,12 @@ class Nothing(Strategy):
 
 
 def ladder(session: Session) -> dict[int, dict[int, int]]:
-    rows = ((1, session._lad[0]), (-1, session._lad[1]))
-    return {side: {int(ix) + session._base: int(row[ix]) for ix in row.nonzero()[0]} for side, row in rows}
+    seen = session.inspect()
+    rows = ((1, seen.ladder[0]), (-1, seen.ladder[1]))
+    return {
+        side: {int(ix + seen.state.book.base_px): int(row[ix]) for ix in row.nonzero()[0]}
+        for side, row in rows
+    }
 
 
 def day(name: str, home: Path) -> MarketData:
@@ -91,8 +94,8 @@ def test_priority_and_conservation(name: str, executions: int, not_oldest: int, 
                     for side, levels in naive.book.items()
                 }
                 assert ladder(session) == sums  # the kernel's book is the naive one
-                assert int(session._ords["qty"].sum()) == naive.resting()
-                assert int(session._st[L.S_CUR]) == row
+                assert int(session.inspect().slots["qty"].sum()) == naive.resting()
+                assert session.inspect().state.replay.row == row
             naive.apply(*event)
             lots = naive.lots
         assert lots["in"] == lots["traded"] + lots["left"] + lots["hidden"] + naive.resting()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import LatencyConfig, SimConfig
+from mmsim.resolve import session_for
 from mmsim.sim.reference import Replay, Share, proportional
 from mmsim.sim.session import Session
 from mmsim.testing.markets import SECOND, T0, market_from, tiny_market
@@ -72,7 +73,7 @@ SHARES: dict[str, Share] = {
 def both(data: MarketData, sim: SimConfig, seed: int) -> tuple[list[Any], list[Any], Session, Replay]:
     episode = data.splits["test"][0]
     segment = data.segments[episode.segment]
-    session = Session(data, sim)
+    session = session_for(data, sim)
     result = session.run(Random(seed=seed), episode)
     fields = ["ts", "order_id", "side", "px", "qty", "maker", "reason"]
     kernel = result.fills[fields].tolist()

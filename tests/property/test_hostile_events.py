@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.errors import DataError
-from mmsim.sim import layout as L
 from mmsim.sim.session import Session
 from mmsim.testing.markets import T0, tiny_market
 from mmsim.types import EVENT, Episode, EventKind, Segment
@@ -36,17 +35,18 @@ def market(events: np.ndarray, level: str, slots: int = 4):
 
 def check_book(session: Session) -> None:
     """Best prices, level counts and the order table agree with the ladder."""
-    state, lad = session._st, session._lad
+    state, lad, slots = session.inspect()[:3]
+    book = state.book
     assert (lad[:2] >= 0).all()
     bids, asks = (np.flatnonzero(lad[row]) for row in (0, 1))
-    assert (len(bids), len(asks)) == (state[L.S_NB], state[L.S_NA])
-    assert state[L.S_BB] == (bids[-1] if len(bids) else -1)
-    assert state[L.S_BA] == (asks[0] if len(asks) else lad.shape[1])
+    assert (len(bids), len(asks)) == tuple(book.levels)
+    assert book.best[0] == (bids[-1] if len(bids) else -1)
+    assert book.best[1] == (asks[0] if len(asks) else lad.shape[1])
     if session.data.level == "L3":
         held = np.zeros_like(lad[:2], np.int64)
-        for slot in session._ords[session._ords["qty"] > 0]:
+        for slot in slots[slots["qty"] > 0]:
             px = int(slot["px"])
-            held[0 if px > 0 else 1, abs(px) - session._base] += int(slot["qty"])
+            held[0 if px > 0 else 1, abs(px) - book.base_px] += int(slot["qty"])
         assert (held == lad[:2]).all()
 
 

@@ -126,8 +126,10 @@ def test_step_takes_exactly_what_is_valid(quotes: object) -> None:
     bids, asks, post_only, take = expected
     SESSION.step(quotes)  # type: ignore[arg-type]
     n, m = len(bids), len(asks)
-    sent = SESSION._want[: 6 + 2 * (n + m)].tolist()
-    assert sent == [n, m, post_only, take, 0, 0, *(x for level in (*bids, *asks) for x in level)]
+    want = SESSION.inspect().state.want
+    assert want.tolist()[:6] == (n, m, post_only, take, 0, 0)
+    assert want.bids[:n].tolist() == [tuple(level) for level in bids]
+    assert want.asks[:m].tolist() == [tuple(level) for level in asks]
 
 
 WANTED = st.lists(
@@ -143,10 +145,18 @@ def test_the_kernel_refuses_the_same_of_compiled_strategies(
     SESSION.start(DATA.splits["test"][0])
     take, *flat = numbers_
     flat += [1] * 16
-    want = SESSION._want
-    want[:6] = n, m, post_only, take, 0, 0
-    want[6 : 6 + len(flat)] = flat
     levels = list(zip(flat[::2], flat[1::2], strict=False))
+    want = SESSION.inspect().state.want
+    want.n_bids, want.n_asks, want.post_only, want.take_qty, want.latency_ns, want.wall_ns = (
+        n,
+        m,
+        post_only,
+        take,
+        0,
+        0,
+    )
+    want.bids[: max(n, 0)] = levels[: max(n, 0)]
+    want.asks[: max(m, 0)] = levels[n : n + m] if min(n, m) >= 0 else levels[: max(m, 0)]
     fine = (
         min(n, m) >= 0
         and valid(Quotes(tuple(levels[:n]), tuple(levels[n : n + m]), post_only, take)) is not None

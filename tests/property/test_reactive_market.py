@@ -13,7 +13,9 @@ from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import LatencyConfig, SimConfig
 from mmsim.data import manifest
 from mmsim.data.store import generate
-from mmsim.sim import layout as L
+from mmsim.flow.arrivals import OWN
+from mmsim.sim import records as R
+from mmsim.resolve import session_for
 from mmsim.sim.session import Session
 from mmsim.testing.markets import market_from
 from mmsim.types import Episode, EventKind, FillReason, MarketData
@@ -68,35 +70,29 @@ class Restless(Strategy):
 
 def flow_book(session: Session) -> tuple[dict[tuple[int, int], int], dict[int, tuple[int, int, int]]]:
     """Return others' lots by (side, px), and own id -> (px, lots, lots of others ahead), from the flow's engine."""
-    market = session._market
-    _, orders, levels, state, _, pool, _ = market._market
-    base, first = int(market._base), pool.shape[1]
+    mine, market = session._market._mine, session._market._market
+    first = len(market.arrays.slots)
     others: dict[tuple[int, int], int] = {}
     own: dict[int, tuple[int, int, int]] = {}
-    for ix in np.flatnonzero(levels["head"][1:-1]) + 1:
-        side = 1 if ix <= state[0] else -1
-        row, ahead = int(levels["head"][ix]), 0
-        while row:
-            qty = int(orders["qty"][row])
-            if row < first:
-                ahead += qty
-            else:
-                own[int(market._mine[row - first, 0])] = (int(ix) + base, qty, ahead)
-            row = int(orders["next"][row])
-        if ahead:
-            others[side, int(ix) + base] = ahead
+    for r in market.memory.requests():
+        side, px, qty, oid = (int(r[name]) for name in ("side", "px", "qty", "oid"))
+        if r["owner"] == OWN:
+            own[int(mine[oid - first]["id"])] = (px, qty, others.get((side, px), 0))
+        else:
+            others[side, px] = others.get((side, px), 0) + qty
     return others, own
 
 
 def session_book(session: Session) -> tuple[dict[tuple[int, int], int], dict[int, tuple[int, int, int]]]:
     """Return the same of the session's own replay."""
-    lad, base = session._lad, int(session._st[L.S_BASE])
+    sim, lad = session._sim[0], session._lad
+    base = int(sim["book"]["base_px"])
     others = {
         (1 - 2 * row, int(ix) + base): int(lad[row, ix]) for row in (0, 1) for ix in np.flatnonzero(lad[row])
     }
-    table = session._mem[L.OWN_AT : L.REQ_AT].reshape(-1, L.N_OWN)[: session._st[L.S_NOWN]]
-    live = table[table[:, L.W_STATE] == L.OWN_LIVE]
-    return others, {int(r[L.W_ID]): (int(r[L.W_PX]), int(r[L.W_QTY]), int(r[L.W_AHEAD])) for r in live}
+    table = sim["own"][: sim["orders"]["n"]]
+    live = table[table["state"] == R.OWN_LIVE]
+    return others, {int(o["id"]): (int(o["px"]), int(o["qty"]), int(o["ahead"])) for o in live}
 
 
 @settings(max_examples=25, deadline=None)
@@ -117,7 +113,7 @@ def test_both_engines_hold_one_book(
     )  # fmt: skip
     opening = int(data.events["ts"][0]) + 30 * S
     episode = Episode(0, opening + start * S, opening + start * S + 40 * S)
-    session = Session(data, sim)
+    session = session_for(data, sim)
     agent = Restless(seed=seed)
     obs = session.start(episode, agent)
     while obs is not None:
@@ -125,7 +121,7 @@ def test_both_engines_hold_one_book(
         others, own = flow_book(session)
         assert (others, own) == session_book(session)
         obs = session.step(agent.quote(obs))
-    rows = session._ev[: session._st[L.S_STOP]]
+    rows = session._ev[: session._sim[0]["replay"]["stop"]]
     fills = session.fills[session.fills["reason"] != FillReason.CLOSE]
     prints = rows[rows["kind"] == EventKind.TRADE]
     signed = [(int(f["ts"]), int(f["px"]), int(f["qty"])) for f in fills]

@@ -7,23 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsim import agent as m
 from mmsim.agent import Observation, Quotes, SessionContext, Strategy, coerce, to_ticks, within_limits
 from mmsim.errors import ConfigError
+from mmsim.records import OBSERVATION
 from mmsim.types import OWN_ORDER, Instrument
 
 
 def observation(bid=100, ask=101, inventory=0, **header):
-    raw = np.zeros(m.OBS_SIZE, np.int64)
-    raw[[m.O_BID_PX, m.O_ASK_PX, m.O_BID_QTY, m.O_ASK_QTY]] = bid, ask, 3, 5
-    raw[m.O_INVENTORY] = inventory
-    raw[[m.O_N_BID, m.O_N_ASK]] = 2, 1
-    raw[m.B_PX : m.B_PX + 2] = bid, bid - 1
-    raw[m.B_QTY : m.B_QTY + 2] = 3, 9
-    raw[m.A_PX], raw[m.A_QTY] = ask, 5
+    record = np.zeros(1, OBSERVATION)
+    record["bid_px"], record["ask_px"], record["bid_qty"], record["ask_qty"] = bid, ask, 3, 5
+    record["inventory"] = inventory
+    record["n_bid"], record["n_ask"] = 2, 1
+    record["bid_pxs"][0, :2] = bid, bid - 1
+    record["bid_qtys"][0, :2] = 3, 9
+    record["ask_pxs"][0, 0], record["ask_qtys"][0, 0] = ask, 5
     for key, value in header.items():
-        raw[getattr(m, key)] = value
-    return Observation(raw, np.zeros(0, OWN_ORDER))
+        record[key] = value
+    return Observation(record, np.zeros(0, OWN_ORDER))
 
 
 def context(**changes):
@@ -124,9 +124,9 @@ def test_quotes():
     assert Quotes.none() is Quotes.none()
 
 
-def test_observation_reads_its_vector():
-    obs = observation(100, 104, inventory=-3, O_TS=50, O_EXCH_TS=40, O_STEP=2, O_TIME_LEFT=9, O_CASH=-8,
-                      O_BUY_QTY=6, O_SELL_QTY=7, O_LAST_TRADE_PX=102)  # fmt: skip
+def test_observation_reads_its_record():
+    obs = observation(100, 104, inventory=-3, ts=50, exch_ts=40, step=2, time_left=9, cash=-8,
+                      buy_qty=6, sell_qty=7, last_trade_px=102)  # fmt: skip
     assert (obs.ts, obs.exch_ts, obs.step, obs.time_left_ns, obs.cash, obs.inventory) == (
         50,
         40,
@@ -147,8 +147,8 @@ def test_observation_reads_its_vector():
 def test_copy_outlives_the_buffer():
     obs = observation()
     kept = obs.copy()
-    obs.raw[:] = 0
-    assert kept.raw[m.O_BID_PX] == 100
+    obs.record[:] = np.zeros(1, OBSERVATION)
+    assert kept.record["bid_px"] == 100
     assert kept.bid_pxs.tolist() == [100, 99]
 
 

@@ -8,23 +8,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mmsim import agent as m
 from mmsim.agent import Observation, Quotes, SessionContext
 from mmsim.errors import ConfigError
 from mmsim.features import FEATURES, N_FEATURES, feature_rows
 from mmsim.quoting import N_STATE, STATE, Quoter, QuoterSpec, scaling
+from mmsim.records import OBSERVATION
 from mmsim.types import OWN_ORDER, Instrument
 
 
 def observation(bid=100, ask=101, inventory=0, left_s=1000.0, qty=(8, 4), orders=()):
-    raw = np.zeros(m.OBS_SIZE, np.int64)
-    raw[[m.O_BID_PX, m.O_ASK_PX, m.O_N_BID, m.O_N_ASK]] = bid, ask, 1, 1
-    raw[[m.O_BID_QTY, m.O_ASK_QTY]] = qty
-    raw[[m.O_INVENTORY, m.O_TIME_LEFT, m.O_N_ORDERS]] = inventory, round(left_s * 1e9), len(orders)
+    record = np.zeros(1, OBSERVATION)
+    record["bid_px"], record["ask_px"], record["n_bid"], record["n_ask"] = bid, ask, 1, 1
+    record["bid_qty"], record["ask_qty"] = qty
+    record["inventory"], record["time_left"], record["n_orders"] = inventory, round(left_s * 1e9), len(orders)
     rows = np.zeros(len(orders), OWN_ORDER)
     for row, (px, ahead, side) in zip(rows, orders, strict=True):
         row["px"], row["queue_ahead"], row["side"], row["qty"], row["order_id"] = px, ahead, side, 1, 7
-    return Observation(raw, rows)
+    return Observation(record, rows)
 
 
 def ready(spec=None, unit=1):
@@ -115,7 +115,7 @@ def test_state_scales_and_clips_the_features():
     mean, std = tuple(rng.normal(size=N_FEATURES)), tuple(rng.uniform(0.1, 2, N_FEATURES))
     quoter = ready(QuoterSpec(mean=mean, std=std, clip=2.0))
     seen = [observation(100 + i, 102 + 2 * i, qty=(5 + i, 9)) for i in range(4)]
-    raw = np.array([o.raw for o in seen])
+    raw = np.concatenate([o.record for o in seen])
     expected = np.clip((feature_rows(raw, 1) - mean) / std, -2, 2)
     got = np.array([quoter.state(o) for o in seen])
     assert got.shape == (4, N_STATE) and got.dtype == np.float32
@@ -137,7 +137,7 @@ def test_state_shows_inventory_time_and_own_orders():
 
 
 def test_scaling_measures_and_leaves_constants_alone():
-    raw = np.array([observation(100, 101 + i % 3, qty=(5 + i, 9)).raw for i in range(50)])
+    raw = np.concatenate([observation(100, 101 + i % 3, qty=(5 + i, 9)).record for i in range(50)])
     mean, std = scaling([raw[:20], raw[:0], raw[20:]], 1)
     table = np.concatenate([feature_rows(raw[:20]), feature_rows(raw[20:])]).astype(float)
     np.testing.assert_allclose(mean, table.mean(0), rtol=1e-5, atol=1e-9)

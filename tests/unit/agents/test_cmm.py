@@ -39,7 +39,7 @@ from mmsim_agents.students.checkpoint import Checkpoint  # noqa: E402
 from mmsim_agents.students.shape import Shape  # noqa: E402
 from mmsim_agents.teacher.artifacts import SampleSet, TeacherArtifacts  # noqa: E402
 
-Raw = list[npt.NDArray[np.int64]]
+Raw = list[npt.NDArray[np.void]]
 LAYERS, WIDTH = 6, 12
 QUICK = Options(
     train=TrainConfig(epochs=2, batch=64), train_rows=400, validation_rows=200, tune_decisions=300

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmsim.agent import O_ASK_PX, O_BID_PX, O_BUY_QTY, O_SELL_QTY, OBS_SIZE
 from mmsim.errors import ConfigError
+from mmsim.records import OBSERVATION
 from mmsim_agents.common.tasks import targets
 from mmsim_agents.students.shape import Shape, check_weights
 
@@ -57,11 +57,11 @@ def test_forward_is_deterministic_and_experts_are_apart() -> None:
 
 
 def test_targets_by_hand_and_no_look_past_the_end() -> None:
-    raw = np.zeros((5, OBS_SIZE), np.int64)
-    raw[:, O_BID_PX] = [100, 101, 101, 103, 90]
-    raw[:, O_ASK_PX] = [102, 102, 104, 104, 99]
-    raw[:, O_BUY_QTY] = [50, 1, 2, 3, 4]
-    raw[:, O_SELL_QTY] = [60, 0, 10, 0, 7]
+    raw = np.zeros(5, OBSERVATION)
+    raw["bid_px"] = [100, 101, 101, 103, 90]
+    raw["ask_px"] = [102, 102, 104, 104, 99]
+    raw["buy_qty"] = [50, 1, 2, 3, 4]
+    raw["sell_qty"] = [60, 0, 10, 0, 7]
     got = targets(raw, unit=2, horizon=2)
     assert np.isnan(got[3:]).all() and np.isfinite(got[:3]).all()
     np.testing.assert_array_equal(got[:3, 0], [1.5, 2.0, -8.0])

@@ -11,8 +11,8 @@ import pytest
 from mmsim.book import layout as L
 from mmsim.book.many import Books
 from mmsim.book.memory import MAX_LEVELS, Memory
-from mmsim.book.reader import Snapshot
 from mmsim.book.naive_book import NaiveBook
+from mmsim.book.reader import Snapshot
 from mmsim.book.report import Match, Removed, Report, Resting, Waiting
 from mmsim.book.view import OrderBook, match
 from mmsim.errors import BookError

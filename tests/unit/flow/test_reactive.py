@@ -17,7 +17,8 @@ from mmsim.errors import ConfigError, DataError, KernelError
 from mmsim.flow import arrivals as k
 from mmsim.flow.markets import flow_of
 from mmsim.flow.zero_intelligence import MAX_ORDERS, Market, generate_events, tables
-from mmsim.sim import layout as L
+from mmsim.sim import records as R
+from mmsim.resolve import session_for
 from mmsim.sim.session import Session
 from mmsim.testing.markets import market_from, tiny_market
 from mmsim.types import EVENT, Episode, EventFlag, EventKind, FillReason, MarketData
@@ -79,7 +80,7 @@ class Script(Strategy):
 
 
 def rows_of(session):
-    return session._ev[: session._st[L.S_STOP]]
+    return session._ev[: session._sim[0]["replay"]["stop"]]
 
 
 def tape_of(data, episode):
@@ -95,8 +96,8 @@ def physics(result):
 # ---- nobody quotes ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("latency", [0, 7 * MS])
 def test_without_quotes_it_is_the_tape_row_for_row(data, latency):
-    tape = Session(data, NONE.model_copy(update={"latency": LatencyConfig(feed=latency)}))
-    live = Session(data, REACTIVE.model_copy(update={"latency": LatencyConfig(feed=latency)}))
+    tape = session_for(data, NONE.model_copy(update={"latency": LatencyConfig(feed=latency)}))
+    live = session_for(data, REACTIVE.model_copy(update={"latency": LatencyConfig(feed=latency)}))
     for episode in data.splits["test"]:
         assert np.array_equal(live.record(episode), tape.record(episode))
         assert rows_of(live).tobytes() == tape_of(data, episode).tobytes()
@@ -138,7 +139,7 @@ def orders_after(rows, ts):
 
 def test_our_order_takes_the_fill_of_the_order_behind_it(calm):
     met = 0
-    live = Session(calm, REACTIVE)
+    live = session_for(calm, REACTIVE)
     for n in range(100):
         start = calm.splits["test"][0].start_ts + 5 * n * S
         episode = Episode(0, start, start + 20 * S)
@@ -171,7 +172,7 @@ def test_our_order_takes_the_fill_of_the_order_behind_it(calm):
 
 def test_every_fill_of_ours_is_a_print_and_every_print_a_fill(data):
     episode = data.splits["test"][1]
-    live = Session(data, REACTIVE)
+    live = session_for(data, REACTIVE)
     both = [lambda o: Quotes(((o.bid_px, 3), (o.bid_px - 1, 2)), ((o.ask_px, 3), (o.ask_px + 1, 2)))] * 200
     result = live.run(Script(*both), episode)
     makers = result.fills[result.fills["maker"] == 1]
@@ -187,7 +188,7 @@ def test_an_inside_quote_is_seen_by_the_flow(data):
     # Where the spread is wider than a tick, our bid in it is the best one: nobody else's market sale passes it.
     better = 0
     for episode in data.splits["test"]:
-        live = Session(data, REACTIVE)
+        live = session_for(data, REACTIVE)
         inside = [
             lambda o: Quotes(((o.ask_px - 1, 1),), ()) if o.ask_px - o.bid_px > 1 else Quotes.none()
         ] * 240
@@ -204,8 +205,8 @@ def test_an_inside_quote_is_seen_by_the_flow(data):
 def test_what_we_take_is_gone_and_comes_back(data):
     moved = refilled = 0.0
     for episode in data.splits["test"]:
-        tape = Session(data, NONE).record(episode)
-        live = Session(data, REACTIVE)
+        tape = session_for(data, NONE).record(episode)
+        live = session_for(data, REACTIVE)
         agent = Script(Quotes((), (), True, 0), Quotes((), (), True, 80))
         result = live.run(agent, episode)
         takes = result.fills[result.fills["reason"] == FillReason.TAKE]
@@ -235,10 +236,10 @@ def test_a_large_order_pushes_the_price_the_way_it_went(data):
     apart = []
     for side in (1, -1):
         for episode in data.splits["test"]:
-            live = Session(data, REACTIVE)
+            live = session_for(data, REACTIVE)
             agent = Script(Quotes((), (), True, side * 80))
             live.run(agent, episode)
-            tape = Session(data, NONE).record(episode)
+            tape = session_for(data, NONE).record(episode)
             mid2 = np.array([raw[O_BID_PX] + raw[O_ASK_PX] for raw in agent.seen[:40]])
             apart.append(side * (mid2 - tape[:40, [O_BID_PX, O_ASK_PX]].sum(axis=1))[1:20].mean() / 2)
     assert np.mean(apart) > 0.5  # ticks, over ten seconds
@@ -248,7 +249,7 @@ def test_a_large_order_pushes_the_price_the_way_it_went(data):
 def test_the_exchange_prevents_a_trade_with_oneself(data):
     # The cancel of the ask is slow, so the bid at its price arrives while it still rests.
     sim = REACTIVE.model_copy(update={"latency": LatencyConfig(order=MS, cancel=900 * MS)})
-    live = Session(data, sim)
+    live = session_for(data, sim)
     asked = {}
 
     def ask(obs):
@@ -258,7 +259,7 @@ def test_the_exchange_prevents_a_trade_with_oneself(data):
     def bid(obs):
         return Quotes(((asked["px"], 1),), (), False)
 
-    before = Session(data, NONE).record(data.splits["test"][0])
+    before = session_for(data, NONE).record(data.splits["test"][0])
     agent = Script(ask, bid, Quotes.none())
     result = live.run(agent, data.splits["test"][0])
     assert (
@@ -272,9 +273,9 @@ def test_the_exchange_prevents_a_trade_with_oneself(data):
         return Quotes((), ((obs.ask_px - 1, 1),))
 
     wide = next(
-        e for e in data.splits["test"] if (r := Session(data, NONE).record(e)[0])[O_ASK_PX] - r[O_BID_PX] > 1
+        e for e in data.splits["test"] if (r := session_for(data, NONE).record(e)[0])[O_ASK_PX] - r[O_BID_PX] > 1
     )
-    live = Session(data, sim)
+    live = session_for(data, sim)
     result = live.run(Script(inside, bid, Quotes.none()), wide)
     assert result.counters["post_only_rejects"] == 1
     assert not len(result.fills[result.fills["side"] > 0]) or result.fills["reason"][-1] == FillReason.CLOSE
@@ -288,9 +289,9 @@ def both_sides(obs):
 
 def test_equal_runs_give_equal_bytes_whatever_ran_before(data):
     first, third = data.splits["test"][0], data.splits["test"][2]
-    a = Session(data, REACTIVE)
+    a = session_for(data, REACTIVE)
     forward = [a.run(Script(*[both_sides] * 240), e).fills.tobytes() for e in (first, third)]
-    b = Session(data, REACTIVE)
+    b = session_for(data, REACTIVE)
     backward = [b.run(Script(*[both_sides] * 240), e).fills.tobytes() for e in (third, first)]
     assert forward == backward[::-1]
     assert len(forward[0]) > 0
@@ -299,23 +300,23 @@ def test_equal_runs_give_equal_bytes_whatever_ran_before(data):
 
 def test_a_recording_cannot_react():
     with pytest.raises(ConfigError, match=r"expects a simulated market.*was a recorded one"):
-        Session(tiny_market(), REACTIVE)
+        session_for(tiny_market(), REACTIVE)
 
 
 def test_decisions_need_a_grid(data):
     with pytest.raises(ConfigError, match=r"set sim\.decision_interval_ns"):
-        Session(replace(data, decision_ns=0), REACTIVE)
+        session_for(replace(data, decision_ns=0), REACTIVE)
 
 
 def test_another_tape_is_refused(data):
     other = data.events.copy()
     other["qty"][100] += 1
     with pytest.raises(DataError, match="expected the tape that its generator table makes"):
-        Session(replace(data, events=other), REACTIVE).start(data.splits["test"][0])
+        session_for(replace(data, events=other), REACTIVE).start(data.splits["test"][0])
 
 
 def test_two_engines_that_disagree_are_a_bug_that_is_told(data):
-    live = Session(data, REACTIVE)
+    live = session_for(data, REACTIVE)
     obs = live.start(data.splits["test"][0])
     live.step(Quotes(((obs.bid_px, 5),), ()))
     live.step(Quotes(((obs.bid_px, 5),), ()))

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmsim.agent import O_ASK_PX, O_BID_PX, Observation, Quotes, Strategy
+from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.compiled import CompiledStrategy, set_quotes
 from mmsim.config import LatencyConfig, SimConfig
 from mmsim.errors import AgentError, ConfigError, DataError, KernelError
-from mmsim.sim import layout as L
+from mmsim.sim import records as R
 from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.multi import MultiAgent, MultiSession
 from mmsim.sim.session import Session
@@ -70,7 +70,7 @@ def test_more_market_orders_on_their_way_than_the_ring_holds(long_ways: None) ->
 def test_the_request_ring_is_full_at_any_kind(kind: str, long_ways: None) -> None:
     """Market orders fill the ring up to the last place or two; then a request of the kind finds none."""
     data = quiet(end=9)
-    filler = [Quotes(((100, 5),), (), take=1)] * (L.N_RING - 2 + {"cancel": 2, "reduce": 0, "new": 1}[kind])
+    filler = [Quotes(((100, 5),), (), take=1)] * (R.N_RING - 2 + {"cancel": 2, "reduce": 0, "new": 1}[kind])
     last = {
         "cancel": Quotes(take=1),
         "reduce": Quotes(((100, 4),), (), take=1),
@@ -165,7 +165,7 @@ def test_as_many_orders_as_can_be_kept_are_seen_with_their_queues() -> None:
     for quotes in levels:
         obs = session.step(quotes)
     assert obs is not None
-    assert int(session._st[L.S_NOWN]) == L.MAX_OWN
+    assert session.inspect().state.orders.n == R.MAX_OWN
     assert len(obs.orders) == 16  # the rest is being cancelled
     assert obs.orders["px"].min() == 1_000 - 15 - 16 * 7
     with pytest.raises(ConfigError, match="more own orders"):
@@ -308,7 +308,8 @@ def test_a_book_that_an_event_would_overdraw_is_a_data_error() -> None:
     data = market_from(rows, level="L3", episode=(at(0.1), at(2)))
     session = Session(data)
     session.start(data.splits["test"][0])
-    session._lad[0, 100 - session._base] = 7  # fewer lots than the order has: memory gone wrong
+    seen = session.inspect()
+    seen.ladder[0, 100 - seen.state.book.base_px] = 7  # fewer lots than the order has: memory gone wrong
     session.step(Quotes.none())
     with pytest.raises(DataError, match="BAD_QTY"):
         session.step(Quotes.none())
@@ -317,13 +318,13 @@ def test_a_book_that_an_event_would_overdraw_is_a_data_error() -> None:
 class Maker(CompiledStrategy):
     @staticmethod
     def decide(obs, want, params, memory):
-        set_quotes(want, obs[O_BID_PX], 1, obs[O_ASK_PX], 1)
+        set_quotes(want, obs.bid_px, 1, obs.ask_px, 1)
 
 
 def test_valid_quotes_that_the_kernel_refuses_are_a_bug_that_is_told() -> None:
     data = quiet()
     session = Session(data)
     session.start(data.splits["test"][0])
-    session._st[L.S_MAXLEVELS] = 0  # the kernel's copy of a limit gone wrong
+    session.inspect().state.rules.max_levels = 0  # the kernel's copy of a limit gone wrong
     with pytest.raises(KernelError, match="were refused"):
         session.step(LEFT)

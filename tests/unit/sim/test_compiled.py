@@ -10,24 +10,21 @@ import pytest
 
 from mmsim._jit import NO_JIT
 from mmsim.agent import (
-    O_ASK_PX,
-    O_BID_PX,
-    O_INVENTORY,
-    WANT_HEAD,
-    WANT_SIZE,
     Fill,
     Observation,
     Quotes,
     Strategy,
 )
-from mmsim.compiled import CompiledStrategy, _machine_code, set_quotes
+from mmsim.compiled import CompiledStrategy, set_quotes
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError
+from mmsim.records import OBSERVATION
 from mmsim.registry import resolve
 from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.session import Session
 from mmsim.testing.contract import check_agent
 from mmsim.testing.markets import tiny_market
+from mmsim.types import OWN_ORDER
 
 MS = 1_000_000
 
@@ -43,12 +40,12 @@ class Lean(CompiledStrategy):
         memory[0] += 1
         if memory[0] % 5 == 0:
             return
-        held = obs[O_INVENTORY]
-        shift = np.int64(params[0])
-        size = np.int64(params[1])
+        held = obs.inventory
+        shift = params.offset
+        size = params.size
         set_quotes(
-            want, obs[O_BID_PX] - shift - max(held, 0), size if held < 4 else 0,
-            obs[O_ASK_PX] + shift + max(-held, 0), size if held > -4 else 0,
+            want, obs.bid_px - shift - max(held, 0), size if held < 4 else 0,
+            obs.ask_px + shift + max(-held, 0), size if held > -4 else 0,
         )  # fmt: skip
 
 
@@ -151,7 +148,7 @@ def test_what_it_may_not_do_is_said_in_words() -> None:
     class Crossed(CompiledStrategy):
         @staticmethod
         def decide(obs, want, params, memory):
-            set_quotes(want, obs[O_ASK_PX], 1, obs[O_BID_PX], 1)
+            set_quotes(want, obs.ask_px, 1, obs.bid_px, 1)
 
     class Text(CompiledStrategy):
         name_of_it: str = "x"
@@ -165,16 +162,16 @@ def test_what_it_may_not_do_is_said_in_words() -> None:
 
         @staticmethod
         def decide(obs, want, params, memory):
-            want[0] = np.int64(params[0])
-            for k in range(min(want[0], 16)):
-                want[6 + 2 * k] = obs[O_BID_PX] - k
-                want[7 + 2 * k] = 1
+            want.n_bids = params.levels
+            for k in range(min(want.n_bids, 16)):
+                want.bids[k].px = obs.bid_px - k
+                want.bids[k].qty = 1
 
     data = tiny_market(3, level="L3", seconds=10)
     with pytest.raises(AgentError, match="expected at most 5 levels"):
         Session(data).run(Many(), data.splits["test"][0])
     for wild in (-1, 17, 10**6):
-        with pytest.raises(AgentError, match="levels a side"):
+        with pytest.raises(AgentError, match="levels per side"):
             Session(data).run(Many(levels=wild), data.splits["test"][0])
     with pytest.raises(AgentError, match="crossed pair"):
         Session(data).run(Crossed(), data.splits["test"][0])
@@ -214,7 +211,7 @@ def test_a_function_that_numba_cannot_compile_is_a_config_error() -> None:
     class Strange(CompiledStrategy):
         @staticmethod
         def decide(obs, want, params, memory):
-            want[0] = undefined_name  # noqa: F821
+            want.n_bids = undefined_name  # noqa: F821
 
     data = tiny_market(3, level="L3", seconds=10)
     if NO_JIT:
@@ -236,8 +233,7 @@ def test_a_file_imported_under_another_name_before(tmp_path):
     )
     code = "import sys; sys.path.insert(0, sys.argv[1]); import mine; mine.Mine().reset(None)"
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=120)  # as a notebook does
-    fast, address = _machine_code(resolve(f"{path}:Mine").decide)
-    assert address != 0
-    want = np.zeros(WANT_SIZE, np.int64)
-    fast(np.zeros(8, np.int64), want, np.zeros(1), np.zeros(1))
-    assert want[WANT_HEAD : WANT_HEAD + 4].tolist() == [99, 1, 101, 1]
+    mine = resolve(f"{path}:Mine")()
+    mine.reset(None)
+    seen = Observation(np.zeros(1, OBSERVATION), np.zeros(0, OWN_ORDER))
+    assert mine.quote(seen) == Quotes(((99, 1),), ((101, 1),))

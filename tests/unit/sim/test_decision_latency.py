@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmsim.agent import O_ASK_PX, O_BID_PX, O_INVENTORY, Observation, Quotes, Strategy
+from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.compiled import CompiledStrategy, set_quotes
 from mmsim.config import MAX_LATENCY_NS, SimConfig
 from mmsim.errors import ConfigError
@@ -24,8 +24,8 @@ PROFILE = np.array([1, 3, 8, 21, 55, 2_000]) * MS  # most within a decision inte
 class Fast(CompiledStrategy):
     @staticmethod
     def decide(obs, want, params, memory):
-        held = obs[O_INVENTORY]
-        set_quotes(want, obs[O_BID_PX], 1 if held < 5 else 0, obs[O_ASK_PX], 1 if held > -5 else 0)
+        held = obs.inventory
+        set_quotes(want, obs.bid_px, 1 if held < 5 else 0, obs.ask_px, 1 if held > -5 else 0)
 
 
 class Slow(Strategy):

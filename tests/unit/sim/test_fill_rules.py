@@ -245,7 +245,7 @@ def test_one_sided_book_is_not_a_decision() -> None:
         (Quotes(((100, 0),)), "positive quantity"),
         (Quotes(((-5, 1),)), "price: expected 1 to"),
         (Quotes(((101, 1),), ((101, 1),)), "crossed pair"),
-        (Quotes(((100, 1), (100, 1))), "one level a price"),
+        (Quotes(((100, 1), (100, 1))), "one level per price"),
         (Quotes(((100, 11),)), "expected at most 10 a side"),
         (Quotes(((100, 10),), (), True, 11), "beyond its limits"),
         (Quotes(tuple((90 - k, 1) for k in range(6))), "at most 5 levels"),

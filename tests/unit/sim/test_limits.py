@@ -13,9 +13,10 @@ import pytest
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import MAX_INTERVAL_NS, MAX_LATENCY_NS, MAX_SEED, LatencyConfig, RunConfig, SimConfig, build
 from mmsim.errors import AgentError, ConfigError, DataError
+from mmsim.records import MAX_PX
 from mmsim.registry import make_agent, parameters, resolve
-from mmsim.sim import layout as L
 from mmsim.sim import limits
+from mmsim.sim import records as R
 from mmsim.sim.latency import WireTable
 from mmsim.sim.session import Session
 from mmsim.testing.markets import SECOND, T0, market_from, tiny_market
@@ -154,7 +155,7 @@ def test_observations_on_their_way() -> None:
     data = quiet(seconds=0.15)
     session = Session(data, SimConfig(decision_interval_ns=1_000, latency={"feed": most}))
     assert session.run(Once(), data.splits["test"][0]).counters["decisions"] > 0
-    assert len(session._ring) == limits.MOST_WAITING
+    assert len(session.inspect().looks) == limits.MOST_WAITING
     with pytest.raises(
         ConfigError, match=r"sim.latency.feed: expected at most 65534 decision intervals of 1000 ns"
     ):
@@ -174,7 +175,7 @@ def test_observations_on_their_way_where_the_pace_is_the_feeds(monkeypatch: pyte
 
 @pytest.mark.parametrize("leg", ["order", "cancel", "reduce", "market", "ack"])
 def test_messages_on_their_way(leg: str) -> None:
-    most = (L.N_RING - 2) * MS
+    most = (R.N_RING - 2) * MS
     data = quiet(seconds=6)
     assert play(data, decision_interval_ns=MS, latency={leg: most}).counters["decisions"] == 6_000
     with pytest.raises(ConfigError, match=r"sim.latency.order and sim.latency.ack: expected at most 4094"):
@@ -269,12 +270,12 @@ def test_an_episode_that_cannot_be_opened_leaves_the_session_as_it_was() -> None
 @pytest.mark.parametrize("option", ["max_inventory_units", "max_order_units"])
 def test_lots(option: str) -> None:
     others = {"max_inventory_units": 1, "max_order_units": 1}
-    for unit, units in ((L.MAX_PX, 1), (1, 10**9), (2, 10**9)):
+    for unit, units in ((MAX_PX, 1), (1, 10**9), (2, 10**9)):
         assert play(quiet(unit_lots=unit), **{**others, option: units}).counters["decisions"] > 0
-    for unit, units in ((L.MAX_PX + 1, 1), (3, 10**9), (2**62, 10**9)):
+    for unit, units in ((MAX_PX + 1, 1), (3, 10**9), (2**62, 10**9)):
         with pytest.raises(
             ConfigError,
-            match=rf"sim.max_\w+_units: expected 1 to {L.MAX_PX} lots, was \d+ \(hand-made has {unit} lots a",
+            match=rf"sim.max_\w+_units: expected 1 to {MAX_PX} lots, was \d+ \(hand-made has {unit} lots a",
         ):
             Session(quiet(unit_lots=unit), SimConfig(**{**others, option: units}))
 

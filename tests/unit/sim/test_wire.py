@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmsim._jit import records
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import LatencyConfig, SimConfig
 from mmsim.errors import ConfigError, DataError
-from mmsim.sim import layout as L
+from mmsim.sim import records as R
 from mmsim.sim.latency import WireTable
 from mmsim.sim.session import Session
 from mmsim.sim.wire import looked_up
@@ -28,10 +29,10 @@ def at(seconds: float) -> int:
     return T0 + round(seconds * SECOND)
 
 
-def state(table: WireTable) -> np.ndarray:
-    st_ = np.zeros(L.N_STATE, np.int64)
-    st_[L.S_WIRE], st_[L.S_WIRE_N] = table.mode, table.rows
-    return st_
+def sim_with(mode: int, rows: int) -> np.void:
+    sim = records(np.zeros(1, R.SIM))
+    sim["rules"]["wire"], sim["rules"]["wire_rows"] = mode, rows
+    return sim[0]
 
 
 def test_every_kind_of_request_has_its_own_latency() -> None:
@@ -120,10 +121,9 @@ def test_recorded_latencies_are_interpolated(times: list[int], ts: int, data: st
         )
     )
     table = np.array([[t, *row] for t, row in zip(times, legs, strict=True)], np.int64)
-    st_ = np.zeros(L.N_STATE, np.int64)
-    st_[L.S_WIRE], st_[L.S_WIRE_N] = L.WIRE_RECORDED, len(table)
-    for leg in range(L.N_LEGS):
-        got = looked_up(st_, table.ravel(), leg, ts, 0)
+    sim = sim_with(R.WIRE_RECORDED, len(table))
+    for leg in range(R.N_LEGS):
+        got = looked_up(sim, table.ravel(), leg, ts, 0)
         assert abs(got - np.interp(ts, times, table[:, 1 + leg])) <= 1
 
 
@@ -131,11 +131,11 @@ def test_drawn_latencies_are_log_normal_and_repeat_with_the_seed() -> None:
     table = WireTable(LatencyConfig(order=1_000_000, ack=500_000, sigma=0.4))
     a, b, c = table.fill(3, 0), table.fill(3, 0), table.fill(4, 0)
     assert a.tobytes() == b.tobytes() != c.tobytes()
-    orders = np.log(a.reshape(-1, L.N_LEGS)[:, L.LEG_NEW])
+    orders = np.log(a.reshape(-1, R.N_LEGS)[:, R.LEG_NEW])
     assert abs(orders.mean() - np.log(1_000_000)) < 0.03
     assert abs(orders.std() - 0.4) < 0.02
-    st_ = state(table)
-    assert looked_up(st_, a, L.LEG_ACK, 0, 4097) == a.reshape(-1, L.N_LEGS)[1, L.LEG_ACK]
+    sim = sim_with(table.mode, table.rows)
+    assert looked_up(sim, a, R.LEG_ACK, 0, 4097) == a.reshape(-1, R.N_LEGS)[1, R.LEG_ACK]
 
 
 def test_drawn_latencies_keep_the_run_deterministic() -> None:

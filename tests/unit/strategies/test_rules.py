@@ -7,9 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from mmsim import agent as m
 from mmsim.agent import Observation, Quotes, SessionContext
 from mmsim.errors import ConfigError
+from mmsim.records import OBSERVATION
 from mmsim.types import OWN_ORDER, Instrument
 from mmsim_strategies.avellaneda_stoikov import AvellanedaStoikov
 from mmsim_strategies.foic import FOIC
@@ -21,10 +21,11 @@ CALIBRATED = {"sigma": 0.8, "A": 0.5, "k": 0.4, "mean_spread": 3.0}
 
 
 def observation(bid, ask, inventory=0, left_s=1000.0):
-    raw = np.zeros(m.OBS_SIZE, np.int64)
-    raw[[m.O_BID_PX, m.O_ASK_PX, m.O_BID_QTY, m.O_ASK_QTY, m.O_N_BID, m.O_N_ASK]] = bid, ask, 1, 1, 1, 1
-    raw[m.O_INVENTORY], raw[m.O_TIME_LEFT] = inventory, round(left_s * 1e9)
-    return Observation(raw, np.zeros(0, OWN_ORDER))
+    record = np.zeros(1, OBSERVATION)
+    record["bid_px"], record["ask_px"] = bid, ask
+    record["bid_qty"] = record["ask_qty"] = record["n_bid"] = record["n_ask"] = 1
+    record["inventory"], record["time_left"] = inventory, round(left_s * 1e9)
+    return Observation(record, np.zeros(0, OWN_ORDER))
 
 
 def ready(strategy, **changes):

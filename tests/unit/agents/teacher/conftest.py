@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mmsim import agent as ag
+from mmsim.records import OBSERVATION
 
 
 @pytest.fixture(autouse=True)
@@ -44,12 +44,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_raw() -> Callable[..., npt.NDArray[np.int64]]:
+def toy_raw() -> Callable[..., npt.NDArray[np.void]]:
     """`make(n, seed)`: raw observations of a market whose imbalance drives its mid."""
 
-    def make(n: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    def make(n: int, seed: int = 0) -> npt.NDArray[np.void]:
         rng = np.random.default_rng(seed)
-        raw = np.zeros((n, ag.OBS_SIZE), np.int64)
+        raw = np.zeros(n, OBSERVATION)
         imb, vol, bid = 0.0, 0.0, 3500
         for t in range(n):
             imb = 0.9 * imb + 0.4 * rng.standard_normal()
@@ -62,17 +62,15 @@ def toy_raw() -> Callable[..., npt.NDArray[np.int64]]:
                 1, 20 * np.exp(0.4 * rng.standard_normal((2, 5))) * np.exp([[0.6 * imb], [-0.6 * imb]])
             )
             row = raw[t]
-            row[ag.O_TS] = row[ag.O_EXCH_TS] = t * 500_000_000
-            row[ag.O_STEP] = t
-            row[ag.O_N_BID] = row[ag.O_N_ASK] = 5
-            row[ag.B_PX : ag.B_PX + 5] = bid - np.arange(5)
-            row[ag.A_PX : ag.A_PX + 5] = bid + spread + np.arange(5)
-            row[ag.B_QTY : ag.B_QTY + 5], row[ag.A_QTY : ag.A_QTY + 5] = sizes.astype(int)
-            row[ag.O_BID_PX], row[ag.O_BID_QTY] = row[ag.B_PX], row[ag.B_QTY]
-            row[ag.O_ASK_PX], row[ag.O_ASK_QTY] = row[ag.A_PX], row[ag.A_QTY]
-            row[ag.O_BUY_QTY], row[ag.O_SELL_QTY] = rng.poisson(
-                5 * np.exp(0.5 * vol + np.array([0.4, -0.4]) * imb)
-            )
+            row["ts"] = row["exch_ts"] = t * 500_000_000
+            row["step"] = t
+            row["n_bid"] = row["n_ask"] = 5
+            row["bid_pxs"][:5] = bid - np.arange(5)
+            row["ask_pxs"][:5] = bid + spread + np.arange(5)
+            row["bid_qtys"][:5], row["ask_qtys"][:5] = sizes.astype(int)
+            for side in ("bid", "ask"):
+                row[f"{side}_px"], row[f"{side}_qty"] = row[f"{side}_pxs"][0], row[f"{side}_qtys"][0]
+            row["buy_qty"], row["sell_qty"] = rng.poisson(5 * np.exp(0.5 * vol + np.array([0.4, -0.4]) * imb))
         return raw
 
     return make

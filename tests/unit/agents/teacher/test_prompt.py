@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsim import agent as ag
 from mmsim.errors import ConfigError
+from mmsim.records import OBSERVATION
 from mmsim_agents.teacher import prompt
 
 
@@ -19,28 +19,28 @@ def test_only_the_window_matters(toy_raw):
     raw = toy_raw(60)
     assert prompt.render(raw, "x") == prompt.render(raw[-prompt.SHOWN :], "x")
     changed = raw.copy()
-    changed[: -prompt.SHOWN] += 7
+    changed[: -prompt.SHOWN].view(np.int64)[:] += 7
     assert prompt.render(changed, "x") == prompt.render(raw, "x")
 
 
 def test_is_relative_to_the_touch_and_blind_to_private_state(toy_raw):
     raw = toy_raw(20)
     moved = raw.copy()
-    for start, n in ((ag.B_PX, 5), (ag.A_PX, 5), (ag.O_BID_PX, 1), (ag.O_ASK_PX, 1)):
-        moved[:, start : start + n] += 123
-    moved[:, [ag.O_INVENTORY, ag.O_CASH, ag.O_N_ORDERS, ag.O_TIME_LEFT, ag.O_TS]] += 9
+    for side in ("bid", "ask"):
+        moved[f"{side}_pxs"][:, :5] += 123
+        moved[f"{side}_px"] += 123
+    for name in ("inventory", "cash", "n_orders", "time_left", "ts"):
+        moved[name] += 9
     assert prompt.render(moved, "x") == prompt.render(raw, "x")
 
 
 def test_mirrored_book_swaps_sides_and_moves(toy_raw):
     raw = toy_raw(15)
     mirror = raw.copy()
-    mirror[:, [ag.O_BID_PX, ag.O_ASK_PX]] = -raw[:, [ag.O_ASK_PX, ag.O_BID_PX]]
-    mirror[:, ag.B_PX : ag.B_PX + 5] = -raw[:, ag.A_PX : ag.A_PX + 5]
-    mirror[:, ag.A_PX : ag.A_PX + 5] = -raw[:, ag.B_PX : ag.B_PX + 5]
-    for a, b in ((ag.B_QTY, ag.A_QTY), (ag.O_BID_QTY, ag.O_ASK_QTY), (ag.O_BUY_QTY, ag.O_SELL_QTY)):
-        n = 5 if a == ag.B_QTY else 1
-        mirror[:, a : a + n], mirror[:, b : b + n] = raw[:, b : b + n], raw[:, a : a + n]
+    for a, b in (("bid_px", "ask_px"), ("bid_pxs", "ask_pxs")):
+        mirror[a], mirror[b] = -raw[b], -raw[a]
+    for a, b in (("bid_qtys", "ask_qtys"), ("bid_qty", "ask_qty"), ("buy_qty", "sell_qty")):
+        mirror[a], mirror[b] = raw[b], raw[a]
 
     def fields(text):
         return {w.rstrip("-0123456789,:"): w for w in text.split()}
@@ -58,7 +58,7 @@ def test_young_episode_is_padded_with_rest(toy_raw, n):
     raw = toy_raw(n)
     words = prompt.render(raw, "x").split()
     moves = [int(m) for m in words[-2].removeprefix("moves").split(",")]
-    mid2 = raw[:, ag.O_BID_PX] + raw[:, ag.O_ASK_PX]
+    mid2 = raw["bid_px"] + raw["ask_px"]
     known = np.diff(mid2)[-prompt.MOVES :].tolist()
     assert moves == [0] * (prompt.MOVES - len(known)) + known
 
@@ -78,7 +78,9 @@ def test_size_bucket_is_monotone_and_scale_free(qty, unit):
     assert abs(a - 2 * np.log2(1 + qty / unit)) <= 0.5 + 1e-9
 
 
-@pytest.mark.parametrize("rows", [np.zeros((0, ag.OBS_SIZE), np.int64), np.zeros((3, 5), np.int64)])
+@pytest.mark.parametrize(
+    "rows", [np.zeros(0, OBSERVATION), np.zeros((3, 5), np.int64), np.zeros((1, 3), OBSERVATION)]
+)
 def test_wrong_rows_are_refused(rows):
     with pytest.raises(ConfigError, match="prompt rows"):
         prompt.render(rows, "x")

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmsim import agent as ag
 from mmsim.errors import ConfigError
 from mmsim_agents.teacher import causal, probing
 from mmsim_agents.teacher import model as tm
@@ -77,16 +76,18 @@ def test_perturbation_moves_its_fields_only_and_keeps_the_book_sound(toy_raw, gr
     before = rows.copy()
     got = causal.perturb(rows, group, scale, np.random.default_rng(0))
     assert np.array_equal(rows, before)
-    prices = [ag.O_BID_PX, ag.O_ASK_PX, *range(ag.B_PX, ag.B_PX + 10), *range(ag.A_PX, ag.A_PX + 10)]
-    sizes = [ag.O_BID_QTY, ag.O_ASK_QTY, *range(ag.B_QTY, ag.B_QTY + 10), *range(ag.A_QTY, ag.A_QTY + 10)]
-    fields = {"prices": prices, "sizes": sizes, "trades": [ag.O_BUY_QTY, ag.O_SELL_QTY]}
+    fields = {
+        "prices": ["bid_px", "ask_px", "bid_pxs", "ask_pxs"],
+        "sizes": ["bid_qty", "ask_qty", "bid_qtys", "ask_qtys"],
+        "trades": ["buy_qty", "sell_qty"],
+    }
     for name, columns in fields.items():
-        assert np.array_equal(got[:, columns], rows[:, columns]) == (name != group)
-    rest = [i for i in range(ag.OBS_SIZE) if not any(i in c for c in fields.values())]
-    assert np.array_equal(got[:, rest], rows[:, rest])
-    assert (got[:, ag.O_ASK_PX] > got[:, ag.O_BID_PX]).all()
-    assert (got[:, ag.B_PX] == got[:, ag.O_BID_PX]).all() and (got[:, ag.A_QTY] == got[:, ag.O_ASK_QTY]).all()
-    assert (got[:, [ag.O_BUY_QTY, ag.O_SELL_QTY]] >= 0).all()
+        assert np.array_equal(got[columns], rows[columns]) == (name != group)
+    rest = [name for name in got.dtype.names if not any(name in columns for columns in fields.values())]
+    assert np.array_equal(got[rest], rows[rest])
+    assert (got["ask_px"] > got["bid_px"]).all()
+    assert (got["bid_pxs"][:, 0] == got["bid_px"]).all() and (got["ask_qtys"][:, 0] == got["ask_qty"]).all()
+    assert (got["buy_qty"] >= 0).all() and (got["sell_qty"] >= 0).all()
 
 
 def test_unknown_field_group_is_refused(toy_raw):
