@@ -33,7 +33,7 @@ def test_text_values_are_converted():
             "config: sim.latency.decision: expected 0 to 3600000000000 ns, or 'profile', was 'sometimes'",
         ),
         (
-            {"sim": {"latency": {"decision": "profile"}}},
+            {"sim": {"latency": "profile"}},
             r"config: sim.latency: expected a table of decision, feed, .*'sim.latency.decision'\), was 'profile'",
         ),
         ({"sim": {"queue_model": "auto"}}, r"sim.queue_model: .* \('auto' is 'proportional'\), was 'auto'"),
