@@ -103,7 +103,7 @@ class SimConfig(_Frozen):
     @classmethod
     def _no_old_keys(cls, values: Any) -> Any:
         given = values if isinstance(values, Mapping) else {}
-        for old in _RENAMED.keys() & given.keys():
+        if old := next((key for key in _RENAMED if key in given), None):
             raise ConfigError(f"unknown key 'sim.{old}' (it is 'sim.{_RENAMED[old]}' now)")
         return values
 

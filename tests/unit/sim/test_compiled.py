@@ -138,7 +138,7 @@ def test_an_agent_that_hears_of_fills_is_run_in_python() -> None:
 def test_decision_latencies_are_drawn_from_the_profile() -> None:
     data = tiny_market(3, level="L3", seconds=30)
     model = DecisionLatency(profile_ns=np.array([5 * MS, 900 * MS]))
-    result = Session(data).run(Lean(), data.splits["test"][0], latency=model)
+    result = Session(data).run(Lean(), data.splits["test"][0], decision_latency=model)
     asked = result.steps[result.steps["asked"] == 1]
     assert set(asked["latency_ns"].tolist()) == {5 * MS, 900 * MS}
     assert result.counters["missed"] > 0
