@@ -22,7 +22,7 @@ from mmsim.book.stops import trigger
 
 _FIRST, _NONE, _NO_PX = np.int64(0), np.int64(0), np.int64(L.NO_BID)
 _OTHER, _DONE, _LEFT = 0, 1, 2
-UNTOLD = np.int64(-(1 << 63))
+IN_STATE = np.int64(-(1 << 63))
 
 
 @kernel
@@ -118,17 +118,17 @@ def execute_one(handle: Any, requests: Any, statuses: Any, matches: Any) -> int:
     """Execute the first request; return in one number what there is to say about it.
 
     ``state.resting`` if it was done without an event; ``-1 - n - (resting << 32)`` if it was done with `n`
-    trades and nothing else; UNTOLD otherwise.
+    trades and nothing else; IN_STATE: it does not fit a number.
     """
     s = book_at(handle).state[0]
     s.n_matches = 0
     execute(handle, requests, _FIRST, statuses, matches)
     n = s.n_matches
     if s.why != L.FINISHED or statuses[0] != L.DONE:
-        return UNTOLD
+        return IN_STATE
     for i in range(n):
         if matches[i].kind != L.TRADE:
-            return UNTOLD
+            return IN_STATE
     return s.resting if n == 0 else -1 - n - (s.resting << 32)
 
 

@@ -11,9 +11,8 @@ import numpy.typing as npt
 from mmsim._jit import NO_JIT, records
 from mmsim.book import layout as L
 from mmsim.book.engine import execute_many
-from mmsim.book.memory import Memory
+from mmsim.book.memory import Memory, compiled_form
 from mmsim.book.reader import BookReader
-from mmsim.book.view import compiled_form
 from mmsim.errors import BookError
 
 

@@ -154,6 +154,12 @@ class Memory:
         return np.concatenate((near + self.state.origin, far >> 32)), np.concatenate((near, far & LOW))
 
 
+def compiled_form(requests: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    """Return `requests` in the one memory layout the engine is compiled for (a copy, if need be)."""
+    plain = np.ascontiguousarray(requests)
+    return plain if plain.flags.writeable and type(plain) is np.ndarray else np.array(plain, subok=False)
+
+
 def _allocated(n_orders: int, n_levels: int) -> Book:
     return Book(
         records(np.zeros(1, L.STATE)),

@@ -53,7 +53,7 @@ class _Stop:
     order_id: int
     side: int
     trigger: int
-    px: int | None  # None: a market order once it is set off
+    px: int | None  # None: a market order once it is triggered
     qty: int
     terms: _Terms
 
@@ -70,10 +70,10 @@ class NaiveBook:
     def __init__(self, *, stp: str = "off") -> None:
         self._queues: dict[int, dict[int, list[_Order]]] = {1: {}, -1: {}}
         self._stops: list[_Stop] = []  # oldest first
-        self._set_off: list[_Stop] = []  # those that will run, first to run first
+        self._triggered: list[_Stop] = []  # those that will run, first to run first
         self._stp = checked_stp(stp)
         self._next_id = 1
-        self._log: list[Match | Removed | int] = []  # an int: a stop that was set off
+        self._log: list[Match | Removed | int] = []  # an int: a stop that was triggered
         self.last_px: int | None = None
 
     # -- requests ----------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class NaiveBook:
     ) -> Report:
         """Wait for a trade at `trigger` or beyond, then become a market order, or with `px` a limit order.
 
-        A buy stop is set off by a trade at or above its trigger, a sell stop by one at or below; by the
+        A buy stop is triggered by a trade at or above its trigger, a sell stop by one at or below; by the
         last trade at once, if that has been there.
         """
         side, trigger, qty = checked_side(side), checked_px(trigger), checked_qty(qty)
@@ -228,7 +228,7 @@ class NaiveBook:
                 yield Resting(o.order_id, side, px, o.shown, o.hidden, o.owner)
 
     def stops(self, side: int) -> Iterator[Waiting]:
-        """Yield the waiting stops of one side, first to be set off first."""
+        """Yield the waiting stops of one side, first to be triggered first."""
         side = checked_side(side)
         for s in sorted((s for s in self._stops if s.side == side), key=lambda s: side * s.trigger):
             yield Waiting(s.order_id, side, s.trigger, s.px, s.qty, s.terms.owner)
@@ -282,10 +282,10 @@ class NaiveBook:
         return self._next_id - 1
 
     def _run(self, order_id: int, side: int, px: int | None, qty: int, terms: _Terms) -> Report:
-        # one order, then the stops that it sets off, and those that they set off
+        # one order, then the stops that it triggers, and those that they trigger
         reason, resting = self._execute(order_id, side, px, qty, terms)
-        while self._set_off:
-            stop = self._set_off.pop(0)
+        while self._triggered:
+            stop = self._triggered.pop(0)
             self._log.append(stop.order_id)
             self._execute(stop.order_id, stop.side, stop.px, stop.qty, stop.terms)
         log, self._log = self._log, []
@@ -339,13 +339,13 @@ class NaiveBook:
 
     def _look_at_stops(self, low: int, high: int) -> None:
         # Buy stops, lowest trigger first, then sell stops, highest trigger first; oldest first among equals.
-        # They run after all that were set off before.
+        # They run after all that were triggered before.
         buys = [s for s in self._stops if s.side > 0 and s.trigger <= high]
         sells = [s for s in self._stops if s.side < 0 and s.trigger >= low]
         buys.sort(key=lambda s: s.trigger)
         sells.sort(key=lambda s: -s.trigger)
-        self._set_off += buys + sells
-        self._stops = [s for s in self._stops if s not in self._set_off]
+        self._triggered += buys + sells
+        self._stops = [s for s in self._stops if s not in self._triggered]
 
     def _crosses(self, side: int, px: int | None) -> bool:
         best = self.best(-side)

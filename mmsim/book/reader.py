@@ -24,7 +24,7 @@ class Snapshot:
     """A whole book at rest, as the requests that make it: what `OrderBook.restore` takes.
 
     ``orders`` is a REQUEST array (bids, asks, buy stops, sell stops, each in the order in which they
-    trade or are set off), ``last_px`` the last traded price in ticks, ``next_id`` the next id of the book's own.
+    trade or are triggered), ``last_px`` the last traded price in ticks, ``next_id`` the next id of the book's own.
     """
 
     orders: npt.NDArray[np.void]

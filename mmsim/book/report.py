@@ -31,7 +31,7 @@ class Removed(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What became of one request, and of the stops that it set off.
+    """What became of one request, and of the stops that it triggered.
 
     ``reason`` says why the order was refused or cut short: ``"post_only"``, ``"fok"``, ``"self_trade"``.
     """

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.book import layout as L
-from mmsim.book.engine import UNTOLD
+from mmsim.book.engine import IN_STATE
 from mmsim.book.entry import single_call
-from mmsim.book.memory import Memory
+from mmsim.book.memory import Memory, compiled_form
 from mmsim.book.reader import BookReader, Snapshot, unknown
 from mmsim.book.report import (
     STP_MODES,
@@ -42,7 +42,7 @@ _BUY, _SELL = (L.LIMIT << 48) + (1 << 56), (L.LIMIT << 48) + (255 << 56)
 _TAKE, _HIT = (L.MARKET << 48) + (1 << 56), (L.MARKET << 48) + (255 << 56)
 _CANCEL = L.CANCEL << 48
 _unpack = struct.Struct("<qqiiHH4x").iter_unpack  # the columns of L.MATCH that a Match has
-_UNTOLD = int(UNTOLD)
+_IN_STATE = int(IN_STATE)
 _new: Any = tuple.__new__  # a NamedTuple's own constructor takes twice as long
 
 
@@ -201,12 +201,12 @@ class OrderBook(BookReader):
                 if fok:
                     flags |= L.FOK
                 _pack(self._bytes, 0, oid, 0, qty, 0, 0, flags, owner, L.MARKET, side)
-            told = self._run(self._where)
-            if told >= 0:
+            answer = self._run(self._where)
+            if answer >= 0:
                 if order_id is None:
                     self._next_id = oid + 1
-                return _new(Report, (oid, True, (), told, "", (), ()))  # type: ignore[no-any-return]
-            return self._answer(order_id, told)
+                return _new(Report, (oid, True, (), answer, "", (), ()))  # type: ignore[no-any-return]
+            return self._answer(order_id, answer)
         except (struct.error, _WrongError):
             checked_side(side)
             checked_qty(qty)
@@ -379,11 +379,11 @@ class OrderBook(BookReader):
             self._next_id = oid + 1
         return _new(Report, (oid, True, (), resting, "", (), ()))  # type: ignore[no-any-return]
 
-    def _answer(self, order_id: int | None, told: int) -> Report:
+    def _answer(self, order_id: int | None, answer: int) -> Report:
         # the request has run, and there is more to say than how much of it rests
-        if told != _UNTOLD:
-            told = -1 - told
-            n, resting = told & 0xFFFFFFFF, told >> 32
+        if answer != _IN_STATE:
+            answer = -1 - answer
+            n, resting = answer & 0xFFFFFFFF, answer >> 32
             if order_id is None:
                 order_id = self._next_id
                 self._next_id += 1
@@ -397,7 +397,7 @@ class OrderBook(BookReader):
             self._memory.run(self._request, 0, self._statuses, self._matches)
             status, events = self._collect()
         if status < 0:
-            raise _WrongError(status)
+            raise _WrongError
         if order_id is None:
             order_id = self._next_id
             self._next_id += 1
@@ -438,18 +438,8 @@ def match(requests: npt.NDArray[np.void], *, buffer: int | None = None) -> Match
     return OrderBook().apply(requests, buffer=buffer)
 
 
-def compiled_form(requests: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
-    """Return `requests` in the one memory layout the engine is compiled for (a copy, if need be)."""
-    plain = np.ascontiguousarray(requests)
-    return plain if plain.flags.writeable and type(plain) is np.ndarray else np.array(plain, subok=False)
-
-
 class _WrongError(Exception):
-    """The engine refused a request; `status` says what for."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+    """The engine refused a request."""
 
 
 def _kind(post_only: bool, slide: bool, ioc: bool, fok: bool) -> int:

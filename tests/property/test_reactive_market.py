@@ -14,8 +14,8 @@ from mmsim.config import LatencyConfig, SimConfig
 from mmsim.data import manifest
 from mmsim.data.store import generate
 from mmsim.flow.arrivals import OWN
-from mmsim.sim import records as R
 from mmsim.resolve import session_for
+from mmsim.sim import records as R
 from mmsim.sim.session import Session
 from mmsim.testing.markets import market_from
 from mmsim.types import Episode, EventKind, FillReason, MarketData

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmsim._jit import records
-from mmsim.agent import A_QTY, O_ASK_PX, O_BID_PX, Quotes, Strategy
+from mmsim.agent import Quotes, Strategy
 from mmsim.config import LatencyConfig, SimConfig
 from mmsim.data import manifest
 from mmsim.data.store import generate
@@ -17,9 +17,7 @@ from mmsim.errors import ConfigError, DataError, KernelError
 from mmsim.flow import arrivals as k
 from mmsim.flow.markets import flow_of
 from mmsim.flow.zero_intelligence import MAX_ORDERS, Market, generate_events, tables
-from mmsim.sim import records as R
 from mmsim.resolve import session_for
-from mmsim.sim.session import Session
 from mmsim.testing.markets import market_from, tiny_market
 from mmsim.types import EVENT, Episode, EventFlag, EventKind, FillReason, MarketData
 
@@ -70,7 +68,7 @@ class Script(Strategy):
         self.seen = []
 
     def quote(self, obs):
-        self.seen.append(obs.raw.copy())
+        self.seen.append(obs.record[0].copy())
         n = len(self.seen) - 1
         if n < len(self._script):
             do = self._script[n]
@@ -219,10 +217,10 @@ def test_what_we_take_is_gone_and_comes_back(data):
         assert (quiet["flags"] & EventFlag.AUCTION != 0).all()
         assert quiet["px"].tolist() == takes["px"].tolist()
         depth = np.array(
-            [raw[A_QTY : A_QTY + 10].sum() for raw in agent.seen], np.float64
+            [seen["ask_qtys"].sum() for seen in agent.seen], np.float64
         )  # lots on ten ask levels
         assert np.array_equal(agent.seen[1], tape[1])
-        moved += agent.seen[2][O_ASK_PX] - tape[2][O_ASK_PX]
+        moved += agent.seen[2]["ask_px"] - tape[2]["ask_px"]
         px = {int(r["oid"]): int(r["px"] * r["side"]) for r in rows[rows["ts"] <= at]}
         asks = [-px[oid] for oid, qty in orders_after(rows, at).items() if qty and px[oid] < 0]
         assert min(asks) >= takes["px"].max()  # the levels below are swept
@@ -240,8 +238,8 @@ def test_a_large_order_pushes_the_price_the_way_it_went(data):
             agent = Script(Quotes((), (), True, side * 80))
             live.run(agent, episode)
             tape = session_for(data, NONE).record(episode)
-            mid2 = np.array([raw[O_BID_PX] + raw[O_ASK_PX] for raw in agent.seen[:40]])
-            apart.append(side * (mid2 - tape[:40, [O_BID_PX, O_ASK_PX]].sum(axis=1))[1:20].mean() / 2)
+            mid2 = np.array([seen["bid_px"] + seen["ask_px"] for seen in agent.seen[:40]])
+            apart.append(side * (mid2 - tape["bid_px"][:40] - tape["ask_px"][:40])[1:20].mean() / 2)
     assert np.mean(apart) > 0.5  # ticks, over ten seconds
     assert np.mean(np.array(apart) > 0) > 0.6
 
@@ -263,7 +261,7 @@ def test_the_exchange_prevents_a_trade_with_oneself(data):
     agent = Script(ask, bid, Quotes.none())
     result = live.run(agent, data.splits["test"][0])
     assert (
-        before[1][O_ASK_PX] == asked["px"]
+        before[1]["ask_px"] == asked["px"]
     )  # others ask there too: they sell to us, our own ask is passed over
     assert result.fills["reason"][0] == FillReason.TAKE
     asked.clear()
@@ -273,7 +271,9 @@ def test_the_exchange_prevents_a_trade_with_oneself(data):
         return Quotes((), ((obs.ask_px - 1, 1),))
 
     wide = next(
-        e for e in data.splits["test"] if (r := session_for(data, NONE).record(e)[0])[O_ASK_PX] - r[O_BID_PX] > 1
+        e
+        for e in data.splits["test"]
+        if (r := session_for(data, NONE).record(e)[0])["ask_px"] - r["bid_px"] > 1
     )
     live = session_for(data, sim)
     result = live.run(Script(inside, bid, Quotes.none()), wide)
@@ -320,7 +320,6 @@ def test_two_engines_that_disagree_are_a_bug_that_is_told(data):
     obs = live.start(data.splits["test"][0])
     live.step(Quotes(((obs.bid_px, 5),), ()))
     live.step(Quotes(((obs.bid_px, 5),), ()))
-    own = live._mem[L.OWN_AT : L.REQ_AT].reshape(-1, L.N_OWN)
-    own[0, L.W_QTY] += 1
+    live._sim[0]["own"]["qty"][0] += 1
     with pytest.raises(KernelError, match="disagree about own orders"):
         live.step(Quotes(((obs.bid_px, 5),), ()))
