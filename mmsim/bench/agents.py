@@ -6,7 +6,7 @@ from typing import Any
 
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.compiled import CompiledStrategy, set_quotes
-from mmsim.config import SimConfig
+from mmsim.config import LatencyConfig, SimConfig
 
 
 class Idle(CompiledStrategy):
@@ -54,9 +54,7 @@ class PythonMaker(Strategy):
 def simulation(delay_ns: int = 0) -> SimConfig:
     """Return the physics of every replay case: 1 ms each way, quotes always replaced."""
     return SimConfig(
-        feed_latency_ns=delay_ns,
-        order_latency_ns=1_000_000,
-        ack_latency_ns=1_000_000,
+        latency=LatencyConfig(feed=delay_ns, order=1_000_000, ack=1_000_000),
         replace="always",
         queue_model="power",
         queue_power=2.0,

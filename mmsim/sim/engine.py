@@ -72,7 +72,7 @@ class Engine:
         self._base = data.px_min - 1
         self._lad = self._ladder(data.px_max - data.px_min + 3)
         self._ords = _jit.records(np.zeros(max(data.n_slots, 1), R.SLOT))
-        self._wire_table = WireTable(self.sim)
+        self._wire_table = WireTable(self.sim.latency)
         self._lat = self._wire_table.fill(seed, 0)
         self._sim = _jit.records(np.zeros(1, R.SIM))
         self._state: Any = self._sim.view(np.recarray)[0]  # the same memory, by name

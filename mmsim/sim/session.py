@@ -26,7 +26,7 @@ from mmsim.records import MAX_LEVELS, OBSERVATION, QUOTES
 from mmsim.sim import hooks, limits
 from mmsim.sim.engine import Engine
 from mmsim.sim.kernel import advance_compiled, pass_over
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.physics import Physics
 from mmsim.sim.quotes_check import Limits, QuotesError, checked
 from mmsim.sim.records import SIM
@@ -283,7 +283,7 @@ class Session(Engine):
         episode: Episode,
         index: int = 0,
         *,
-        latency: LatencyModel | None = None,
+        decision_latency: DecisionLatency | None = None,
         most_steps: int | None = None,
         limit_s: float | None = None,
     ) -> EpisodeResult:
@@ -293,8 +293,8 @@ class Session(Engine):
         ----------
         agent, episode, index
             Who, where, and the episode's number (part of every seed).
-        latency : LatencyModel, optional
-            Decision latency; default: as the configuration says.
+        decision_latency : DecisionLatency, optional
+            Default: as the configuration says.
         most_steps : int, optional
             Stop after so many decisions, with whatever inventory there is (for measuring latency, not for
             results).
@@ -309,7 +309,7 @@ class Session(Engine):
         ConfigError
             If more is under way or traded than the engine holds exactly (`mmsim.sim.limits`).
         """
-        model = latency or LatencyModel.from_config(self.sim)
+        model = decision_latency or DecisionLatency.from_config(self.sim.latency)
         model.start(self.seed, index)
         try:
             with hooks.process_kept(), Watch(limit_s, self._task) as watch:
@@ -328,7 +328,7 @@ class Session(Engine):
         return self._doing or (int(decision.index) if decision.asked else None)
 
     def _play(
-        self, agent: Agent, episode: Episode, index: int, model: LatencyModel, most_steps: int | None
+        self, agent: Agent, episode: Episode, index: int, model: DecisionLatency, most_steps: int | None
     ) -> None:
         kind = type(agent)
         own = kind.on_fill is not Agent.on_fill or kind.quote is not CompiledStrategy.quote  # Python to call
@@ -355,7 +355,7 @@ class Session(Engine):
                 break
 
     def _play_compiled(
-        self, agent: CompiledStrategy, episode: Episode, index: int, model: LatencyModel
+        self, agent: CompiledStrategy, episode: Episode, index: int, model: DecisionLatency
     ) -> None:
         self._prepare(episode, agent, index)
         address, params, memory = agent.machine()
