@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.compiled import CompiledStrategy, set_quotes
@@ -12,6 +12,8 @@ from mmsim.config import LatencyConfig, SimConfig
 class Idle(CompiledStrategy):
     """Wakes and quotes nothing."""
 
+    depth: ClassVar[int] = 1
+
     @staticmethod
     def decide(obs: Any, want: Any, params: Any, memory: Any) -> None:
         """Ask for nothing."""
@@ -19,6 +21,8 @@ class Idle(CompiledStrategy):
 
 class TouchMaker(CompiledStrategy):
     """One lot on both sides, `back` ticks behind the touch; the loaded side a tick further per `lean` lots."""
+
+    depth: ClassVar[int] = 1
 
     lean: int = 20
     back: int = 0
@@ -37,6 +41,8 @@ class TouchMaker(CompiledStrategy):
 
 class PythonMaker(Strategy):
     """`TouchMaker` at the touch, in plain Python."""
+
+    depth: ClassVar[int] = 1
 
     lean: int = 20
 
