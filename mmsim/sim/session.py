@@ -168,7 +168,8 @@ class Session(Engine):
         depth: object = agent.depth
         if not isinstance(depth, int) or not 1 <= depth <= MAX_DEPTH:
             raise AgentError(
-                f"depth: expected 1 to {MAX_DEPTH} levels per side, was {shown(depth)}", agent=self._agent_name
+                f"depth: expected 1 to {MAX_DEPTH} levels per side, was {shown(depth)}",
+                agent=self._agent_name,
             )
         return depth
 
