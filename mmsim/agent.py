@@ -173,11 +173,10 @@ class Observation:
     read-only; `copy` may be written to.
     """
 
-    __slots__ = ("_head", "_one", "_orders", "_top", "record")
+    __slots__ = ("_head", "_orders", "_top", "record")
 
     def __init__(self, record: npt.NDArray[np.void], orders: npt.NDArray[np.void]) -> None:
         self.record = record
-        self._one = record[0]
         self._orders = orders
         self._top = record.view(np.int64)[:N_SCALARS]
         self._head: list[int] = self._top.tolist()
@@ -290,22 +289,22 @@ class Observation:
     @property
     def bid_pxs(self) -> npt.NDArray[np.int64]:
         """Bid prices, best first, ``(n_bid,)`` ticks; levels the feed lacks are not shown."""
-        return self._one["bid_pxs"][: self._head[_N_BID]]
+        return self.record["bid_pxs"][0, : self._head[_N_BID]]
 
     @property
     def bid_qtys(self) -> npt.NDArray[np.int64]:
         """Bid quantities, best first, ``(n_bid,)`` lots."""
-        return self._one["bid_qtys"][: self._head[_N_BID]]
+        return self.record["bid_qtys"][0, : self._head[_N_BID]]
 
     @property
     def ask_pxs(self) -> npt.NDArray[np.int64]:
         """Ask prices, best first, ``(n_ask,)`` ticks."""
-        return self._one["ask_pxs"][: self._head[_N_ASK]]
+        return self.record["ask_pxs"][0, : self._head[_N_ASK]]
 
     @property
     def ask_qtys(self) -> npt.NDArray[np.int64]:
         """Ask quantities, best first, ``(n_ask,)`` lots."""
-        return self._one["ask_qtys"][: self._head[_N_ASK]]
+        return self.record["ask_qtys"][0, : self._head[_N_ASK]]
 
 
 class Fill(NamedTuple):

@@ -193,8 +193,8 @@ class KeepsAView(Good):
         self._last = None
 
     def shift(self, obs):
-        last, self._last = self._last, obs.raw
-        return 0 if last is None else int((last != obs.raw).any())
+        last, self._last = self._last, obs.record
+        return 0 if last is None else int((last != obs.record).any())
 
 
 class PeeksIntoTheSession(Good):

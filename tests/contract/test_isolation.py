@@ -118,11 +118,13 @@ def chain(array: Any) -> list[Any]:
 class WritesItsObservation(Hostile):
     def at_quote(self, obs: Observation) -> None:
         for array in (
-            obs.raw,
+            obs.record,
             obs.orders,
             obs.bid_pxs,
             obs.ask_qtys,
-            obs.raw[3:],
+            obs.record["bid_pxs"],
+            obs.record[0],
+            obs.record.view(np.int64),
             obs.orders["px"],
             obs._top,
             obs._orders,
@@ -133,17 +135,17 @@ class WritesItsObservation(Hostile):
 
 class WritesWhatStandsBehindIt(Hostile):
     def at_quote(self, obs: Observation) -> None:
-        for array in (obs.raw, obs.orders):
+        for array in (obs.record, obs.orders):
             below = memoryview(array.base).obj  # past the read-only door
             memoryview(below).cast("B")[:] = b"\x07" * memoryview(below).nbytes
 
 
 class ReplacesItsObservation(Hostile):
     def at_quote(self, obs: Observation) -> None:
-        obs.raw.shape = (6, -1)
-        obs.raw.dtype = np.dtype(float)  # type: ignore[misc]
-        obs.raw = np.zeros(3, np.int64)
-        obs._top = obs.raw
+        obs.record.shape = (1, 1)
+        obs.record.dtype = np.dtype(float)  # type: ignore[misc]
+        obs.record = np.zeros(3, np.int64)
+        obs._top = obs.record  # type: ignore[assignment]
         obs._head = []
         obs._orders = None  # type: ignore[assignment]
 
@@ -155,11 +157,11 @@ class KeepsEverything(Hostile):
         self.kept.append(ctx)
         for old in self.kept:
             if isinstance(old, Observation):
-                overwrite(old.raw)
-                old.raw = None  # type: ignore[assignment]
+                overwrite(old.record)
+                old.record = None  # type: ignore[assignment]
 
     def at_quote(self, obs: Observation) -> None:
-        self.kept += [obs, obs.raw, obs.orders]
+        self.kept += [obs, obs.record, obs.orders]
 
     def at_fill(self, fill: Fill) -> None:
         self.kept.append(fill)
@@ -307,15 +309,15 @@ def test_what_is_read_only_stays_so() -> None:
     session = Session(DATA)
     obs = session.start(episodes()[0])
     assert obs is not None
-    for array in (obs.raw, obs.orders, obs.bid_pxs, obs._top):
+    for array in (obs.record, obs.orders, obs.bid_pxs, obs._top):
         before = array.tobytes()
         assert overwrite(array) == []
         assert array.tobytes() == before
         with pytest.raises(ValueError, match="cannot set WRITEABLE flag"):
             array.flags.writeable = True
     mine = obs.copy()
-    mine.raw[:] = 1  # a copy is the agent's
-    assert obs.raw.tobytes() != mine.raw.tobytes()
+    mine.record["inventory"] = 12345  # a copy is the agent's
+    assert obs.record.tobytes() != mine.record.tobytes()
 
 
 def test_each_episode_and_each_agent_has_its_own_observation_and_constants() -> None:
