@@ -58,8 +58,8 @@ class Books:
         if n < 1:
             raise BookError(f"expected one book at least, was {n}")
         self._memories = [Memory(n_orders, n_levels) for _ in range(n)]
-        self._handles: Any = []
-        self._find_handles()
+        handles = [memory.handle for memory in self._memories]
+        self._handles: Any = handles if NO_JIT else np.array(handles)
 
     def __len__(self) -> int:
         return len(self._memories)
@@ -91,7 +91,7 @@ class Books:
             if book == len(self):
                 break
             if self._memories[book].make_room():
-                self._find_handles()
+                self._handles[book] = self._memories[book].handle
             else:
                 done.append(rows[:n])
                 rows = records(np.zeros(size, L.MATCH))
@@ -109,7 +109,3 @@ class Books:
     def book(self, b: int) -> BookReader:
         """Return one book to look at, until the next step; ``OrderBook.restore`` takes its snapshot."""
         return BookReader(self._memories[b])
-
-    def _find_handles(self) -> None:
-        handles = [m.handle for m in self._memories]
-        self._handles = handles if NO_JIT else np.array(handles)
