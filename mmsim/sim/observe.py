@@ -5,7 +5,6 @@ from __future__ import annotations
 from mmsim._jit import kernel
 from mmsim.sim.ladder import copy_side
 from mmsim.sim.records import INF, L_LIVE, OWN_LIVE
-from mmsim.types import MAX_DEPTH
 
 
 @kernel
@@ -24,9 +23,9 @@ def take_observation(sim, lad, ring, t):
         decision.first = 0
         forget_trades(book)
     look = ring[sim.wire.looks_tail & (ring.shape[0] - 1)]
-    obs = look.obs
-    obs.n_bid = copy_side(sim, lad, 0, MAX_DEPTH, obs.bid_pxs, obs.bid_qtys)
-    obs.n_ask = copy_side(sim, lad, 1, MAX_DEPTH, obs.ask_pxs, obs.ask_qtys)
+    obs, depth = look.obs, sim.rules.depth
+    obs.n_bid = copy_side(sim, lad, 0, depth, obs.bid_pxs, obs.bid_qtys)
+    obs.n_ask = copy_side(sim, lad, 1, depth, obs.ask_pxs, obs.ask_qtys)
     obs.bid_px, obs.bid_qty = obs.bid_pxs[0], obs.bid_qtys[0]
     obs.ask_px, obs.ask_qty = obs.ask_pxs[0], obs.ask_qtys[0]
     obs.ts = t
