@@ -50,12 +50,8 @@ def quotes_in(want: Any) -> Quotes:
     n, m, post_only, take = (int(want[name]) for name in ("n_bids", "n_asks", "post_only", "take_qty"))
     if not (0 <= n <= MAX_LEVELS and 0 <= m <= MAX_LEVELS):
         raise ValueError(f"expected 0 to {MAX_LEVELS} levels per side, was {n} bids and {m} asks")
-    return Quotes(
-        tuple(want["bids"][:n].tolist()),
-        tuple(want["asks"][:m].tolist()),
-        post_only == 1 if post_only in (0, 1) else post_only,
-        take,
-    )
+    flag: Any = post_only == 1 if post_only in (0, 1) else post_only
+    return Quotes(tuple(want["bids"][:n].tolist()), tuple(want["asks"][:m].tolist()), flag, take)
 
 
 class CompiledStrategy(Strategy):
@@ -104,7 +100,8 @@ class CompiledStrategy(Strategy):
             FUNCTIONS[id(named)] = named  # type: ignore[assignment]
 
     def _record(self) -> npt.NDArray[np.void]:
-        fields, values = [("nothing", "<i8")], [0]  # never empty
+        fields = [("nothing", "<i8")]  # never empty
+        values: list[float] = [0]
         for name, (kind, _) in self.parameters().items():
             value = getattr(self, name)
             if not isinstance(value, int | float):

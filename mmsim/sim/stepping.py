@@ -146,7 +146,7 @@ class Stepper(Engine):
 
     def miss(self) -> Observation | None:
         """Let the decision pass unanswered, as one that comes while the agent is thinking, and run on."""
-        pass_over(self._sim, self._steps)
+        pass_over(self._sim, self._steps)  # type: ignore[no-untyped-call]
         return self._advance()
 
     def _advance(self) -> Observation | None:
