@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from mmsim.errors import ConfigError, UncalibratedError, did_you_mean, shown, told
 from mmsim.records import MAX_PX, N_SCALARS
-from mmsim.types import Instrument
+from mmsim.types import MAX_DEPTH, Instrument
 
 Level = tuple[int, int]  # (price in ticks, quantity in lots)
 
@@ -327,6 +327,8 @@ class Agent(ABC):
     """
 
     name: ClassVar[str] = ""
+    depth: ClassVar[int] = MAX_DEPTH
+    """Levels per side that the agent reads, 1 to `MAX_DEPTH`: it is shown no more, and fewer are gathered faster."""
 
     def reset(self, ctx: SessionContext) -> None:
         """Prepare for an episode. Randomness only from ``ctx.rng``; ``ctx`` is the agent's own copy."""

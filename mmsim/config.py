@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from mmsim.errors import ConfigError, did_you_mean, shown
 
@@ -21,33 +30,65 @@ MAX_INTERVAL_NS = 86_400_000_000_000  # a day between decisions
 MAX_UNITS = 10**9  # (lots are bounded as well, see `sim.limits`)
 MAX_SEED = 2**63 - 1
 Latency = Annotated[int, Field(ge=0, le=MAX_LATENCY_NS)]
-QUEUE_MODELS = ("auto", "proportional", "risk_averse", "power", "log", "fitted")
+QUEUE_MODELS = ("proportional", "risk_averse", "power", "log", "fitted")
+_RENAMED = {  # old keys of [sim]: keys now
+    **{
+        f"{key}_latency_ns": f"latency.{key}"
+        for key in ("decision", "feed", "order", "cancel", "reduce", "market", "ack")
+    },
+    "wire_sigma": "latency.sigma",
+    "wire_file": "latency.file",
+}
+
+
+class LatencyConfig(_Frozen):
+    """How long the agent thinks, and how long messages travel: from 0 to an hour, ns.
+
+    Messages are constant unless ``sigma`` or ``file`` says otherwise (`mmsim.sim.latency.WireTable`).
+    """
+
+    decision: Latency | Literal["profile"] = 0  # "profile": drawn from the agent's recorded latencies
+    feed: Latency = 0  # exchange -> agent, on top of recorded receive times
+    order: Latency = 0  # agent -> exchange
+    cancel: Latency | None = None  # the same for cancels; None: as orders
+    reduce: Latency | None = None  # for reductions
+    market: Latency | None = None  # for market orders
+    ack: Latency = 0  # exchange -> agent, for fills, acks and rejects
+    sigma: float = Field(default=0.0, ge=0, le=3)  # > 0: feed to ack are medians of log-normal latencies
+    file: str | None = None  # recorded latencies (CSV) instead of feed to ack
+
+    @field_validator("decision", mode="wrap")
+    @classmethod
+    def _ns_or_profile(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:  # one error for each member of the union
+            raise ValueError(f"expected 0 to {MAX_LATENCY_NS} ns, or 'profile'") from None
+
+    @property
+    def requests(self) -> tuple[int, int, int, int]:
+        """Latencies of new orders, cancels, reductions and market orders, ns."""
+        cancel, reduce, market = (
+            self.order if ns is None else ns for ns in (self.cancel, self.reduce, self.market)
+        )
+        return self.order, cancel, reduce, market
 
 
 class SimConfig(_Frozen):
     """The physics of one run. Times in ns, quantities in units of ``Instrument.unit_lots``.
 
-    Latencies are from 0 to an hour, decisions from a microsecond to a day apart; what the engine cannot hold
-    together (a latency of thousands of intervals, say) a session refuses when it is made (`sim.limits`).
+    Decisions are from a microsecond to a day apart; what the engine cannot hold together (a latency of thousands
+    of intervals, say) a session refuses when it is made (`sim.limits`).
 
-    ``queue_model`` matters on level feeds only; on L3 positions are exact. ``auto`` is ``proportional``,
-    ``fitted`` the power that ``mmsim calibrate queue`` found. docs/fills.md specifies what each rule does.
+    ``queue_model`` matters on level feeds only; on L3 positions are exact. ``fitted`` is the power that
+    ``mmsim calibrate queue`` found. docs/fills.md specifies what each rule does.
     """
 
-    feed_latency_ns: Latency = 0  # exchange -> agent, on top of recorded receive times
-    order_latency_ns: Latency = 0  # agent -> exchange
-    cancel_latency_ns: Latency | None = None  # the same for cancels; None: as orders
-    reduce_latency_ns: Latency | None = None  # for reductions
-    market_latency_ns: Latency | None = None  # for market orders
-    ack_latency_ns: Latency = 0  # exchange -> agent, for fills, acks and rejects
-    wire_sigma: float = Field(default=0.0, ge=0, le=3)  # > 0: the above are medians of log-normal latencies
-    wire_file: str | None = None  # recorded latencies (CSV, see `sim.latency`) instead of all of the above
-    latency: Literal["zero", "fixed", "profile"] = "zero"  # decision latency of the agent
-    decision_latency_ns: Latency = 0  # used by "fixed"
+    latency: LatencyConfig = LatencyConfig()
     decision_interval_ns: int | None = Field(
         default=None, ge=1_000, le=MAX_INTERVAL_NS
     )  # None: the market's own
-    queue_model: str = "auto"  # on level feeds: see QUEUE_MODELS; or a numba function, FILE.py:NAME
+    queue_model: str = "proportional"  # on level feeds: see QUEUE_MODELS; or a numba function, FILE.py:NAME
     queue_power: float = Field(default=2.0, ge=1e-6, le=20)  # n of "power", kept in millionths
     impact: Literal["none", "consume", "reactive"] = "none"  # what own orders change: see docs/impact.md
     inside: Literal["through", "any", "strict"] = "through"  # quotes inside a snapshot's spread
@@ -58,14 +99,30 @@ class SimConfig(_Frozen):
     max_levels: int = Field(default=5, ge=1, le=16)
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_old_keys(cls, values: Any) -> Any:
+        given = values if isinstance(values, Mapping) else {}
+        if old := next((key for key in _RENAMED if key in given), None):
+            raise ConfigError(f"unknown key 'sim.{old}' (it is 'sim.{_RENAMED[old]}' now)")
+        return values
+
+    @field_validator("latency", mode="before")
+    @classmethod
+    def _a_table(cls, value: Any) -> Any:
+        if isinstance(value, Mapping | LatencyConfig):
+            return value
+        raise ValueError(
+            f"expected a table of {', '.join(LatencyConfig.model_fields)} (the agent's own is 'sim.latency.decision')"
+        )
+
     @field_validator("queue_model")
     @classmethod
     def _known_queue_model(cls, value: str) -> str:
         if value in QUEUE_MODELS or ":" in value:
             return value
-        raise ValueError(
-            f"expected one of {', '.join(QUEUE_MODELS)} or FILE.py:FUNCTION{did_you_mean(value, QUEUE_MODELS)}"
-        )
+        hint = " ('auto' is 'proportional')" if value == "auto" else did_you_mean(value, QUEUE_MODELS)
+        raise ValueError(f"expected one of {', '.join(QUEUE_MODELS)} or FILE.py:FUNCTION{hint}")
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -178,6 +235,8 @@ def build(model: type[BaseModel], values: Mapping[str, Any], where: str = "confi
         return model.model_validate(values)
     except ValidationError as err:
         first = err.errors()[0]
+        if isinstance(own := first.get("ctx", {}).get("error"), ConfigError):  # names its key itself
+            raise ConfigError(f"{where}: {own}") from None
         key = ".".join(str(p) for p in first["loc"])
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{where}: unknown key {key!r}{did_you_mean(key, _keys(model))}") from None

@@ -27,7 +27,7 @@ from mmsim.metrics.value import MICRO, require_linear
 from mmsim.play import episodes_of, record
 from mmsim.quoting import N_ACTIONS, N_STATE, Quoter, QuoterSpec, scaling
 from mmsim.runner import market_for
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.session import Session
 from mmsim.types import Episode, MarketData
 
@@ -121,7 +121,7 @@ class MarketMakingEnv(gymnasium.Env[State, State]):
     split : {"train", "validation", "test"}
         Whose episodes are played.
     sim : SimConfig, optional
-        Physics. Decision latency may be ``zero`` or ``fixed``.
+        Physics. ``latency.decision`` is in ns, not ``profile``.
     reward : str or RewardSpec
         Name of a reward, or its weights too.
     scale : str, optional
@@ -159,7 +159,7 @@ class MarketMakingEnv(gymnasium.Env[State, State]):
         spec = reward if isinstance(reward, RewardSpec) else RewardSpec(reward)
         self.reward_spec = spec if scale is None else replace(spec, scale=scale)
         self.session = market.session
-        self._latency = LatencyModel.from_config(self.session.sim)
+        self._latency = DecisionLatency.from_config(self.session.sim.latency)
         self.quoter = Quoter(quoter or default_quoter(self.session, self.episodes))
         self._block_ns = None if block_s is None else round(block_s * 1e9)
         self._extra = REWARDS[self.reward_spec.name]

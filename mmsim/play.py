@@ -19,7 +19,7 @@ from mmsim.config import SimConfig
 from mmsim.errors import DataError
 from mmsim.metrics.episode import EpisodeResult
 from mmsim.sim import hooks
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.session import Session
 from mmsim.types import Episode, MarketData
 
@@ -58,7 +58,7 @@ def play(
     session: Session,
     episodes: Sequence[Episode],
     *,
-    latency: LatencyModel | None = None,
+    decision_latency: DecisionLatency | None = None,
     limit_s: float | None = None,
     most_asked: int | None = None,
     tick: Tick | None = None,
@@ -67,8 +67,8 @@ def play(
 
     Parameters
     ----------
-    latency : LatencyModel, optional
-        Of its decisions; default: what the session's configuration says.
+    decision_latency : DecisionLatency, optional
+        Default: what the session's configuration says.
     limit_s : float, optional
         Longest time of one call of the agent, seconds.
     most_asked : int, optional
@@ -86,7 +86,9 @@ def play(
         if tick is not None:
             tick(index, len(episodes))
         left = None if most_asked is None else most_asked - asked
-        result = session.run(agent, episode, index, latency=latency, limit_s=limit_s, most_steps=left)
+        result = session.run(
+            agent, episode, index, decision_latency=decision_latency, limit_s=limit_s, most_steps=left
+        )
         yield result
         asked += int(np.count_nonzero(result.steps["asked"] == 1))
         if most_asked is not None and asked >= most_asked:

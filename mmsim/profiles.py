@@ -1,4 +1,4 @@
-"""Recorded decision latencies of agents: what ``--latency profile`` draws from.
+"""Recorded decision latencies of agents: what ``sim.latency.decision = "profile"`` draws from.
 
 Looked for in this order: the card beside the agent's checkpoint (so that a run repeats on another
 machine), the cache, and else recorded now on a split that is not the test split, and cached.
@@ -21,7 +21,7 @@ from mmsim.errors import ConfigError
 from mmsim.paths import cache_home
 from mmsim.play import opened, play
 from mmsim.registry import resolve, shipped_checkpoints
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.session import Session
 from mmsim.types import MarketData
 
@@ -100,7 +100,7 @@ def measure(
     times: list[int] = []
     episodes = session.data.splits[split]
     for result in play(
-        agent, session, episodes, latency=LatencyModel(), limit_s=limit_s, most_asked=n + WARM_UP
+        agent, session, episodes, decision_latency=DecisionLatency(), limit_s=limit_s, most_asked=n + WARM_UP
     ):
         steps = result.steps
         times += steps["wall_ns"][steps["asked"] == 1].tolist()

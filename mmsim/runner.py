@@ -18,7 +18,7 @@ from mmsim.metrics import MarketResult
 from mmsim.play import episodes_of, made, opened, play
 from mmsim.profiles import profile_for
 from mmsim.resolve import session_for
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.session import Session
 from mmsim.types import MarketData
 
@@ -192,11 +192,11 @@ def run_agent(
         if tick is not None:
             tick(f"{market.data.name} {spec}", done, total)
 
-    latency = None
-    if config.sim.latency == "profile":
-        latency = LatencyModel(profile_ns=profile_for(spec, params, session, limit_s=limit_s))
+    thinking = None
+    if config.sim.latency.decision == "profile":
+        thinking = DecisionLatency(profile_ns=profile_for(spec, params, session, limit_s=limit_s))
     episodes = episodes_of(market.data, config.split)
-    ledgers = list(play(agent, session, episodes, latency=latency, limit_s=limit_s, tick=count))
+    ledgers = list(play(agent, session, episodes, decision_latency=thinking, limit_s=limit_s, tick=count))
     return MarketResult(spec, market.data.name, market.data.simulated, ledgers, config.split)
 
 

@@ -1,4 +1,4 @@
-"""Rerun agents under other rules of the simulator: queue model, latency, impact, quotes inside the spread."""
+"""Rerun agents under other rules of the simulator: queue model, wire latency, impact, quotes inside the spread."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mmsim.metrics import epnl
 from mmsim.report.titles import market_title
 from mmsim.statistics.ranking import Cell, Rankings, cell
 
-AXES = ("inside", "impact", "latency", "queue")  # the last one changes fastest
+AXES = ("inside", "impact", "wire", "queue")  # the last one changes fastest
 Split = Literal["train", "validation", "test"]
 QUEUES = ("proportional", "risk_averse", "power", "log")
-LATENCIES = ("0", "1000000", "100000000")  # ns, one way
-SNAPSHOT_LATENCIES = (
+WIRE = ("0", "1000000", "100000000")  # ns, one way
+SNAPSHOT_WIRE = (
     "0",
     "300000000",
     "1000000000",
@@ -38,7 +38,7 @@ def _first(field: str, leave: Sequence[str] = ()) -> tuple[str, ...]:
 
 DEFAULTS: dict[str, tuple[str, ...]] = {
     "queue": QUEUES,
-    "latency": LATENCIES,
+    "wire": WIRE,
     "impact": _first("impact", ("reactive",)),
     "inside": _first("inside"),
 }
@@ -66,12 +66,12 @@ def grid(level: str, given: Mapping[str, Sequence[str]] | None = None) -> Grid:
     spread on snapshot feeds only: elsewhere these axes are left out.
 
     >>> grid("L3").axes
-    {'impact': ('none', 'consume'), 'latency': ('0', '1000000', '100000000')}
+    {'impact': ('none', 'consume'), 'wire': ('0', '1000000', '100000000')}
 
     Raises
     ------
     ConfigError
-        For an unknown axis, an empty one, or a latency that is not a whole number of ns.
+        For an unknown axis, an empty one, or a ``wire`` that is not a whole number of ns.
     """
     given = given or {}
     for axis, values in given.items():
@@ -84,7 +84,7 @@ def grid(level: str, given: Mapping[str, Sequence[str]] | None = None) -> Grid:
     axes: dict[str, tuple[str, ...]] = {}
     dropped = []
     for axis in AXES:
-        usual = SNAPSHOT_LATENCIES if axis == "latency" and level == "snapshot" else DEFAULTS[axis]
+        usual = SNAPSHOT_WIRE if axis == "wire" and level == "snapshot" else DEFAULTS[axis]
         values = tuple(dict.fromkeys(given.get(axis, usual)))
         if axis == "queue" and level == "L3":
             dropped.append("queue: left out, positions in the queue are exact on an L3 feed")
@@ -92,16 +92,16 @@ def grid(level: str, given: Mapping[str, Sequence[str]] | None = None) -> Grid:
             dropped.append(f"inside: left out, the rule is for snapshots and this feed is {level}")
         else:
             axes[axis] = values
-    for value in axes["latency"]:
+    for value in axes["wire"]:
         if not value.isdecimal():
-            raise ConfigError(f"latency: expected whole numbers of ns, 0 or more, was {value!r}")
+            raise ConfigError(f"wire: expected whole numbers of ns, 0 or more, was {value!r}")
     return Grid(axes, tuple(dropped))
 
 
 def sim_for(setting: Mapping[str, str], base: SimConfig) -> SimConfig:
     """Return `base` under one setting.
 
-    ``latency`` is one way, ns: feed, requests of every kind and responses each take that long. ``queue`` is a
+    ``wire`` is the latency of every message, one way, ns: feed, requests of every kind and responses each take that long. ``queue`` is a
     model's name, ``power(n)``, or ``FILE.py:FUNCTION``.
     """
     values: dict[str, Any] = base.model_dump()
@@ -110,10 +110,9 @@ def sim_for(setting: Mapping[str, str], base: SimConfig) -> SimConfig:
         values["queue_model"] = "power" if power else setting["queue"]
         if power:
             values["queue_power"] = float(power[1])
-    if "latency" in setting:
-        ns = int(setting["latency"])
-        values.update(feed_latency_ns=ns, order_latency_ns=ns, ack_latency_ns=ns)
-        values.update(cancel_latency_ns=None, reduce_latency_ns=None, market_latency_ns=None)
+    if "wire" in setting:
+        ns = int(setting["wire"])
+        values["latency"].update(feed=ns, order=ns, cancel=None, reduce=None, market=None, ack=ns)
     values.update({axis: setting[axis] for axis in ("impact", "inside") if axis in setting})
     sim: SimConfig = build(SimConfig, values, "sensitivity")
     return sim

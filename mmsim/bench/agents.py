@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.compiled import CompiledStrategy, set_quotes
-from mmsim.config import SimConfig
+from mmsim.config import LatencyConfig, SimConfig
 
 
 class Idle(CompiledStrategy):
     """Wakes and quotes nothing."""
+
+    depth: ClassVar[int] = 1
 
     @staticmethod
     def decide(obs: Any, want: Any, params: Any, memory: Any) -> None:
@@ -19,6 +21,8 @@ class Idle(CompiledStrategy):
 
 class TouchMaker(CompiledStrategy):
     """One lot on both sides, `back` ticks behind the touch; the loaded side a tick further per `lean` lots."""
+
+    depth: ClassVar[int] = 1
 
     lean: int = 20
     back: int = 0
@@ -38,6 +42,8 @@ class TouchMaker(CompiledStrategy):
 class PythonMaker(Strategy):
     """`TouchMaker` at the touch, in plain Python."""
 
+    depth: ClassVar[int] = 1
+
     lean: int = 20
 
     def quote(self, obs: Observation) -> Quotes:
@@ -54,9 +60,7 @@ class PythonMaker(Strategy):
 def simulation(delay_ns: int = 0) -> SimConfig:
     """Return the physics of every replay case: 1 ms each way, quotes always replaced."""
     return SimConfig(
-        feed_latency_ns=delay_ns,
-        order_latency_ns=1_000_000,
-        ack_latency_ns=1_000_000,
+        latency=LatencyConfig(feed=delay_ns, order=1_000_000, ack=1_000_000),
         replace="always",
         queue_model="power",
         queue_power=2.0,

@@ -17,7 +17,7 @@ Checkpoints = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", help="KEY=VALUE, e.g. sim.order_latency_ns=500000, agent.gamma=0.1."),
+    typer.Option("--set", "-s", help="KEY=VALUE, e.g. sim.latency.order=500000, agent.gamma=0.1."),
 ]
 
 

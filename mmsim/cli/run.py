@@ -39,8 +39,9 @@ def register(app: typer.Typer) -> None:
         set_: Overrides = None,
         split: str | None = typer.Option(None, help="train, validation or test (default)."),
         seed: int | None = typer.Option(None, min=0, help="Seed of everything random."),
-        latency: str | None = typer.Option(
-            None, help="Decision latency: zero (default), fixed, or profile (the agent's recorded one)."
+        decision_latency: str | None = typer.Option(
+            None,
+            help="How long a decision takes: ns, or profile (the agent's recorded latencies); default: 0.",
         ),
         fees: str | None = typer.Option(None, help="Named fee schedule of the market; default: zero."),
         queue: str | None = typer.Option(
@@ -66,8 +67,10 @@ def register(app: typer.Typer) -> None:
             "split": split, "out": str(out) if out else None, "decision_timeout_s": decision_timeout
         }  # fmt: skip
         flags: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-        given = {"seed": seed, "latency": latency, "fees": fees, "queue_model": queue}
-        sim = {k: v for k, v in given.items() if v is not None}
+        given = {"seed": seed, "fees": fees, "queue_model": queue}
+        sim: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+        if decision_latency is not None:
+            sim["latency"] = {"decision": decision_latency}
         if agent is not None:
             flags["agents"] = comma_list(agent, "--agent")
         if dataset is not None:

@@ -29,8 +29,8 @@ def register(app: typer.Typer) -> None:
         queue: str | None = typer.Option(
             None, help="Queue models, comma-separated, also power(3) and FILE.py:FUNCTION (level feeds only)."
         ),
-        latency: str | None = typer.Option(
-            None, help="One-way latencies, ns, comma-separated: of the feed, of requests and of responses."
+        wire: str | None = typer.Option(
+            None, help="One-way latencies of messages, ns, comma-separated: of feed, requests and responses."
         ),
         impact: str | None = typer.Option(None, help="Impact of own fills: none,consume."),
         inside: str | None = typer.Option(
@@ -46,14 +46,14 @@ def register(app: typer.Typer) -> None:
         checkpoints: Checkpoints = None,
         data_home: DataHome = None,
     ) -> None:
-        """Rerun agents over queue model, latency, impact and inside rule, and show whether their ranking survives.
+        """Rerun agents over queue model, wire latency, impact and inside rule, and show whether their ranking survives.
 
         The first value of each list is the base setting that all others are compared with.
         """
         from mmsim.config import RunConfig, build, merge, parse_overrides, per_agent
 
         agents = comma_list(agent, "--agent")
-        given = {"queue": queue, "latency": latency, "impact": impact, "inside": inside}
+        given = {"queue": queue, "wire": wire, "impact": impact, "inside": inside}
         axes = {
             axis: comma_list(text, f"--{axis}", "values") for axis, text in given.items() if text is not None
         }

@@ -104,7 +104,7 @@ def _draw_settings(axis: Axes, found: Rankings, shown: list[str]) -> None:
         keys = [tuple(c.setting[a] for a in shown[: row + 1]) for c in found.cells]
         for key, group in groupby(keys):
             wide = len(list(group))
-            value = number_of_ns(key[-1]) if name == "latency" else key[-1]
+            value = number_of_ns(key[-1]) if name == "wire" else key[-1]
             upwards = last or len(value) > 4 * wide
             axis.text(
                 start + (wide - 1) / 2, at + (0.05 if last else high / 2), value, ha="center",

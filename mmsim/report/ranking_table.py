@@ -35,7 +35,7 @@ def _percent(x: float | None) -> str:
 
 
 def _setting(axis: str, value: str) -> str:
-    return number_of_ns(value) if axis == "latency" else value
+    return number_of_ns(value) if axis == "wire" else value
 
 
 def number_of_ns(text: str) -> str:

@@ -24,7 +24,7 @@ from mmsim.types import MarketData
 POWERS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0)
 SIMPLE = ("risk_averse", "proportional", "log")  # without a constant to fit
 RULES = ("through", "any", "strict")
-REFERENCE = "proportional"  # what `auto` uses
+REFERENCE = "proportional"  # the default
 POOLED = "all"
 
 Tick = Callable[[], None]

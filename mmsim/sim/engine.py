@@ -18,9 +18,10 @@ from mmsim.sim.kernel import advance
 from mmsim.sim.latency import WireTable
 from mmsim.sim.physics import LiveMarket, Physics
 from mmsim.sim.stream import EventStream
-from mmsim.types import FILL, STEP, Episode, MarketData
+from mmsim.types import FILL, MAX_DEPTH, STEP, Episode, MarketData
 
 _MAX_WIDTH = 2**28  # ticks; memory is touched only where prices stand
+_FEW_STEPS = 4096  # rows of the step table at least
 _MOST_STEPS = 1 << 22  # rows of the step table that are made at once; it grows beyond them
 _LEDGER = {"none": R.NO_LEDGER, "consume": R.TAPE_LEDGER, "reactive": R.MARKET_LEDGER}
 _INSIDE = {"through": R.INSIDE_THROUGH, "any": R.INSIDE_ANY, "strict": R.INSIDE_STRICT}
@@ -72,13 +73,14 @@ class Engine:
         self._base = data.px_min - 1
         self._lad = self._ladder(data.px_max - data.px_min + 3)
         self._ords = _jit.records(np.zeros(max(data.n_slots, 1), R.SLOT))
-        self._wire_table = WireTable(self.sim)
+        self._wire_table = WireTable(self.sim.latency)
         self._lat = self._wire_table.fill(seed, 0)
         self._sim = _jit.records(np.zeros(1, R.SIM))
         self._state: Any = self._sim.view(np.recarray)[0]  # the same memory, by name
         self._ring = _jit.records(np.zeros(8, R.LOOK))  # rows: a power of two
         self._fills = _jit.records(np.zeros(4096, FILL))
-        self._steps = _jit.records(np.zeros(4096, STEP))
+        self._steps = _jit.records(np.zeros(_FEW_STEPS, STEP))
+        self._given = False  # whether a result holds the table of steps now
         self._kernel: Callable[..., int] = self._load  # until the first call: a compiled agent needs none
         self._done = True
         self._stream = EventStream(data.events, data.recv_ts)
@@ -146,6 +148,7 @@ class Engine:
         rows = limits.rows_of(episode.end_ts - episode.start_ts, self.decision_ns) if self.decision_ns else 0
         kept = self._continues(episode)  # (nothing below raises for what the user did)
         self._lat = latencies
+        self._ring[:] = np.zeros(1, R.LOOK)
         for name in ("rules", "replay", "book", "account", "decision", "orders", "wire", "counters", "want"):
             self._sim[name] = 0  # nothing of the last agent's
         state = self._state
@@ -165,9 +168,9 @@ class Engine:
             replay.row, replay.stop, replay.last, replay.seen = 0, n, R.INF, episode.start_ts
         state.book.base_px = self._base
         rows = min(rows, _MOST_STEPS)
-        if rows > len(self._steps):
+        if rows > len(self._steps) or self._given:
             # a row for each decision: growing would copy, and untouched pages cost nothing
-            self._steps = _jit.records(np.zeros(rows, STEP))
+            self._steps, self._given = _jit.records(np.zeros(max(rows, _FEW_STEPS), STEP)), False
         self._set_rules(episode, index)
         state.decision.busy_until, state.decision.first = _NEVER, 1
         state.decision.due = episode.start_ts if self.decision_ns else R.INF
@@ -180,7 +183,7 @@ class Engine:
     def _set_rules(self, episode: Episode, index: int) -> None:
         rules, data, sim = self._state.rules, self.data, self.sim
         rules.start, rules.end, rules.episode = episode.start_ts, episode.end_ts, index
-        rules.interval = self.decision_ns
+        rules.interval, rules.depth = self.decision_ns, MAX_DEPTH
         rules.l3, rules.has_recv, rules.view_depth = (
             data.level == "L3",
             data.recv_ts is not None,

@@ -17,7 +17,7 @@ from mmsim.errors import Status
 from mmsim.sim.exchange import arrive, close_out
 from mmsim.sim.ladder import note_mid
 from mmsim.sim.market import market
-from mmsim.sim.observe import deliver, take_observation, write_step
+from mmsim.sim.observe import complete, oldest_look, pop_look, take_observation, write_step
 from mmsim.sim.own_orders import find_own
 from mmsim.sim.records import ACK_FILL, ACK_LIVE, INF, L_LIVE, L_PENDING, N_RING
 from mmsim.sim.requests import quotes_valid, stage
@@ -65,15 +65,7 @@ def acknowledge(sim):
             sim.own[r] = sim.own[sim.orders.n]
 
 
-@inline_kernel
-def pop_look(sim):
-    """Take the oldest observation off the ring."""
-    sim.wire.looks_head += 1
-    if sim.wire.looks_head == sim.wire.looks_tail:
-        sim.wire.looks_head, sim.wire.looks_tail = 0, 0
-
-
-@kernel
+@hot_kernel
 def accept(sim, lat, steps):
     """Take the agent's answer to the decision: note it and send its requests; return 0 or a status."""
     decision, want = sim.decision, sim.want
@@ -83,6 +75,7 @@ def accept(sim, lat, steps):
         sim, steps, decision.ts, 1, want.latency_ns, want.wall_ns, decision.mid2, decision.bid_px, decision.ask_px
     )  # fmt: skip
     decision.asked = 0
+    pop_look(sim)
     decision.busy_until = decision.ts + want.latency_ns
     if stage(sim, lat, decision.busy_until) != 0:
         return OWN_FULL
@@ -99,6 +92,7 @@ def pass_over(sim, steps):
     one.counters.missed += 1
     write_step(one, steps, decision.ts, 0, 0, 0, decision.mid2, decision.bid_px, decision.ask_px)
     decision.asked = 0
+    pop_look(one)
 
 
 @hot_kernel
@@ -114,7 +108,7 @@ def run_lanes(ev, know, lad, ords, sim, lat, ring, fills, steps):
         t_request = sim.requests[w.requests_head & (N_RING - 1)].ts if has_request else INF
         t_message = sim.messages[w.messages_head & (N_RING - 1)].ts if has_message else INF
         waiting = w.looks_head < w.looks_tail
-        t_decision = ring[w.looks_head & (ring.shape[0] - 1)].due if waiting else decision.due
+        t_decision = oldest_look(sim, ring).due if waiting else decision.due
         t = min(t_request, t_message, t_decision, rules.end)
         end = t >= rules.end
         if replay.row == replay.stop and replay.stop < replay.last and t > replay.seen:
@@ -144,7 +138,8 @@ def run_lanes(ev, know, lad, ords, sim, lat, ring, fills, steps):
             take_observation(sim, lad, ring, t)
         if sim.account.n_steps >= steps.shape[0]:
             return STEPS_FULL
-        obs = ring[w.looks_head & (ring.shape[0] - 1)].obs
+        look = oldest_look(sim, ring)
+        obs = look.obs
         bid_px, ask_px = obs.bid_px, obs.ask_px
         two_sided = obs.n_bid > 0 and obs.n_ask > 0 and bid_px < ask_px
         mid2 = bid_px + ask_px if two_sided else sim.book.mid2
@@ -157,8 +152,7 @@ def run_lanes(ev, know, lad, ords, sim, lat, ring, fills, steps):
             pop_look(sim)
             continue
         note_mid(sim)
-        deliver(sim, ring)
-        pop_look(sim)
+        complete(sim, look)
         sim.counters.decisions += 1
         decision.ts, decision.mid2 = t, mid2
         decision.bid_px, decision.ask_px = bid_px, ask_px
@@ -184,7 +178,11 @@ def advance(ev, know, lad, ords, sim, lat, ring, fills, steps):
     """
     ev, know, lad, ords, ring = borrow(ev), borrow(know), borrow(lad), borrow(ords), borrow(ring)
     sim, lat, fills, steps = borrow(sim), borrow(lat), borrow(fills), borrow(steps)
-    return run_lanes(ev, know, lad, ords, sim[0], lat, ring, fills, steps)
+    one = sim[0]
+    code = run_lanes(ev, know, lad, ords, one, lat, ring, fills, steps)
+    if code == DECIDE:
+        one.obs = oldest_look(one, ring).obs
+    return code
 
 
 @kernel
@@ -198,12 +196,13 @@ def advance_compiled(ev, know, lad, ords, sim, lat, ring, fills, steps, address,
     ev, know, lad, ords, ring = borrow(ev), borrow(know), borrow(lad), borrow(ords), borrow(ring)
     sim, lat, fills, steps = borrow(sim), borrow(lat), borrow(fills), borrow(steps)
     one = sim[0]
-    obs, want = one.obs, one.want
+    want, turn = one.want, one.decision.index % draws.shape[0]
     while True:
         code = run_lanes(ev, know, lad, ords, one, lat, ring, fills, steps)
         if code != DECIDE:
             return code
         want.n_bids, want.n_asks, want.post_only, want.take_qty, want.wall_ns = 0, 0, 1, 0, 0
-        call_decide(address, obs, want, params, memory)
+        call_decide(address, oldest_look(one, ring).obs, want, params, memory)
         # afterwards: not the strategy's to say
-        want.latency_ns, want.wall_ns = draws[one.decision.index % draws.shape[0]], 0
+        want.latency_ns, want.wall_ns = draws[turn], 0
+        turn = turn + 1 if turn + 1 < draws.shape[0] else 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.config import MAX_LATENCY_NS, SimConfig
+from mmsim.config import MAX_LATENCY_NS, LatencyConfig
 from mmsim.errors import ConfigError, DataError, did_you_mean, shown
 from mmsim.sim import records as R
 
@@ -17,7 +17,7 @@ _DRAWS = 4096  # rows of a table of drawn latencies, taken in turn
 _COLUMNS = ("feed_ns", "order_ns", "cancel_ns", "reduce_ns", "market_ns", "ack_ns")  # as LEG_*
 
 
-class LatencyModel:
+class DecisionLatency:
     """Decision latency of one agent: constant, or drawn from its recorded wall-clock latencies.
 
     One sequence for every agent: the k-th decision that it is asked for (missed ones are not counted) is charged
@@ -50,14 +50,20 @@ class LatencyModel:
         self.start(0, 0)
 
     @classmethod
-    def from_config(cls, sim: SimConfig) -> LatencyModel:
-        """Return the constant model that `sim` describes."""
-        if sim.latency == "profile":
+    def from_config(cls, latency: LatencyConfig) -> DecisionLatency:
+        """Return the constant decision latency that `latency` holds.
+
+        Raises
+        ------
+        ConfigError
+            If it is ``profile``.
+        """
+        if latency.decision == "profile":
             raise ConfigError(
-                "latency 'profile' needs the agent's recorded latencies: use `mmsim run`, or pass "
-                "LatencyModel(profile_ns=...) as latency"
+                "sim.latency.decision 'profile' needs the agent's recorded latencies: use `mmsim run`, or pass "
+                "DecisionLatency(profile_ns=...) as decision_latency"
             )
-        return cls(sim.decision_latency_ns if sim.latency == "fixed" else 0)
+        return cls(latency.decision)
 
     def start(self, seed: int, episode: int) -> None:
         """Restart the draws for one episode."""
@@ -80,11 +86,11 @@ class LatencyModel:
 class WireTable:
     """The table in which the kernel looks up how long a message travels (`mmsim.sim.wire`).
 
-    Constant: `SimConfig`'s five latencies and the feed's. With ``wire_sigma`` > 0 they are medians of log-normal
-    latencies, drawn anew for each message by the run's seed. With ``wire_file`` they come from a recording,
-    interpolated in time: a CSV with a header and the columns ``ts_ns`` (ns since the epoch, rising),
-    ``order_ns`` and ``ack_ns``; ``cancel_ns``, ``reduce_ns`` and ``market_ns`` are as ``order_ns`` where they
-    are missing, ``feed_ns`` as ``sim.feed_latency_ns``.
+    Constant: `LatencyConfig`'s ``feed`` to ``ack``. With ``sigma`` > 0 they are medians of log-normal latencies,
+    drawn anew for each message by the run's seed. With ``file`` they come from a recording, interpolated in time: a
+    CSV with a header and the columns ``ts_ns`` (ns since the epoch, rising), ``order_ns`` and ``ack_ns``;
+    ``cancel_ns``, ``reduce_ns`` and ``market_ns`` are as ``order_ns`` where they are missing, ``feed_ns`` as
+    ``feed``.
 
     Raises
     ------
@@ -93,20 +99,17 @@ class WireTable:
         of more than an hour.
     """
 
-    def __init__(self, sim: SimConfig) -> None:
-        order = sim.order_latency_ns
-        kinds = (sim.cancel_latency_ns, sim.reduce_latency_ns, sim.market_latency_ns)
-        legs = [sim.feed_latency_ns, order, *(order if x is None else x for x in kinds), sim.ack_latency_ns]
-        self._medians = np.array(legs, np.int64)
-        self._sigma = sim.wire_sigma
+    def __init__(self, latency: LatencyConfig) -> None:
+        self._medians = np.array([latency.feed, *latency.requests, latency.ack], np.int64)
+        self._sigma = latency.sigma
         self._recorded: npt.NDArray[np.int64] | None = None
         self.mode, self.rows = R.WIRE_CONSTANT, 1
-        if sim.wire_file is not None:
-            if sim.wire_sigma > 0:
-                raise ConfigError("sim.wire_file and sim.wire_sigma: expected one of them")
-            self._recorded = read_latencies(Path(sim.wire_file), sim.feed_latency_ns)
+        if latency.file is not None:
+            if latency.sigma > 0:
+                raise ConfigError("sim.latency.file and sim.latency.sigma: expected one of them")
+            self._recorded = read_latencies(Path(latency.file), latency.feed)
             self.mode, self.rows = R.WIRE_RECORDED, len(self._recorded)
-        elif sim.wire_sigma > 0:
+        elif latency.sigma > 0:
             self.mode, self.rows = R.WIRE_DRAWN, _DRAWS
 
     def fill(self, seed: int, episode: int) -> npt.NDArray[np.int64]:
@@ -125,7 +128,7 @@ class WireTable:
         drawn = np.rint(self._medians * np.exp(self._sigma * noise))
         if drawn.max() > MAX_LATENCY_NS:
             raise ConfigError(
-                f"sim.wire_sigma={self._sigma:g} draws a latency of {drawn.max() / 1e9:.3g} s from a median of "
+                f"sim.latency.sigma={self._sigma:g} draws a latency of {drawn.max() / 1e9:.3g} s from a median of "
                 f"{int(self._medians.max())} ns, expected at most an hour: lower one of them"
             )
         return drawn.astype(np.int64).ravel()
@@ -137,7 +140,7 @@ def read_latencies(path: Path, feed_ns: int) -> npt.NDArray[np.int64]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
     except (OSError, ValueError) as err:  # (bytes that are no text, a name with a NUL)
-        raise ConfigError(f"sim.wire_file {path}: {err}") from None
+        raise ConfigError(f"sim.latency.file {path}: {err}") from None
     except csv.Error as err:
         raise DataError(f"expected a CSV, {err}", source=str(path)) from None
     header = [name.strip() for name in rows[0]] if rows else []

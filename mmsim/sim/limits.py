@@ -58,21 +58,17 @@ def _lots(option: str, lots: int, data: MarketData) -> None:
 
 
 def _on_their_way(sim: SimConfig, decision_ns: int) -> None:
-    if sim.feed_latency_ns > (MOST_WAITING - 2) * decision_ns:
+    latency = sim.latency
+    if latency.feed > (MOST_WAITING - 2) * decision_ns:
         raise ConfigError(
-            f"sim.feed_latency_ns: expected at most {MOST_WAITING - 2} decision intervals of {decision_ns} ns, was "
-            f"{sim.feed_latency_ns} ns: lower it or raise sim.decision_interval_ns"
+            f"sim.latency.feed: expected at most {MOST_WAITING - 2} decision intervals of {decision_ns} ns, was "
+            f"{latency.feed} ns: lower it or raise sim.decision_interval_ns"
         )
-    order = sim.order_latency_ns
-    legs = [
-        order if x is None else x
-        for x in (sim.cancel_latency_ns, sim.reduce_latency_ns, sim.market_latency_ns)
-    ]
-    there_and_back = max(order, *legs) + sim.ack_latency_ns
-    thinking = sim.decision_latency_ns if sim.latency == "fixed" else 0
+    there_and_back = max(latency.requests) + latency.ack
+    thinking = 0 if latency.decision == "profile" else latency.decision
     if there_and_back > (R.N_RING - 2) * max(decision_ns, thinking):
         raise ConfigError(
-            f"sim.order_latency_ns and sim.ack_latency_ns: expected at most {R.N_RING - 2} decision intervals of "
+            f"sim.latency.order and sim.latency.ack: expected at most {R.N_RING - 2} decision intervals of "
             f"{decision_ns} ns there and back, was {there_and_back} ns: lower them or raise sim.decision_interval_ns"
         )
 
@@ -99,15 +95,15 @@ def messages_full(sim: SimConfig, decision_ns: int) -> ConfigError:
     return ConfigError(
         f"more own orders or messages on their way than the engine keeps ({R.MAX_OWN} orders, {R.N_RING // 2} "
         f"messages): quote fewer levels, raise sim.decision_interval_ns ({decision_ns} ns) or lower the latencies "
-        f"(sim.order_latency_ns {sim.order_latency_ns}, sim.cancel_latency_ns {sim.cancel_latency_ns}, "
-        f"sim.ack_latency_ns {sim.ack_latency_ns}, or those of sim.wire_file)"
+        f"(sim.latency.order {sim.latency.order}, sim.latency.cancel {sim.latency.cancel}, "
+        f"sim.latency.ack {sim.latency.ack}, or those of sim.latency.file)"
     )
 
 
 def observations_full(decision_ns: int) -> ConfigError:
     """Return what to say when more observations are on their way than the engine keeps."""
     return ConfigError(
-        f"more than {MOST_WAITING} observations on their way to the agent: lower sim.feed_latency_ns (or the feed's own "
+        f"more than {MOST_WAITING} observations on their way to the agent: lower sim.latency.feed (or the feed's own "
         f"delay), or raise sim.decision_interval_ns ({decision_ns} ns)"
     )
 

@@ -7,7 +7,7 @@ from mmsim.errors import Status
 from mmsim.sim.ladder import U
 from mmsim.sim.observe import take_observation
 from mmsim.sim.records import LEG_FEED, WIRE_CONSTANT
-from mmsim.sim.tape import apply_row
+from mmsim.sim.tape import MET, OK, apply_row
 from mmsim.sim.wire import wire
 from mmsim.types import EventFlag
 
@@ -42,8 +42,9 @@ def market(ev, know, lad, ords, sim, lat, ring, fills, limit):
         if known > due:
             look = True
             break
-        code = apply_row(sim, lad, ords, fills, lat, e, cur)
-        if code != 0:
+        done = apply_row(sim, lad, ords, fills, lat, e, cur)
+        if done != OK and done != MET:
+            code = done
             break
         now = t
         cur += 1
@@ -51,7 +52,7 @@ def market(ev, know, lad, ords, sim, lat, ring, fills, limit):
             due = known
             sim.decision.due = known
             limit = min(limit, known)
-        if sim.wire.messages_tail != messages:
+        if done == MET and sim.wire.messages_tail != messages:
             break
     replay.row, replay.now, replay.known = cur, now, known
     if look:  # not in the loop, or the compiler prepares for it at every row

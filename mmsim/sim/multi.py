@@ -19,7 +19,7 @@ from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError, told
 from mmsim.metrics.episode import EpisodeResult
 from mmsim.sim.hooks import PASS, hook
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.physics import Physics
 from mmsim.sim.session import Session
 from mmsim.types import Episode, MarketData
@@ -95,12 +95,12 @@ class MultiSession:
         end_ts: int,
         index: int = 0,
         *,
-        latency: Mapping[str, LatencyModel] | None = None,
+        decision_latency: Mapping[str, DecisionLatency] | None = None,
     ) -> dict[str, EpisodeResult]:
         """Run `agent` from `start_ts` to `end_ts` (ns, local time) in the given segment of each market.
 
-        `latency` holds the decision latency of markets where it is not what their configuration says (for
-        ``profile``, which needs the agent's recorded ones).
+        `decision_latency` holds that of markets where it is not what their configuration says (for ``profile``,
+        which needs the agent's recorded ones).
 
         Returns
         -------
@@ -116,8 +116,10 @@ class MultiSession:
         label = type(agent).__name__
         with hook(label, "reset", ts=start_ts):
             agent.reset({name: s.context(episodes[name], index) for name, s in self.sessions.items()})
-        given = latency or {}
-        models = {n: given.get(n) or LatencyModel.from_config(s.sim) for n, s in self.sessions.items()}
+        given = decision_latency or {}
+        models = {
+            n: given.get(n) or DecisionLatency.from_config(s.sim.latency) for n, s in self.sessions.items()
+        }
         for name, model in models.items():
             model.start(self.sessions[name].seed, index)
         for name, session in self.sessions.items():

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from mmsim._jit import kernel
+from mmsim._jit import hot_kernel, kernel
 from mmsim.sim.ladder import copy_side
 from mmsim.sim.records import INF, L_LIVE, OWN_LIVE
-from mmsim.types import MAX_DEPTH
 
 
 @kernel
@@ -24,12 +23,13 @@ def take_observation(sim, lad, ring, t):
         decision.first = 0
         forget_trades(book)
     look = ring[sim.wire.looks_tail & (ring.shape[0] - 1)]
-    obs = look.obs
-    obs.n_bid = copy_side(sim, lad, 0, MAX_DEPTH, obs.bid_pxs, obs.bid_qtys)
-    obs.n_ask = copy_side(sim, lad, 1, MAX_DEPTH, obs.ask_pxs, obs.ask_qtys)
+    obs, depth = look.obs, sim.rules.depth
+    obs.n_bid = copy_side(sim, lad, 0, depth, obs.bid_pxs, obs.bid_qtys)
+    obs.n_ask = copy_side(sim, lad, 1, depth, obs.ask_pxs, obs.ask_qtys)
     obs.bid_px, obs.bid_qty = obs.bid_pxs[0], obs.bid_qtys[0]
     obs.ask_px, obs.ask_qty = obs.ask_pxs[0], obs.ask_qtys[0]
     obs.ts = t
+    obs.spare = 0
     obs.exch_ts = sim.replay.now
     obs.buy_qty, obs.sell_qty = book.traded_qty[0], book.traded_qty[1]
     obs.buy_notional, obs.sell_notional = book.traded_notional[0], book.traded_notional[1]
@@ -46,12 +46,25 @@ def take_observation(sim, lad, ring, t):
     decision.due = t + sim.rules.interval if sim.rules.interval > 0 else INF
 
 
+@hot_kernel
+def oldest_look(sim, ring):
+    """Return the oldest observation that waits; while a decision is asked, the one that it is about."""
+    return ring[sim.wire.looks_head & (ring.shape[0] - 1)]
+
+
+@hot_kernel
+def pop_look(sim):
+    """Take the oldest observation off the ring."""
+    w = sim.wire
+    w.looks_head += 1
+    if w.looks_head == w.looks_tail:  # an empty ring starts again in front, where memory is warm
+        w.looks_head, w.looks_tail = 0, 0
+
+
 @kernel
-def deliver(sim, ring):
-    """Hand the oldest observation in the ring to the agent, with its own acknowledged state."""
-    look = ring[sim.wire.looks_head & (ring.shape[0] - 1)]
-    sim.obs = look.obs
-    obs = sim.obs
+def complete(sim, look):
+    """Add to an observation, as it is handed to the agent, what the agent knows of its own."""
+    obs = look.obs
     obs.step = sim.decision.index
     obs.inventory = sim.account.known_inventory
     obs.cash = sim.account.known_cash

@@ -19,7 +19,6 @@ from mmsim.sim import records as R
 from mmsim.types import Episode, MarketData
 
 _CODES = {
-    "auto": R.Q_PROPORTIONAL,
     "proportional": R.Q_PROPORTIONAL,
     "risk_averse": R.Q_RISK_AVERSE,
     "power": R.Q_POWER,

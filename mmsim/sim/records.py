@@ -48,6 +48,7 @@ RULES = np.dtype(  # what does not change during an episode
             "episode",
             "l3",  # 1: the feed speaks in orders
             "has_recv",  # 1: receive times are known
+            "depth",  # levels per side that the agent reads
             "view_depth",  # levels per side that the feed carries; 0: all
             "wire",  # WIRE_*
             "wire_rows",  # rows of the latency table

@@ -26,12 +26,12 @@ from mmsim.records import MAX_LEVELS, OBSERVATION, QUOTES
 from mmsim.sim import hooks, limits
 from mmsim.sim.engine import Engine
 from mmsim.sim.kernel import advance_compiled, pass_over
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.physics import Physics
 from mmsim.sim.quotes_check import Limits, QuotesError, checked
 from mmsim.sim.records import SIM
 from mmsim.sim.watch import Watch
-from mmsim.types import FILL, STEP, Episode, FeeSchedule, MarketData
+from mmsim.types import FILL, MAX_DEPTH, STEP, Episode, FeeSchedule, MarketData
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,15 @@ _HEAD = struct.Struct("6q").pack_into
 _LEVELS = [struct.Struct(f"{2 * n}q").pack_into for n in range(MAX_LEVELS + 1)]
 _BIDS, _ASKS = (QUOTES.fields[side][1] for side in ("bids", "asks"))  # type: ignore[index]  # (it has fields)
 _TWO_SIDED = struct.Struct(f"8q{_ASKS - _BIDS - 16}x2q").pack_into
+
+_HAND_OVER = 1 << 14  # rows of a step table that is not copied for the result
+
+
+def _copied(rows: npt.NDArray[np.void], kind: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    # bytes: numpy copies records field by field, which takes longer than to write them
+    out = np.empty(len(rows), kind)
+    out.view(np.uint8)[:] = rows.view(np.ndarray).view(np.uint8)
+    return out
 
 
 class Session(Engine):
@@ -145,6 +154,7 @@ class Session(Engine):
         if agent is not None:
             self._doing = "reset"
             self._agent_name = hooks.name_of(agent)
+            self._state.rules.depth = self._depth_of(agent)
             if type(agent).on_fill is not Agent.on_fill:
                 self._hear = agent.on_fill
             with hooks.hook(self._agent_name, "reset", ts=episode.start_ts):
@@ -153,6 +163,15 @@ class Session(Engine):
             if answer is not None:
                 said = f"reset returned {shown(answer)}, expected None"
                 raise AgentError(said, agent=self._agent_name, ts=episode.start_ts)
+
+    def _depth_of(self, agent: Agent) -> int:
+        depth: object = agent.depth
+        if not isinstance(depth, int) or not 1 <= depth <= MAX_DEPTH:
+            raise AgentError(
+                f"depth: expected 1 to {MAX_DEPTH} levels per side, was {shown(depth)}",
+                agent=self._agent_name,
+            )
+        return depth
 
     def step(self, quotes: Quotes, latency_ns: int = 0, wall_ns: int = 0) -> Observation | None:
         """Send the difference between `quotes` and the live orders, and run to the next decision.
@@ -283,7 +302,7 @@ class Session(Engine):
         episode: Episode,
         index: int = 0,
         *,
-        latency: LatencyModel | None = None,
+        decision_latency: DecisionLatency | None = None,
         most_steps: int | None = None,
         limit_s: float | None = None,
     ) -> EpisodeResult:
@@ -293,8 +312,8 @@ class Session(Engine):
         ----------
         agent, episode, index
             Who, where, and the episode's number (part of every seed).
-        latency : LatencyModel, optional
-            Decision latency; default: as the configuration says.
+        decision_latency : DecisionLatency, optional
+            Default: as the configuration says.
         most_steps : int, optional
             Stop after so many decisions, with whatever inventory there is (for measuring latency, not for
             results).
@@ -309,7 +328,7 @@ class Session(Engine):
         ConfigError
             If more is under way or traded than the engine holds exactly (`mmsim.sim.limits`).
         """
-        model = latency or LatencyModel.from_config(self.sim)
+        model = decision_latency or DecisionLatency.from_config(self.sim.latency)
         model.start(self.seed, index)
         try:
             with hooks.process_kept(), Watch(limit_s, self._task) as watch:
@@ -328,7 +347,7 @@ class Session(Engine):
         return self._doing or (int(decision.index) if decision.asked else None)
 
     def _play(
-        self, agent: Agent, episode: Episode, index: int, model: LatencyModel, most_steps: int | None
+        self, agent: Agent, episode: Episode, index: int, model: DecisionLatency, most_steps: int | None
     ) -> None:
         kind = type(agent)
         own = kind.on_fill is not Agent.on_fill or kind.quote is not CompiledStrategy.quote  # Python to call
@@ -355,7 +374,7 @@ class Session(Engine):
                 break
 
     def _play_compiled(
-        self, agent: CompiledStrategy, episode: Episode, index: int, model: LatencyModel
+        self, agent: CompiledStrategy, episode: Episode, index: int, model: DecisionLatency
     ) -> None:
         self._prepare(episode, agent, index)
         address, params, memory = agent.machine()
@@ -397,8 +416,8 @@ class Session(Engine):
             dataset=self.data.name,
             agent=agent,
             index=index,
-            fills=np.array(self.fills, FILL),
-            steps=np.array(self.steps, STEP),
+            fills=_copied(self.fills, FILL),
+            steps=self._steps_to_keep(),
             instrument=self.data.instrument,
             fees=self.fees,
             start_ts=episode.start_ts,
@@ -407,6 +426,15 @@ class Session(Engine):
             max_inventory=self.max_inventory,
             counters=self.counters,
         )
+
+    def _steps_to_keep(self) -> npt.NDArray[np.void]:
+        # A long table is handed over, and the next episode gets fresh pages: to copy it would take longer than to
+        # run the episode of an idle agent.
+        steps = self.steps
+        if len(steps) < _HAND_OVER or not self._done:
+            return _copied(steps, STEP)
+        self._given = True
+        return steps.view(np.ndarray)
 
     def record(self, episode: Episode) -> npt.NDArray[np.void]:
         """Return the observation at every decision while nobody quotes, ``(n,)`` `mmsim.records.OBSERVATION`."""

@@ -38,7 +38,7 @@ TRADE, LEVEL, HIDE, CLEAR = (
     int(EventKind.CLEAR),
 )
 F_SEED, F_AUCTION = int(EventFlag.SEED), int(EventFlag.AUCTION)
-OK = 0
+OK, MET = 0, 1000  # MET: the row was applied, and own orders met it (they may have sent messages)
 BAD_KIND, BAD_PRICE, BAD_ORDER = int(Status.BAD_KIND), int(Status.BAD_PRICE), int(Status.BAD_ORDER)
 BAD_QTY, BAD_SIDE = int(Status.BAD_QTY), int(Status.BAD_SIDE)
 FILLS_FULL, OWN_FULL = int(Status.FILLS_FULL), int(Status.OWN_FULL)
@@ -164,7 +164,7 @@ def rare_row(sim, lad, ords, e):
 
 @hot_kernel
 def apply_row(sim, lad, ords, fills, lat, e, cur):
-    """Apply event record `e`, row `cur`; return 0 or a `Status`, with which nothing was changed."""
+    """Apply event record `e`, row `cur`; return OK, MET, or a `Status` with which nothing was changed."""
     kind, px, qty, side, flags = e.kind, np.int64(e.px), np.int64(e.qty), np.int64(e.side), e["flags"]
     own, l3 = sim.orders, sim.rules.l3 == 1
     ix = px - sim.book.base_px
@@ -174,7 +174,7 @@ def apply_row(sim, lad, ords, fills, lat, e, cur):
     edge = own.lowest[U(1)] if row == 0 else own.highest[U(0)]
     crosses = (px - edge) * (1 - 2 * row) >= 0  # an own order of the other side
     auction = flags & F_AUCTION != 0
-    code = OK
+    done = OK
     if kind == LEVEL:
         if not valid or l3:
             return rare_row(sim, lad, ords, e)
@@ -182,6 +182,7 @@ def apply_row(sim, lad, ords, fills, lat, e, cur):
             code = level_concerns(sim, lad, fills, lat, e.ts, side, px, qty)
             if code != OK:
                 return code
+            done = MET
         set_level(sim, lad, row, ix, qty)
     elif kind == TRADE:
         if not valid and (side != 0 or qty < 0 or ix < 0 or ix >= lad.shape[1]):
@@ -191,6 +192,7 @@ def apply_row(sim, lad, ords, fills, lat, e, cur):
             code = trade_concerns(sim, lad, fills, lat, e.ts, side, px, qty)
             if code != OK:
                 return code
+            done = MET
         note_trade(sim, side, px, qty)
     elif valid and l3 and ADD <= kind <= EXECUTE and e.oid < ords.shape[0]:
         o = ords[e.oid]
@@ -206,13 +208,14 @@ def apply_row(sim, lad, ords, fills, lat, e, cur):
                 code = order_concerns(sim, lad, fills, lat, e.ts, side, px, qty, np.int64(-1))
                 if code != OK:
                     return code
+                done = MET
             o.px = px * side
             o.qty = qty
             o.seq = 0 if seed else 2 * (cur + 1)
             set_level(sim, lad, row, ix, level)
             if seed & at_own:
                 meet_seed(sim, side, px, available(sim, lad, row, ix))
-            return OK
+            return done
         gone = np.int64(o.qty) if kind == DELETE else qty
         level = held - gone
         if (o.px != px * side) | (o.qty < qty) | (o.qty == 0):
@@ -226,6 +229,7 @@ def apply_row(sim, lad, ords, fills, lat, e, cur):
                 code = order_concerns(sim, lad, fills, lat, e.ts, side, px, qty, seq)
                 if code != OK:
                     return code
+                done = MET
             note_trade(sim, 0 if auction else -side, px, qty)
             seq = np.int64(-1)
         o.qty -= gone
@@ -234,4 +238,4 @@ def apply_row(sim, lad, ords, fills, lat, e, cur):
         set_level(sim, lad, row, ix, level)
     else:
         return rare_row(sim, lad, ords, e)
-    return OK
+    return done

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmsim.agent import Agent, Observation, Quotes, Strategy
-from mmsim.config import SimConfig
+from mmsim.config import LatencyConfig, SimConfig
 from mmsim.errors import AgentError, MmsimError, shown, told
 from mmsim.testing.scenarios import Market, observe, play, quote_problem, replay, scenarios, tiny_markets
 from mmsim.types import OWN_ORDER, MarketData
@@ -270,9 +270,8 @@ def _plays(bench: _Bench) -> str:
 
 def _plays_with_latency(bench: _Bench) -> str:
     slow = SimConfig(
-        feed_latency_ns=30_000_000, order_latency_ns=200_000_000, ack_latency_ns=400_000_000, latency="fixed",
-        decision_latency_ns=700_000_000,
-    )  # fmt: skip
+        latency=LatencyConfig(decision=700_000_000, feed=30_000_000, order=200_000_000, ack=400_000_000)
+    )
     for market in bench.markets:
         play(bench.make(), market, sim=slow)
     return ""

@@ -67,7 +67,7 @@ def test_a_hook_that_hangs_is_an_error_of_its_agent(run, hangs, tmp_path, hook, 
 def test_the_limit_holds_while_a_profile_is_recorded(run, hangs, tmp_path):
     code, _, err = run(
         "run", "-a", f"{hangs},foic", "-d", "sim-rb", "--no-plots", "-o", tmp_path / "out", "--decision-timeout", "0.3",
-        "--latency", "profile",
+        "--decision-latency", "profile",
     )  # fmt: skip
     assert code == 2
     assert "a decision took longer than 0.3 s" in err

@@ -20,14 +20,14 @@ KINDS = {
 }
 FLAGS: dict[str, tuple[str, ...]] = {
     "none": (),
-    "--latency zero": ("--latency", "zero"),
-    "--latency fixed": ("--latency", "fixed", "--set", "sim.decision_latency_ns=2000000"),
-    "--latency profile": ("--latency", "profile"),
+    "--decision-latency 0": ("--decision-latency", "0"),
+    "--decision-latency NS": ("--decision-latency", "2000000"),
+    "--decision-latency profile": ("--decision-latency", "profile"),
     "--queue": ("--queue", "risk_averse"),
     "--fees": ("--fees", "shfe"),
     "--seed": ("--seed", "7"),
     "--split": ("--split", "validation"),
-    "--set": ("--set", "sim.order_latency_ns=1000000"),
+    "--set": ("--set", "sim.latency.order=1000000"),
 }
 
 
@@ -51,26 +51,25 @@ def test_flag_with_kind_of_agent(run, results, tmp_path, kind, flag):
     assert row["decisions"] > 0
     sim = document["config"]["sim"]
     shown = {
-        "--latency zero": sim["latency"] == "zero",
-        "--latency fixed": (sim["latency"], sim["decision_latency_ns"]) == ("fixed", 2_000_000),
-        "--latency profile": sim["latency"] == "profile",
+        "--decision-latency 0": sim["latency"]["decision"] == 0,
+        "--decision-latency NS": sim["latency"]["decision"] == 2_000_000,
+        "--decision-latency profile": sim["latency"]["decision"] == "profile",
         "--queue": sim["queue_model"] == "risk_averse",
         "--fees": row["fees"] == "shfe",
         "--seed": sim["seed"] == 7,
         "--split": row["split"] == "validation",
-        "--set": sim["order_latency_ns"] == 1_000_000,
+        "--set": sim["latency"]["order"] == 1_000_000,
     }
     assert shown.get(flag, True)
 
 
-@pytest.mark.parametrize("latency", ["zero", "fixed", "profile"])
+@pytest.mark.parametrize("latency", ["0", "2000000", "profile"])
 @pytest.mark.parametrize("agent", [a for a in registry.BUILTIN if a != "teacher"])
 @pytest.mark.usefixtures("short_markets", "no_profiles")
 def test_every_shipped_agent_runs_under_every_latency_mode(run, results, tmp_path, agent, latency):
     out = tmp_path / "out"
     code, _, err = run(
-        "run", "-a", agent, "-d", "sim-rb", "--latency", latency, "--no-plots", "-o", out,
-        "--set", "sim.decision_latency_ns=2000000",
+        "run", "-a", agent, "-d", "sim-rb", "--decision-latency", latency, "--no-plots", "-o", out,
     )  # fmt: skip
     assert (code, "error" in err) == (0, False)
     assert results(out)["results"][0]["decisions"] > 0
@@ -81,7 +80,7 @@ def test_a_profile_is_recorded_once_and_again_for_an_edited_file(run, tmp_path):
     source = FILE.read_text(encoding="utf-8")
     path = tmp_path / "agents.py"
     path.write_text(source, encoding="utf-8")
-    args = ("run", "-a", f"{path}:Mine", "-d", "sim-rb", "--latency", "profile", "--no-plots")
+    args = ("run", "-a", f"{path}:Mine", "-d", "sim-rb", "--decision-latency", "profile", "--no-plots")
     assert run(*args, "-o", tmp_path / "1")[0] == 0
     (first,) = (cache_home() / "profiles").iterdir()
     before = first.read_bytes()

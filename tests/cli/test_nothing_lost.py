@@ -238,7 +238,7 @@ def test_a_close_that_raises_while_a_profile_is_recorded_is_no_traceback(run, re
         f"{agent('ClosesBadly')},foic",
         "-o",
         out,
-        "--latency",
+        "--decision-latency",
         "profile",
     )
     assert code == 2

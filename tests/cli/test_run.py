@@ -56,7 +56,7 @@ def test_profile_latency_repeats_byte_for_byte(run: Command, tmp_path: Path) -> 
     found = []
     for k in (1, 2):
         code, _, _ = run(
-            "run", "--agent", "cmm", "--dataset", "sim-rb", "--latency", "profile", "--no-plots", "--out", tmp_path / str(k)
+            "run", "--agent", "cmm", "--dataset", "sim-rb", "--decision-latency", "profile", "--no-plots", "--out", tmp_path / str(k)
         )  # fmt: skip
         assert code == 0
         found.append(results(tmp_path / str(k))["results"][0])
@@ -65,8 +65,19 @@ def test_profile_latency_repeats_byte_for_byte(run: Command, tmp_path: Path) -> 
 
 
 def test_slow_agent_misses_decisions(run: Command, tmp_path: Path) -> None:
-    args = ("run", "-a", "foic", "-d", "sim-rb", "--latency", "fixed", "--no-plots", "--out", tmp_path)
-    assert run(*args, "--set", "sim.decision_latency_ns=1200000000")[0] == 0
+    args = (
+        "run",
+        "-a",
+        "foic",
+        "-d",
+        "sim-rb",
+        "--decision-latency",
+        "1200000000",
+        "--no-plots",
+        "--out",
+        tmp_path,
+    )
+    assert run(*args)[0] == 0
     row = results(tmp_path)["results"][0]
     assert row["decisions_missed"] == 2 * row["decisions"]
 
@@ -96,7 +107,7 @@ def test_an_agent_that_breaks_keeps_the_results_before_it(run: Command, tmp_path
         (("run", "-a", "glft", "--set", "nonsense"), "KEY=VALUE"),
         (("run", "-a", "glft", "--set", "agent.gamma=much"), "expected float"),
         (("run", "-a", "glft", "-d", "sim-rb", "--fees", "nyse"), "no fee schedule 'nyse'"),
-        (("run", "-a", "glft", "--latency", "warp"), "latency"),
+        (("run", "-a", "glft", "--decision-latency", "warp"), "sim.latency.decision"),
         (("run", "-a", ","), "names separated by commas"),
         (("run", "-a", "nowhere.py:Class"), "nowhere.py"),
         (("run", "-c", "nowhere.toml"), "nowhere.toml"),
@@ -130,13 +141,13 @@ def test_missing_data_says_where_it_looked_and_what_to_do(
 
 def test_configuration_file_below_set_below_flags(run: Command, tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
-    path.write_text('agents = ["foic"]\n[sim]\nseed = 1\norder_latency_ns = 5\n[glft]\ngamma = 0.2\n')
-    args = ("run", "-c", path, "--set", "sim.seed=2", "--set", "sim.ack_latency_ns=7", "--print-config")
+    path.write_text('agents = ["foic"]\n[sim]\nseed = 1\n[sim.latency]\norder = 5\n[glft]\ngamma = 0.2\n')
+    args = ("run", "-c", path, "--set", "sim.seed=2", "--set", "sim.latency.ack=7", "--print-config")
     code, out, _ = run(*args, "--agent", "glft", "--seed", "3")
     assert code == 0
     shown = json.loads(out)
     assert shown["agents"] == ["glft"]
-    assert (shown["sim"]["seed"], shown["sim"]["order_latency_ns"], shown["sim"]["ack_latency_ns"]) == (
+    assert (shown["sim"]["seed"], shown["sim"]["latency"]["order"], shown["sim"]["latency"]["ack"]) == (
         3,
         5,
         7,

@@ -250,7 +250,7 @@ HONEST = {
     "foic": lambda: make_agent("foic", {"N": 1}),
     "echo": Echo,
 }
-LATE = SimConfig(feed_latency_ns=20_000_000, order_latency_ns=30_000_000, ack_latency_ns=40_000_000)
+LATE = SimConfig(latency={"feed": 20_000_000, "order": 30_000_000, "ack": 40_000_000})
 
 
 def digest(session: Session, agent: Agent, episode: Episode, index: int) -> str:
@@ -355,7 +355,7 @@ class HonestUntilItHasRead(CompiledStrategy):
 
 @pytest.mark.parametrize("latency_ns", [0, 400_000_000])
 def test_what_a_compiled_strategy_writes_to_its_observation_nobody_reads(latency_ns: int) -> None:
-    sim = SimConfig(feed_latency_ns=latency_ns, order_latency_ns=latency_ns)
+    sim = SimConfig(latency={"feed": latency_ns, "order": latency_ns})
     one, other = (Session(DATA, sim).run(kind(), episodes()[0]) for kind in (Honest, HonestUntilItHasRead))
     assert len(one.fills) > 0
     assert one.fills.tobytes() == other.fills.tobytes()
@@ -371,9 +371,7 @@ def test_a_compiled_strategy_cannot_write_beside_its_arrays() -> None:
 
 
 def test_a_compiled_strategy_does_not_choose_its_latency() -> None:
-    result = Session(DATA, SimConfig(latency="fixed", decision_latency_ns=3_000_000)).run(
-        Scribbles(), episodes()[0]
-    )
+    result = Session(DATA, SimConfig(latency={"decision": 3_000_000})).run(Scribbles(), episodes()[0])
     asked = result.steps[result.steps["asked"] == 1]
     assert set(asked["latency_ns"].tolist()) == {3_000_000}
     assert set(asked["wall_ns"].tolist()) == {0}

@@ -163,8 +163,7 @@ def _ours(block: Block) -> list[Fill]:
     events = _with_end(block)
     data = wrap("block", events, block.level, None)
     sim = SimConfig(
-        order_latency_ns=TRAVEL_NS,
-        ack_latency_ns=TRAVEL_NS,
+        latency={"order": TRAVEL_NS, "ack": TRAVEL_NS},
         decision_interval_ns=MS,
         queue_model="risk_averse",
     )
@@ -277,7 +276,7 @@ def test_l2_power_fills_are_equal_but_for_whole_lots(inputs: Inputs, peer: Any) 
 def test_l3_fills_are_equal_but_for_trades_through(inputs: Inputs, peer: Any) -> None:
     source = inputs.get("L3")
     agent = TouchMaker(lean=10**9)  # quotes do not depend on fills: one difference does not cause the next
-    fills = _run(source, "auto", agent)
+    fills = _run(source, "proportional", agent)
     theirs = _log(peer, source, agent)
     through = fills["reason"] == FillReason.THROUGH
     ours = {int(f["order_id"]): (int(f["side"]), int(f["px"]), int(f["ts"])) for f in fills[~through]}

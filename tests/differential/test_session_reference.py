@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmsim.agent import Observation, Quotes, Strategy
-from mmsim.config import SimConfig
+from mmsim.config import LatencyConfig, SimConfig
 from mmsim.resolve import session_for
 from mmsim.sim.reference import Replay, Share, proportional
 from mmsim.sim.session import Session
@@ -62,7 +62,7 @@ def by(f: Callable[[int], float]) -> Share:
 
 MINE = f"{Path(__file__).with_name('queue_models_of_a_user.py')}:all_but_one_ahead"
 SHARES: dict[str, Share] = {
-    "auto": proportional,
+    "proportional": proportional,
     "risk_averse": lambda ahead, behind, gone: gone - min(gone, behind),
     "power": by(lambda lots: lots**2.0),
     "log": by(math.log1p),
@@ -77,6 +77,7 @@ def both(data: MarketData, sim: SimConfig, seed: int) -> tuple[list[Any], list[A
     result = session.run(Random(seed=seed), episode)
     fields = ["ts", "order_id", "side", "px", "qty", "maker", "reason"]
     kernel = result.fills[fields].tolist()
+    latency = sim.latency
     naive = Replay(
         rows=data.events[segment.start : segment.stop].tolist(),
         l3=data.level == "L3",
@@ -84,15 +85,15 @@ def both(data: MarketData, sim: SimConfig, seed: int) -> tuple[list[Any], list[A
         end=episode.end_ts,
         interval=session.decision_ns,
         view=data.view_depth,
-        feed=sim.feed_latency_ns,
+        feed=latency.feed,
         latency={
-            "new": sim.order_latency_ns,
-            "cancel": sim.order_latency_ns if sim.cancel_latency_ns is None else sim.cancel_latency_ns,
-            "reduce": sim.order_latency_ns if sim.reduce_latency_ns is None else sim.reduce_latency_ns,
-            "market": sim.order_latency_ns if sim.market_latency_ns is None else sim.market_latency_ns,
+            "new": latency.order,
+            "cancel": latency.order if latency.cancel is None else latency.cancel,
+            "reduce": latency.order if latency.reduce is None else latency.reduce,
+            "market": latency.order if latency.market is None else latency.market,
         },
-        ack_latency=sim.ack_latency_ns,
-        decision_latency=sim.decision_latency_ns if sim.latency == "fixed" else 0,
+        ack_latency=latency.ack,
+        decision_latency=int(latency.decision),
         max_inventory=MAX_INVENTORY,
         share=SHARES[sim.queue_model],
         consume=sim.impact == "consume",
@@ -115,7 +116,7 @@ MS = 1_000_000
     ack=st.sampled_from([0, 3 * MS, 900 * MS]),
     feed=st.sampled_from([0, 0, 5 * MS, 1_300 * MS]),
     thinking=st.sampled_from([0, 2 * MS, 650 * MS]),
-    queue=st.sampled_from(["auto", "risk_averse", "power", "log", MINE]),
+    queue=st.sampled_from(["proportional", "risk_averse", "power", "log", MINE]),
     impact=st.sampled_from(["none", "none", "consume"]),
     inside=st.sampled_from(["through", "any", "strict"]),
     kinds=st.tuples(*[st.sampled_from([None, None, 0, 2 * MS, 50 * MS])] * 3),
@@ -124,7 +125,7 @@ MS = 1_000_000
     spread=st.integers(1, 3),
 )
 @example(  # a cancel that waits for its order must not delay the next one
-    level="L3", seed=2922, latency=700 * MS, ack=0, feed=0, thinking=0, queue="auto", impact="none",
+    level="L3", seed=2922, latency=700 * MS, ack=0, feed=0, thinking=0, queue="proportional", impact="none",
     inside="through", kinds=(0, None, None), replace="diff", depth=0, spread=2,
 )  # fmt: skip
 def test_kernel_equals_the_naive_replay(
@@ -136,9 +137,10 @@ def test_kernel_equals_the_naive_replay(
         view_depth=depth if level == "snapshot" else 0, max_inventory_units=MAX_INVENTORY,
     )  # fmt: skip
     sim = SimConfig(
-        order_latency_ns=latency, ack_latency_ns=ack, feed_latency_ns=feed, latency="fixed",
-        decision_latency_ns=thinking, queue_model=queue, replace=replace, impact=impact, inside=inside,
-        cancel_latency_ns=kinds[0], reduce_latency_ns=kinds[1], market_latency_ns=kinds[2],
+        latency=LatencyConfig(
+            decision=thinking, feed=feed, order=latency, cancel=kinds[0], reduce=kinds[1], market=kinds[2], ack=ack
+        ),
+        queue_model=queue, replace=replace, impact=impact, inside=inside,
     )  # fmt: skip
     kernel, naive, session, slow = both(data, sim, seed)
     assert kernel == naive
@@ -153,7 +155,7 @@ def test_recorded_receive_times(level: str) -> None:
     from dataclasses import replace
 
     data = replace(data, recv_ts=recv)
-    kernel, naive, _, _ = both(data, SimConfig(order_latency_ns=2 * MS, ack_latency_ns=1 * MS), 3)
+    kernel, naive, _, _ = both(data, SimConfig(latency={"order": 2 * MS, "ack": 1 * MS}), 3)
     assert len(kernel) > 10
     assert kernel == naive
 
@@ -211,7 +213,7 @@ def valid_rows(rng: random.Random, level: str, n: int) -> list[tuple[int, ...]]:
 @given(
     seed=st.integers(0, 2**32), level=st.sampled_from(["L3", "L2", "snapshot"]),
     latency=st.sampled_from([0, 0, MS, 300 * MS]), ack=st.sampled_from([0, 100 * MS]),
-    queue=st.sampled_from(["auto", "risk_averse", "power", "log", MINE]),
+    queue=st.sampled_from(["proportional", "risk_averse", "power", "log", MINE]),
     impact=st.sampled_from(["none", "consume"]), inside=st.sampled_from(["through", "any", "strict"]),
     view=st.sampled_from([0, 2]), cancel=st.sampled_from([None, 0, 50 * MS]),
 )  # fmt: skip
@@ -232,8 +234,8 @@ def test_any_valid_feed(
         view_depth=view if level != "L2" else 0,
     )  # fmt: skip
     sim = SimConfig(
-        order_latency_ns=latency, ack_latency_ns=ack, queue_model=queue, impact=impact, inside=inside,
-        cancel_latency_ns=cancel, decision_interval_ns=None if level == "snapshot" else 70 * MS,
+        latency=LatencyConfig(order=latency, cancel=cancel, ack=ack), queue_model=queue, impact=impact, inside=inside,
+        decision_interval_ns=None if level == "snapshot" else 70 * MS,
     )  # fmt: skip
     kernel, naive, session, slow = both(data, sim, seed % 1000)
     assert kernel == naive

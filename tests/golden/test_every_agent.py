@@ -33,8 +33,8 @@ UPDATE = os.environ.get("MMSIM_UPDATE_GOLDEN") == "1"
 MARKETS = ("sim-fu", "sim-rb", "sim-cu", "sim-ag", "if", "moutai", "amzn", "btcusdt", "rb-sample")
 MODES: dict[str, dict[str, Any]] = {
     "zero": {},
-    "fixed": {"latency": "fixed", "decision_latency_ns": 2_000_000},
-    "profile": {"latency": "profile"},
+    "fixed": {"latency": {"decision": 2_000_000}},
+    "profile": {"latency": {"decision": "profile"}},
 }
 # Stands in for a recorded profile where the agent's card holds none: a recording would differ each time.
 PROFILE_NS = np.array([150_000, 40_000, 2_500_000, 60_000, 700_000_000, 90_000, 30_000_000], np.int64)

@@ -17,7 +17,7 @@ from mmsim.registry import make_agent
 from mmsim.sim.session import Session
 
 FILE = Path(__file__).with_name("sessions.json")
-SIM = {"order_latency_ns": 1_000_000, "ack_latency_ns": 1_000_000}
+SIM = {"latency": {"order": 1_000_000, "ack": 1_000_000}}
 CASES = [
     (dataset, agent, sim)
     for dataset in ("sim-rb", "sim-cu", "if", "moutai", "amzn", "btcusdt", "rb-sample")

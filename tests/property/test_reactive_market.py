@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsim.agent import Observation, Quotes, Strategy
-from mmsim.config import SimConfig
+from mmsim.config import LatencyConfig, SimConfig
 from mmsim.data import manifest
 from mmsim.data.store import generate
 from mmsim.flow.arrivals import OWN
@@ -108,8 +108,8 @@ def test_both_engines_hold_one_book(
     data: MarketData, seed: int, order: int, cancel: int | None, feed: int, sigma: float, start: int
 ) -> None:
     sim = SimConfig(
-        impact="reactive", order_latency_ns=order, cancel_latency_ns=cancel, feed_latency_ns=feed, ack_latency_ns=order,
-        wire_sigma=sigma, max_inventory_units=60, max_order_units=60,
+        impact="reactive", latency=LatencyConfig(feed=feed, order=order, cancel=cancel, ack=order, sigma=sigma),
+        max_inventory_units=60, max_order_units=60,
     )  # fmt: skip
     opening = int(data.events["ts"][0]) + 30 * S
     episode = Episode(0, opening + start * S, opening + start * S + 40 * S)

@@ -44,7 +44,7 @@ def run(data: MarketData, sim: SimConfig, agent: Strategy | None = None) -> Epis
 @given(LEVELS, st.integers(0, 9999), LATENCY, st.integers(0, 1))
 def test_ledger_is_the_sum_of_its_fills(level: str, seed: int, latency: int, offset: int) -> None:
     data = tiny_market(seed, level=level, seconds=30, events_per_second=30)  # type: ignore[arg-type]
-    result = run(data, SimConfig(order_latency_ns=latency), Symmetric(offset=offset))
+    result = run(data, SimConfig(latency={"order": latency}), Symmetric(offset=offset))
     fills = result.fills
     signed = fills["side"].astype(np.int64) * fills["qty"]
     assert int(signed.sum()) == 0  # flat at the end
@@ -63,7 +63,7 @@ def test_ledger_is_the_sum_of_its_fills(level: str, seed: int, latency: int, off
 @given(LEVELS, st.integers(0, 9999), LATENCY)
 def test_a_maker_is_filled_at_its_own_price(level: str, seed: int, latency: int) -> None:
     data = tiny_market(seed, level=level, seconds=30, events_per_second=30)  # type: ignore[arg-type]
-    result = run(data, SimConfig(order_latency_ns=latency, ack_latency_ns=latency))
+    result = run(data, SimConfig(latency={"order": latency, "ack": latency}))
     asked = result.steps[result.steps["asked"] == 1]
     for f in result.fills[result.fills["reason"] != FillReason.CLOSE]:
         row = asked[f["decision"]]
@@ -82,7 +82,7 @@ def test_mirrored_market_mirrors_the_fills(level: str, seed: int, latency: int) 
     flipped["px"] = centre - flipped["px"]
     flipped["side"] = -flipped["side"]
     mirror = replace(data, events=flipped)
-    a, b = (run(d, SimConfig(order_latency_ns=latency)) for d in (data, mirror))
+    a, b = (run(d, SimConfig(latency={"order": latency})) for d in (data, mirror))
     fields = ["ts", "side", "px", "qty", "maker", "reason"]  # order ids: bids are sent before asks
     image = [(ts, -side, centre - px, *rest) for ts, side, px, *rest in a.fills[fields].tolist()]
     assert sorted(image) == sorted(b.fills[fields].tolist())
@@ -100,7 +100,7 @@ def test_the_future_does_not_change_the_past(level: str, seed: int, latency: int
     segment = data.segments[episode.segment]
     stop = segment.start + int(keep[segment.start : segment.stop].sum())
     other = replace(data, segments=tuple(replace(s, stop=stop) if s is segment else s for s in data.segments))
-    whole, cropped = (run(d, SimConfig(order_latency_ns=latency)) for d in (data, other))
+    whole, cropped = (run(d, SimConfig(latency={"order": latency})) for d in (data, other))
     assert (
         whole.fills[whole.fills["ts"] <= cut].tolist() == cropped.fills[cropped.fills["ts"] <= cut].tolist()
     )

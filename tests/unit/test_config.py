@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsim.config import RunConfig, SimConfig, build, merge, parse_overrides, read_toml
+from mmsim.config import LatencyConfig, RunConfig, SimConfig, build, merge, parse_overrides, read_toml
 from mmsim.errors import ConfigError
 
 
@@ -14,8 +14,8 @@ def test_defaults_are_valid_and_frozen():
 
 
 def test_text_values_are_converted():
-    config = build(RunConfig, {"sim": parse_overrides(["sim.order_latency_ns=500000", "sim.seed=7"])["sim"]})
-    assert config.sim.order_latency_ns == 500_000
+    config = build(RunConfig, {"sim": parse_overrides(["sim.latency.order=500000", "sim.seed=7"])["sim"]})
+    assert config.sim.latency.order == 500_000
     assert config.sim.seed == 7
 
 
@@ -23,18 +23,58 @@ def test_text_values_are_converted():
     ("values", "message"),
     [
         (
-            {"sim": {"order_latncy_ns": 1}},
-            r"unknown key 'sim.order_latncy_ns' \(did you mean 'sim.order_latency_ns'\?\)",
+            {"sim": {"latency": {"ordr": 1}}},
+            r"config: unknown key 'sim.latency.ordr' \(did you mean 'sim.latency.order'\?\)",
         ),
         ({"datset": ["if"]}, r"unknown key 'datset' \(did you mean 'datasets'\?\)"),
         ({"sim": {"seed": -1}}, "sim.seed: expected at least 0, was -1"),
-        ({"sim": {"latency": "sometimes"}}, "sim.latency: .*'zero', 'fixed' or 'profile', was 'sometimes'"),
+        (
+            {"sim": {"latency": {"decision": "sometimes"}}},
+            "config: sim.latency.decision: expected 0 to 3600000000000 ns, or 'profile', was 'sometimes'",
+        ),
+        (
+            {"sim": {"latency": "profile"}},
+            r"config: sim.latency: expected a table of decision, feed, .*'sim.latency.decision'\), was 'profile'",
+        ),
+        ({"sim": {"queue_model": "auto"}}, r"sim.queue_model: .* \('auto' is 'proportional'\), was 'auto'"),
         ({"sim": {"max_levels": "many"}}, "sim.max_levels: .*was 'many'"),
     ],
 )
 def test_errors_name_the_key_and_the_nearest_one(values, message):
     with pytest.raises(ConfigError, match=message):
         build(RunConfig, values)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("decision_latency_ns", "decision"),
+        ("feed_latency_ns", "feed"),
+        ("order_latency_ns", "order"),
+        ("cancel_latency_ns", "cancel"),
+        ("reduce_latency_ns", "reduce"),
+        ("market_latency_ns", "market"),
+        ("ack_latency_ns", "ack"),
+        ("wire_sigma", "sigma"),
+        ("wire_file", "file"),
+    ],
+)
+def test_an_old_key_is_an_error_that_names_the_new_one(old, new):
+    message = f"unknown key 'sim.{old}' \\(it is 'sim.latency.{new}' now\\)"
+    with pytest.raises(ConfigError, match=f"config: {message}"):
+        build(RunConfig, {"sim": {old: 1}})
+    with pytest.raises(ValueError, match=message):
+        SimConfig(**{old: 1})
+
+
+@pytest.mark.parametrize("decision", [0, 5, "5", "profile"])
+def test_a_decision_takes_ns_or_a_profile(decision):
+    found = build(RunConfig, {"sim": {"latency": {"decision": decision}}}).sim.latency.decision
+    assert found == ("profile" if decision == "profile" else int(decision))
+
+
+def test_a_request_without_a_latency_of_its_own_takes_as_long_as_an_order():
+    assert LatencyConfig(order=5, reduce=0, market=7).requests == (5, 5, 0, 7)
 
 
 @pytest.mark.parametrize(

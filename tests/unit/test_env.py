@@ -64,9 +64,7 @@ def test_is_registered(markets):
 @pytest.mark.parametrize("level", ["L3", "L2", "snapshot"])
 @pytest.mark.parametrize("latency", [0, 1_300_000_000])
 def test_rewards_sum_to_the_ledger_exactly(markets, level, latency):
-    sim = SimConfig(
-        latency="fixed" if latency else "zero", decision_latency_ns=latency, order_latency_ns=latency // 100
-    )
+    sim = SimConfig(latency={"decision": latency, "order": latency // 100})
     env = MarketMakingEnv(markets[level], sim=sim, scale="half_ticks", quoter=QuoterSpec())
     rewards, infos = episode(env, seed=5)
     result = env.result()

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from mmsim import runner, sensitivity
 from mmsim.cli.main import main
-from mmsim.config import RunConfig, SimConfig
+from mmsim.config import LatencyConfig, RunConfig, SimConfig
 from mmsim.errors import AgentError, ConfigError
 from mmsim.report.ranking_table import render, verdict
 from mmsim.sensitivity import grid, sim_for
@@ -63,31 +63,31 @@ def served(market: MarketData, monkeypatch: pytest.MonkeyPatch) -> None:
 
 # ---- the grid --------------------------------------------------------------------------------------
 def test_axes_that_cannot_matter_are_left_out_and_named() -> None:
-    assert list(grid("snapshot").axes) == ["inside", "impact", "latency", "queue"]
-    assert list(grid("L2").axes) == ["impact", "latency", "queue"]
-    assert list(grid("L3").axes) == ["impact", "latency"]
+    assert list(grid("snapshot").axes) == ["inside", "impact", "wire", "queue"]
+    assert list(grid("L2").axes) == ["impact", "wire", "queue"]
+    assert list(grid("L3").axes) == ["impact", "wire"]
     assert [text.split(":")[0] for text in grid("L3", {"queue": ("log",)}).dropped] == ["inside", "queue"]
     assert grid("snapshot").dropped == ()
 
 
 def test_the_first_setting_is_the_base_and_all_combinations_are_run() -> None:
-    found = grid("L2", {"queue": ("log", "power(3)"), "latency": ("5", "7", "5"), "impact": ("consume",)})
-    base = {"impact": "consume", "latency": "5", "queue": "log"}
+    found = grid("L2", {"queue": ("log", "power(3)"), "wire": ("5", "7", "5"), "impact": ("consume",)})
+    base = {"impact": "consume", "wire": "5", "queue": "log"}
     assert found.settings() == [
-        {**base, "latency": a, "queue": q} for a in ("5", "7") for q in ("log", "power(3)")
+        {**base, "wire": a, "queue": q} for a in ("5", "7") for q in ("log", "power(3)")
     ]
 
 
 def test_the_default_base_is_what_a_run_takes_by_default() -> None:
     for level in ("L3", "L2", "snapshot"):
         base = sim_for(grid(level).settings()[0], SimConfig())
-        assert base.model_copy(update={"queue_model": "auto"}) == SimConfig()
+        assert base == SimConfig()
 
 
 def test_settings_become_physics() -> None:
     sim = sim_for(
-        {"queue": "power(3)", "latency": "250", "impact": "consume", "inside": "any"},
-        SimConfig(seed=4, cancel_latency_ns=9),
+        {"queue": "power(3)", "wire": "250", "impact": "consume", "inside": "any"},
+        SimConfig(seed=4, latency=LatencyConfig(decision=8, cancel=9, sigma=0.5)),
     )
     assert (sim.queue_model, sim.queue_power, sim.impact, sim.inside, sim.seed) == (
         "power",
@@ -96,14 +96,13 @@ def test_settings_become_physics() -> None:
         "any",
         4,
     )
-    legs = (sim.feed_latency_ns, sim.order_latency_ns, sim.ack_latency_ns, sim.cancel_latency_ns)
-    assert legs == (250, 250, 250, None)
+    assert sim.latency == LatencyConfig(decision=8, feed=250, order=250, ack=250, sigma=0.5)
 
 
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"latency": ("1ms",)}, "whole numbers of ns"),
+        ({"wire": ("1ms",)}, "whole numbers of ns"),
         ({"ques": ("log",)}, "did you mean 'queue'"),
         ({"queue": ()}, "at least one value"),
     ],
@@ -129,8 +128,8 @@ def made(*rows: tuple[float, ...]) -> Rankings:
             for name, x in zip("abc", values, strict=True)
         )
         tau = {0: 1.0, 1: 1 / 3, 2: -1.0}[k]
-        cells.append(Cell({"latency": str(k)}, scores, tau, tau, order[0] - order[1], 2.0 - k, 9.0))
-    return Rankings("x", "x (real data)", "CNY", "validation", {"latency": ("0", "1", "2")}, tuple(cells))
+        cells.append(Cell({"wire": str(k)}, scores, tau, tau, order[0] - order[1], 2.0 - k, 9.0))
+    return Rankings("x", "x (real data)", "CNY", "validation", {"wire": ("0", "1", "2")}, tuple(cells))
 
 
 def test_summary_counts_what_changed() -> None:
@@ -140,7 +139,7 @@ def test_summary_counts_what_changed() -> None:
     assert (s["cells"], s["winner_stays"], s["same_order"], s["least_tau"]) == (2, 0.5, 0.0, -1.0)
     assert s["mean_tau"] == pytest.approx(-1 / 3)
     assert (s["clear_lead"], s["clear_other_winner"]) == (0.5, 0.0)
-    assert s["by_axis"]["latency"]["2"]["winner_stays"] == 0.0
+    assert s["by_axis"]["wire"]["2"]["winner_stays"] == 0.0
     assert "a, best in the base setting, stays best in 50% of 2 other settings" in verdict(found)
     assert found.idle == ()
 
@@ -164,12 +163,12 @@ def test_command_prints_and_writes_every_cell(
     agents: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ",".join(f"{agents}:{name}" for name in ("Inside", "Touch", "Idle"))
-    axes = ("--latency", "0,1", "--queue", "proportional,risk_averse", "--impact", "none,consume")
+    axes = ("--wire", "0,1", "--queue", "proportional,risk_averse", "--impact", "none,consume")
     out = tmp_path / "out"
     assert command("sensitivity", "-a", names, "-d", "tiny", "-o", out, *axes) == 0
     printed, _ = capsys.readouterr()
     assert "validation: 1 episode" in printed
-    assert "latency 1 ns: the same fills as 0 everywhere" in printed  # snapshots come every half second
+    assert "wire 1 ns: the same fills as 0 everywhere" in printed  # snapshots come every half second
     document = json.loads((out / "sensitivity.json").read_text(encoding="utf-8"))
     cells = document["cells"]
     assert len(cells) == document["summary"]["cells"] + 1 == 3 * 2 * 2 * 2
@@ -188,7 +187,7 @@ def test_command_prints_and_writes_every_cell(
 @pytest.mark.usefixtures("served")
 def test_a_cell_is_what_a_run_with_that_setting_gives(agents: str) -> None:
     names = [f"{agents}:Inside", f"{agents}:Touch"]
-    axes = {"latency": ("0",), "queue": ("log",), "impact": ("consume",)}
+    axes = {"wire": ("0",), "queue": ("log",), "impact": ("consume",)}
     steps: list[tuple[int, int]] = []
     found = sensitivity.run(names, "tiny", axes=axes, tick=lambda _, done, total: steps.append((done, total)))
     assert steps == [(k, 6) for k in range(6)]
@@ -204,7 +203,7 @@ def test_a_cell_is_what_a_run_with_that_setting_gives(agents: str) -> None:
 
 @pytest.mark.usefixtures("served")
 def test_one_setting_alone_has_nothing_to_compare(agents: str, capsys: pytest.CaptureFixture[str]) -> None:
-    one = {"latency": ("0",), "queue": ("log",), "impact": ("none",), "inside": ("any",)}
+    one = {"wire": ("0",), "queue": ("log",), "impact": ("none",), "inside": ("any",)}
     render(sensitivity.run([f"{agents}:Touch"], "tiny", axes=one))
     assert "nothing to compare" in capsys.readouterr().out
 

@@ -102,7 +102,7 @@ def test_missing_and_broken_checkpoints_say_what_to_do(market, tmp_path, shelf):
 def test_environment_and_session_give_the_same_fills(level, shelf):
     env_module = pytest.importorskip("mmsim.env", exc_type=ImportError)
     data = tiny_market(6, level=level)
-    sim = SimConfig(latency="fixed", decision_latency_ns=700_000_000, order_latency_ns=10_000_000)
+    sim = SimConfig(latency={"decision": 700_000_000, "order": 10_000_000})
     policy = read(shelf / data.name)
     env = env_module.MarketMakingEnv(data, split="test", sim=sim, quoter=policy.quoter)
     state, _ = env.reset(options={"episode": 0})

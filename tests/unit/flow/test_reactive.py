@@ -10,7 +10,7 @@ import pytest
 
 from mmsim._jit import records
 from mmsim.agent import Quotes, Strategy
-from mmsim.config import SimConfig
+from mmsim.config import LatencyConfig, SimConfig
 from mmsim.data import manifest
 from mmsim.data.store import generate
 from mmsim.errors import ConfigError, DataError, KernelError
@@ -94,8 +94,8 @@ def physics(result):
 # ---- nobody quotes ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("latency", [0, 7 * MS])
 def test_without_quotes_it_is_the_tape_row_for_row(data, latency):
-    tape = session_for(data, NONE.model_copy(update={"feed_latency_ns": latency}))
-    live = session_for(data, REACTIVE.model_copy(update={"feed_latency_ns": latency}))
+    tape = session_for(data, NONE.model_copy(update={"latency": LatencyConfig(feed=latency)}))
+    live = session_for(data, REACTIVE.model_copy(update={"latency": LatencyConfig(feed=latency)}))
     for episode in data.splits["test"]:
         assert np.array_equal(live.record(episode), tape.record(episode))
         assert rows_of(live).tobytes() == tape_of(data, episode).tobytes()
@@ -246,7 +246,7 @@ def test_a_large_order_pushes_the_price_the_way_it_went(data):
 
 def test_the_exchange_prevents_a_trade_with_oneself(data):
     # The cancel of the ask is slow, so the bid at its price arrives while it still rests.
-    sim = REACTIVE.model_copy(update={"order_latency_ns": MS, "cancel_latency_ns": 900 * MS})
+    sim = REACTIVE.model_copy(update={"latency": LatencyConfig(order=MS, cancel=900 * MS)})
     live = session_for(data, sim)
     asked = {}
 

@@ -9,10 +9,10 @@ import pytest
 
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.compiled import CompiledStrategy, set_quotes
-from mmsim.config import SimConfig
+from mmsim.config import LatencyConfig, SimConfig
 from mmsim.errors import AgentError, ConfigError, DataError, KernelError
 from mmsim.sim import records as R
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.multi import MultiAgent, MultiSession
 from mmsim.sim.session import Session
 from mmsim.testing.markets import SECOND, T0, market_from, tiny_market
@@ -58,12 +58,12 @@ def long_ways(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_more_orders_on_their_way_than_are_kept(long_ways: None) -> None:
     with pytest.raises(ConfigError, match="more own orders or messages"):
-        run(quiet(), LEFT, RIGHT, decision_interval_ns=MS, order_latency_ns=100 * SECOND)
+        run(quiet(), LEFT, RIGHT, decision_interval_ns=MS, latency={"order": 100 * SECOND})
 
 
 def test_more_market_orders_on_their_way_than_the_ring_holds(long_ways: None) -> None:
     with pytest.raises(ConfigError, match="more own orders or messages"):
-        run(quiet(), Quotes(take=1), decision_interval_ns=MS, market_latency_ns=100 * SECOND)
+        run(quiet(), Quotes(take=1), decision_interval_ns=MS, latency={"market": 100 * SECOND})
 
 
 @pytest.mark.parametrize("kind", ["cancel", "reduce", "new"])
@@ -79,14 +79,15 @@ def test_the_request_ring_is_full_at_any_kind(kind: str, long_ways: None) -> Non
     plan = [Quotes(((100, 5),), ()), *filler, last[kind], last[kind]] if kind != "reduce" else [
         Quotes(((100, 5),), ()), *filler, last[kind], Quotes(((100, 3),), (), take=1),
     ]  # fmt: skip
+    slow = dict.fromkeys(("cancel", "reduce", "market"), 100 * SECOND)
+    slow["order"] = 0 if kind != "new" else 100 * SECOND
     with pytest.raises(ConfigError, match="more own orders or messages"):
-        run(data, *plan, decision_interval_ns=MS, market_latency_ns=100 * SECOND, cancel_latency_ns=100 * SECOND,
-            reduce_latency_ns=100 * SECOND, order_latency_ns=0 if kind != "new" else 100 * SECOND)  # fmt: skip
+        run(data, *plan, decision_interval_ns=MS, latency=slow)
 
 
 @pytest.mark.parametrize("level", ["L2", "L3"])
 def test_more_responses_on_their_way_than_are_kept(level: str, long_ways: None) -> None:
-    slow = {"decision_interval_ns": MS, "ack_latency_ns": 100 * SECOND}
+    slow = {"decision_interval_ns": MS, "latency": {"ack": 100 * SECOND}}
     with pytest.raises(ConfigError, match="more own orders or messages"):
         run(quiet(), Quotes(take=1), Quotes(take=-1), **slow)
 
@@ -96,13 +97,13 @@ def test_responses_to_fills_of_a_resting_order_fill_the_ring() -> None:
     data = quiet(*trades, units=5_000)
     order = Quotes(((102, 2_500),), ())
     with pytest.raises(ConfigError, match="more own orders or messages"):
-        run(data, order, ack_latency_ns=100 * SECOND, max_order_units=4_000)
+        run(data, order, latency={"ack": 100 * SECOND}, max_order_units=4_000)
     crossed = [(0.2 + 0.001 * k, K.ADD, -1, 102, 1, k) for k in range(3_000)]
     rows = [(at(0), 100, 10, 3_001, K.ADD, 1, LAST), (at(0), 104, 10, 3_002, K.ADD, -1, LAST)]
     rows += [(at(t), px, qty, oid, kind, side, LAST) for t, kind, side, px, qty, oid in crossed]
     l3 = market_from(rows, level="L3", episode=(at(0.1), at(6)), max_inventory_units=5_000)
     with pytest.raises(ConfigError, match="more own orders or messages"):
-        run(l3, order, ack_latency_ns=100 * SECOND, max_order_units=4_000)
+        run(l3, order, latency={"ack": 100 * SECOND}, max_order_units=4_000)
 
 
 @pytest.mark.parametrize("what", ["trades", "crosses", "takes", "close"])
@@ -140,7 +141,7 @@ def test_the_fill_buffer_grows_inside_a_stretch_of_market(level: str, rest: int)
         rows = [(at(0), 100, 10, 601, K.ADD, 1, LAST), (at(0), 104, 10, 602, K.ADD, -1, LAST)]
         rows += [(at(0.2 + 0.001 * k), 102, 1, k, K.ADD, -1, LAST) for k in range(600)]
         data = market_from(rows, level="L3", episode=(at(0.1), at(6)), max_inventory_units=1_000)
-    sim = SimConfig(max_order_units=700, ack_latency_ns=100 * SECOND, decision_interval_ns=10 * SECOND)
+    sim = SimConfig(max_order_units=700, latency={"ack": 100 * SECOND}, decision_interval_ns=10 * SECOND)
     order = Quotes(((102, 600),), ())
     whole = Session(data, sim).run(Plan(order), data.splits["test"][0])
     tight = Session(data, sim)
@@ -157,9 +158,7 @@ def test_as_many_orders_as_can_be_kept_are_seen_with_their_queues() -> None:
     sim = SimConfig(
         max_levels=16,
         max_order_units=400,
-        order_latency_ns=0,
-        ack_latency_ns=0,
-        cancel_latency_ns=100 * SECOND,
+        latency={"order": 0, "ack": 0, "cancel": 100 * SECOND},
     )
     session = Session(data, sim)
     obs = session.start(data.splits["test"][0])
@@ -175,8 +174,8 @@ def test_as_many_orders_as_can_be_kept_are_seen_with_their_queues() -> None:
 
 def test_observations_wait_in_a_ring_that_grows() -> None:
     data = tiny_market(2, level="L2", seconds=30, events_per_second=20)
-    slow = SimConfig(feed_latency_ns=20 * SECOND, decision_interval_ns=100 * MS)
-    fast = SimConfig(feed_latency_ns=20 * SECOND, decision_interval_ns=100 * MS)
+    slow = SimConfig(latency={"feed": 20 * SECOND}, decision_interval_ns=100 * MS)
+    fast = SimConfig(latency={"feed": 20 * SECOND}, decision_interval_ns=100 * MS)
     session = Session(data, slow)
     one = session.run(Plan(Quotes.none()), data.splits["test"][0])
     assert len(one.steps) == len(Session(data, fast).run(Plan(Quotes.none()), data.splits["test"][0]).steps)
@@ -187,7 +186,7 @@ def test_missed_decisions_of_several_markets_outgrow_the_steps(monkeypatch: pyte
         def quote(self, observations):
             return {}
 
-    sim = SimConfig(decision_interval_ns=SECOND // 10, latency="fixed", decision_latency_ns=SECOND)
+    sim = SimConfig(decision_interval_ns=SECOND // 10, latency={"decision": SECOND})
     late = quiet()
     late = replace(
         late,
@@ -257,7 +256,7 @@ def test_latencies_of_an_agent_that_recalls_them_and_a_run_cut_short() -> None:
 
 def test_profile_latency_needs_a_profile() -> None:
     with pytest.raises(ConfigError, match="needs the agent's recorded latencies"):
-        LatencyModel.from_config(SimConfig(latency="profile"))
+        DecisionLatency.from_config(LatencyConfig(decision="profile"))
 
 
 def test_whole_numbers_of_other_types_are_quotes_too() -> None:
@@ -277,8 +276,7 @@ def test_a_market_order_beyond_the_limit_at_the_exchange_is_refused() -> None:
         data,
         Quotes(take=1),
         decision_interval_ns=SECOND,
-        market_latency_ns=1_500 * MS,
-        ack_latency_ns=3 * SECOND,
+        latency={"market": 1_500 * MS, "ack": 3 * SECOND},
     )
     assert result.counters["limit_rejects"] > 0
     assert np.abs(np.cumsum(result.fills["side"] * result.fills["qty"].astype(int))).max() == 1

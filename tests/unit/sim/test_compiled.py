@@ -20,7 +20,7 @@ from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError
 from mmsim.records import OBSERVATION
 from mmsim.registry import resolve
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.session import Session
 from mmsim.testing.contract import check_agent
 from mmsim.testing.markets import tiny_market
@@ -73,10 +73,8 @@ class LeanInPython(Strategy):
     [
         {},
         {
-            "order_latency_ns": 5 * MS,
+            "latency": {"order": 5 * MS, "decision": 600 * MS},
             "replace": "always",
-            "latency": "fixed",
-            "decision_latency_ns": 600 * MS,
         },
     ],
 )
@@ -139,8 +137,8 @@ def test_an_agent_that_hears_of_fills_is_run_in_python() -> None:
 
 def test_decision_latencies_are_drawn_from_the_profile() -> None:
     data = tiny_market(3, level="L3", seconds=30)
-    model = LatencyModel(profile_ns=np.array([5 * MS, 900 * MS]))
-    result = Session(data).run(Lean(), data.splits["test"][0], latency=model)
+    model = DecisionLatency(profile_ns=np.array([5 * MS, 900 * MS]))
+    result = Session(data).run(Lean(), data.splits["test"][0], decision_latency=model)
     asked = result.steps[result.steps["asked"] == 1]
     assert set(asked["latency_ns"].tolist()) == {5 * MS, 900 * MS}
     assert result.counters["missed"] > 0

@@ -12,7 +12,7 @@ from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.compiled import CompiledStrategy, set_quotes
 from mmsim.config import MAX_LATENCY_NS, SimConfig
 from mmsim.errors import ConfigError
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.multi import MultiAgent, MultiSession
 from mmsim.sim.session import Session
 from mmsim.testing.markets import SECOND, T0, tiny_market
@@ -36,9 +36,11 @@ class Slow(Strategy):
 
 def test_compiled_and_python_twins_are_charged_the_same_under_profile() -> None:
     data = tiny_market(6, level="L2", seconds=130, events_per_second=40)
-    session = Session(data, SimConfig(decision_interval_ns=5 * MS, order_latency_ns=2 * MS))
+    session = Session(data, SimConfig(decision_interval_ns=5 * MS, latency={"order": 2 * MS}))
     fast, slow = (
-        session.run(agent, data.splits["test"][0], 3, latency=LatencyModel(profile_ns=PROFILE[:5]))
+        session.run(
+            agent, data.splits["test"][0], 3, decision_latency=DecisionLatency(profile_ns=PROFILE[:5])
+        )
         for agent in (Fast(), Slow())
     )
     fields = [name for name in fast.steps.dtype.names if name not in ("wall_ns", "pad")]
@@ -52,7 +54,7 @@ def test_compiled_and_python_twins_are_charged_the_same_under_profile() -> None:
 
 
 def test_python_draws_what_the_table_holds_from_its_first_row() -> None:
-    model = LatencyModel(profile_ns=np.arange(10_000))
+    model = DecisionLatency(profile_ns=np.arange(10_000))
     model.start(5, 2)
     table = model.table().tolist()
     assert [model.draw() for _ in range(2 * len(table))] == table * 2
@@ -64,8 +66,8 @@ def test_python_draws_what_the_table_holds_from_its_first_row() -> None:
 )  # fmt: skip
 def test_profiles_out_of_range_are_refused(profile: np.ndarray) -> None:
     with pytest.raises(ConfigError, match="latency profile: expected"):
-        LatencyModel(profile_ns=profile)
-    assert LatencyModel(profile_ns=np.array([0, MAX_LATENCY_NS])).table().max() == MAX_LATENCY_NS
+        DecisionLatency(profile_ns=profile)
+    assert DecisionLatency(profile_ns=np.array([0, MAX_LATENCY_NS])).table().max() == MAX_LATENCY_NS
 
 
 class Times(MultiAgent):
@@ -89,8 +91,8 @@ def two_markets() -> tuple[dict, tuple[int, int]]:
 def test_each_market_of_several_has_its_own_decision_latency(order: tuple[str, ...]) -> None:
     data, window = two_markets()
     sims = {
-        "near": SimConfig(latency="fixed", decision_latency_ns=100 * MS),
-        "far": SimConfig(latency="fixed", decision_latency_ns=1_200 * MS),
+        "near": SimConfig(latency={"decision": 100 * MS}),
+        "far": SimConfig(latency={"decision": 1_200 * MS}),
     }
     agent = Times()
     out = MultiSession({n: data[n] for n in order}, {n: sims[n] for n in order}).run(
@@ -106,12 +108,12 @@ def test_each_market_of_several_has_its_own_decision_latency(order: tuple[str, .
 
 def test_profiles_of_several_markets_are_given_by_name() -> None:
     data, window = two_markets()
-    profile = SimConfig(latency="profile")
+    profile = SimConfig(latency={"decision": "profile"})
     session = MultiSession(data, {"near": SimConfig(), "far": profile})
-    with pytest.raises(ConfigError, match=r"LatencyModel\(profile_ns=...\)"):
+    with pytest.raises(ConfigError, match=r"DecisionLatency\(profile_ns=...\)"):
         session.run(Times(), {"near": 0, "far": 0}, *window)
-    given = {"far": LatencyModel(profile_ns=np.array([7 * MS]))}
-    out = session.run(Times(), {"near": 0, "far": 0}, *window, latency=given)
+    given = {"far": DecisionLatency(profile_ns=np.array([7 * MS]))}
+    out = session.run(Times(), {"near": 0, "far": 0}, *window, decision_latency=given)
     assert set(out["near"].steps["latency_ns"].tolist()) == {0}
     assert set(out["far"].steps["latency_ns"].tolist()) == {7 * MS}
 
@@ -121,7 +123,7 @@ def test_a_market_with_one_side_only_does_not_make_the_agent_think_longer() -> N
     late = data["far"]
     rows = late.events[late.events["side"] != -1]  # no asks at all: it is never shown
     data["far"] = replace(late, events=rows, segments=(replace(late.segments[0], stop=len(rows)),))
-    sims = {"near": SimConfig(), "far": SimConfig(latency="fixed", decision_latency_ns=1_200 * MS)}
+    sims = {"near": SimConfig(), "far": SimConfig(latency={"decision": 1_200 * MS})}
     agent = Times()
     out = MultiSession(data, sims).run(agent, {"near": 0, "far": 0}, *window)
     assert {names for _, names in agent.asked} == {("near",)}

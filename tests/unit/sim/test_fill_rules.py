@@ -8,7 +8,7 @@ import pytest
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import SimConfig
 from mmsim.errors import AgentError, ConfigError, DataError
-from mmsim.sim.latency import LatencyModel
+from mmsim.sim.latency import DecisionLatency
 from mmsim.sim.session import Session
 from mmsim.testing.markets import SECOND, Row, market_from
 from mmsim.testing.scripted import ASK, BID, LAST, Script, at, bid, l2, l3, play, summary
@@ -161,13 +161,13 @@ def test_diff_rule_table() -> None:
 
 def test_order_latency_delays_arrival() -> None:
     rows = l3((0.3, K.ADD, BID, 100, 7, 2), (9, K.REDUCE, BID, 100, 1, 2))
-    _, agent = play(rows, bid(100), order_latency_ns=300_000_000)  # sent at 0.1 s, arrives at 0.4 s
+    _, agent = play(rows, bid(100), latency={"order": 300_000_000})  # sent at 0.1 s, arrives at 0.4 s
     assert agent.seen[1][1] == [17]
     assert int(agent.seen[1][0].orders["live"][0]) == 1
 
 
 def test_acknowledgement_latency_delays_what_the_agent_knows() -> None:
-    _, agent = play(l3((1, K.EXECUTE, BID, 100, 4, 0)), bid(101, 3), ack_latency_ns=SECOND)
+    _, agent = play(l3((1, K.EXECUTE, BID, 100, 4, 0)), bid(101, 3), latency={"ack": SECOND})
     inventories = [obs.inventory for obs, _ in agent.seen]
     assert inventories[:4] == [0, 0, 0, 0]  # decisions at 0.1, 0.6, 1.1, 1.6 s; told at 2.0 s
     assert inventories[4] == 3
@@ -176,7 +176,7 @@ def test_acknowledgement_latency_delays_what_the_agent_knows() -> None:
 def test_feed_latency_delays_the_view_but_not_the_exchange() -> None:
     rows = l3((1, K.ADD, BID, 101, 4, 2))
     _, now = play(rows, Quotes.none())
-    _, late = play(rows, Quotes.none(), feed_latency_ns=2 * SECOND)
+    _, late = play(rows, Quotes.none(), latency={"feed": 2 * SECOND})
     assert [obs.bid_px for obs, _ in now.seen][1:4] == [100, 101, 101]
     assert late.seen[0][0].ts == at(2.1)  # before, the agent had seen no book at all
     seen = {obs.ts: obs.bid_px for obs, _ in late.seen}
@@ -186,14 +186,14 @@ def test_feed_latency_delays_the_view_but_not_the_exchange() -> None:
 
 def test_slow_agent_misses_decisions_and_its_orders_arrive_late() -> None:
     rows = l3((0.9, K.ADD, BID, 100, 7, 2), (9, K.REDUCE, BID, 100, 1, 2))
-    result, agent = play(rows, bid(100), latency="fixed", decision_latency_ns=1_200_000_000)
+    result, agent = play(rows, bid(100), latency={"decision": 1_200_000_000})
     assert result.counters["decisions"] + result.counters["missed"] == len(result.steps)
     assert [obs.ts for obs, _ in agent.seen][:3] == [at(0.1), at(1.6), at(3.1)]  # 0.6 and 1.1 missed
     assert agent.seen[1][1] == [17]
 
 
 def test_latency_profile_is_drawn_by_the_seed() -> None:
-    a, b = (LatencyModel(profile_ns=np.arange(1000, dtype=np.int64)) for _ in range(2))
+    a, b = (DecisionLatency(profile_ns=np.arange(1000, dtype=np.int64)) for _ in range(2))
     a.start(1, 0)
     b.start(1, 0)
     first = [a.draw() for _ in range(3000)]
@@ -201,13 +201,13 @@ def test_latency_profile_is_drawn_by_the_seed() -> None:
     a.start(2, 0)
     assert first != [a.draw() for _ in range(3000)]
     with pytest.raises(ConfigError, match="at least one"):
-        LatencyModel(profile_ns=np.zeros(0, np.int64))
+        DecisionLatency(profile_ns=np.zeros(0, np.int64))
 
 
 def test_ties_market_before_arrival_before_decision() -> None:
     # All at 0.6 s: the trade, then the arrival of the order sent at 0.1 s, then the decision.
     rows = l3((0.6, K.EXECUTE, BID, 100, 4, 0), (9, K.REDUCE, BID, 100, 1, 0))
-    result, agent = play(rows, bid(101), order_latency_ns=HALF)
+    result, agent = play(rows, bid(101), latency={"order": HALF})
     assert summary(result) == []  # arrived after the trade that would have filled it
     assert int(agent.seen[1][0].orders["live"][0]) == 1
 
@@ -216,7 +216,7 @@ def test_limit_is_checked_again_at_the_exchange() -> None:
     # In flight, the old and the new order together could break the limit: the new one is rejected.
     rows = l3((0.5, K.ADD, BID, 99, 50, 2), (0.65, K.EXECUTE, BID, 99, 20, 2))
     plan = (bid(101, 15), bid(100, 15), Quotes.none())
-    result, _ = play(rows, *plan, order_latency_ns=200_000_000, max_order_units=20)
+    result, _ = play(rows, *plan, latency={"order": 200_000_000}, max_order_units=20)
     assert result.counters["limit_rejects"] == 1
     assert max(np.cumsum(result.fills["side"].astype(int) * result.fills["qty"])) <= 20
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmsim.agent import Observation, Quotes, Strategy
-from mmsim.config import MAX_INTERVAL_NS, MAX_LATENCY_NS, MAX_SEED, RunConfig, SimConfig, build
+from mmsim.config import MAX_INTERVAL_NS, MAX_LATENCY_NS, MAX_SEED, LatencyConfig, RunConfig, SimConfig, build
 from mmsim.errors import AgentError, ConfigError, DataError
 from mmsim.records import MAX_PX
 from mmsim.registry import make_agent, parameters, resolve
@@ -52,11 +53,8 @@ def play(data: MarketData, agent: Strategy | None = None, **sim: Any) -> Any:
     return Session(data, SimConfig(**sim)).run(agent or Once(), data.splits["test"][0])
 
 
-LATENCIES = (
-    "feed_latency_ns", "order_latency_ns", "cancel_latency_ns", "reduce_latency_ns", "market_latency_ns", "ack_latency_ns",
-    "decision_latency_ns",
-)  # fmt: skip
-EDGES = [(name, 0, MAX_LATENCY_NS) for name in LATENCIES] + [
+LATENCIES = ("decision", "feed", "order", "cancel", "reduce", "market", "ack")
+EDGES = [(f"latency.{name}", 0, MAX_LATENCY_NS) for name in LATENCIES] + [
     ("decision_interval_ns", 1_000, MAX_INTERVAL_NS),
     ("seed", 0, MAX_SEED),
     ("max_levels", 1, 16),
@@ -65,35 +63,45 @@ EDGES = [(name, 0, MAX_LATENCY_NS) for name in LATENCIES] + [
 ]
 
 
+def nested(name: str, value: object) -> dict[str, object]:
+    """``{"a": {"b": value}}`` for ``a.b``."""
+    table, _, key = name.rpartition(".")
+    return {table: {key: value}} if table else {key: value}
+
+
 @pytest.mark.parametrize(("name", "least", "most"), EDGES)
 def test_the_range_of_every_option(name: str, least: int, most: int) -> None:
     data = quiet(seconds=0.1)
     for value in (least, most):
-        sim = build(SimConfig, {"decision_interval_ns": MAX_INTERVAL_NS, name: value})
+        sim = build(SimConfig, {"decision_interval_ns": MAX_INTERVAL_NS, **nested(name, value)})
         result = Session(data, sim).run(Once(), data.splits["test"][0])
-        assert result.counters["decisions"] >= (0 if name == "feed_latency_ns" and value else 1)
-    with pytest.raises(ConfigError, match=f"{name}: expected at least {least}, was {least - 1}"):
-        build(SimConfig, {name: least - 1})
-    with pytest.raises(ConfigError, match=f"{name}: expected at most {most}, was {most + 1}"):
-        build(SimConfig, {name: most + 1})
+        assert result.counters["decisions"] >= (0 if name == "latency.feed" and value else 1)
+    at_least, at_most = f"at least {least}", f"at most {most}"
+    if name == "latency.decision":
+        at_least = at_most = f"{least} to {most} ns, or 'profile'"
+    with pytest.raises(ConfigError, match=f"{name}: expected {at_least}, was {least - 1}"):
+        build(SimConfig, nested(name, least - 1))
+    with pytest.raises(ConfigError, match=f"{name}: expected {at_most}, was {most + 1}"):
+        build(SimConfig, nested(name, most + 1))
     for wild in (2**63 - 1, 2**70, -(2**63), "1e300", "nan", float("inf")):
         if wild != most:
             with pytest.raises(ConfigError, match=name):
-                build(SimConfig, {name: wild})
+                build(SimConfig, nested(name, wild))
 
 
 def test_every_time_of_the_configuration_is_among_them() -> None:
     times = {name for name in SimConfig.model_fields if name.endswith("_ns")}
     assert times == {name for name, _, _ in EDGES if name.endswith("_ns")}
+    assert set(LatencyConfig.model_fields) == {*LATENCIES, "sigma", "file"}
 
 
-@pytest.mark.parametrize(("name", "values"), [("wire_sigma", (0, 3)), ("queue_power", (1e-6, 20))])
+@pytest.mark.parametrize(("name", "values"), [("latency.sigma", (0, 3)), ("queue_power", (1e-6, 20))])
 def test_the_range_of_what_is_no_whole_number(name: str, values: tuple[float, float]) -> None:
     for value in values:
-        assert getattr(build(SimConfig, {name: value}), name) == value
+        assert attrgetter(name)(build(SimConfig, nested(name, value))) == value
     for wild in (-1, values[0] - 1e-7, values[1] + 1e-9, "nan", "inf", 1e300):
         with pytest.raises(ConfigError, match=f"{name}: expected"):
-            build(SimConfig, {name: wild})
+            build(SimConfig, nested(name, wild))
 
 
 @pytest.mark.parametrize("key", ["agents", "datasets"])
@@ -145,13 +153,13 @@ def test_decisions_of_one_episode(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_observations_on_their_way() -> None:
     most = (limits.MOST_WAITING - 2) * 1_000
     data = quiet(seconds=0.15)
-    session = Session(data, SimConfig(decision_interval_ns=1_000, feed_latency_ns=most))
+    session = Session(data, SimConfig(decision_interval_ns=1_000, latency={"feed": most}))
     assert session.run(Once(), data.splits["test"][0]).counters["decisions"] > 0
     assert len(session.inspect().looks) == limits.MOST_WAITING
     with pytest.raises(
-        ConfigError, match=r"sim.feed_latency_ns: expected at most 65534 decision intervals of 1000 ns"
+        ConfigError, match=r"sim.latency.feed: expected at most 65534 decision intervals of 1000 ns"
     ):
-        Session(data, SimConfig(decision_interval_ns=1_000, feed_latency_ns=most + 1))
+        Session(data, SimConfig(decision_interval_ns=1_000, latency={"feed": most + 1}))
 
 
 def test_observations_on_their_way_where_the_pace_is_the_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,41 +167,34 @@ def test_observations_on_their_way_where_the_pace_is_the_feeds(monkeypatch: pyte
     assert data.decision_ns == 0
     monkeypatch.setattr(limits, "MOST_WAITING", 32)
     with pytest.raises(
-        ConfigError, match=r"more than 32 observations on their way to the agent: lower sim.feed_latency_ns"
+        ConfigError, match=r"more than 32 observations on their way to the agent: lower sim.latency.feed"
     ):
-        play(data, feed_latency_ns=40 * SECOND)
-    assert play(data, feed_latency_ns=2 * SECOND).counters["decisions"] > 50
+        play(data, latency={"feed": 40 * SECOND})
+    assert play(data, latency={"feed": 2 * SECOND}).counters["decisions"] > 50
 
 
-@pytest.mark.parametrize(
-    "leg",
-    ["order_latency_ns", "cancel_latency_ns", "reduce_latency_ns", "market_latency_ns", "ack_latency_ns"],
-)
+@pytest.mark.parametrize("leg", ["order", "cancel", "reduce", "market", "ack"])
 def test_messages_on_their_way(leg: str) -> None:
     most = (R.N_RING - 2) * MS
     data = quiet(seconds=6)
-    assert play(data, decision_interval_ns=MS, **{leg: most}).counters["decisions"] == 6_000
-    with pytest.raises(
-        ConfigError, match=r"sim.order_latency_ns and sim.ack_latency_ns: expected at most 4094"
-    ):
-        play(data, decision_interval_ns=MS, **{leg: most + 1})
+    assert play(data, decision_interval_ns=MS, latency={leg: most}).counters["decisions"] == 6_000
+    with pytest.raises(ConfigError, match=r"sim.latency.order and sim.latency.ack: expected at most 4094"):
+        play(data, decision_interval_ns=MS, latency={leg: most + 1})
     # an agent that thinks is asked less often
-    slow = {"decision_interval_ns": MS, "latency": "fixed", "decision_latency_ns": 2 * MS}
-    assert play(data, **slow, **{leg: most + 1}).counters["decisions"] == 3_000
+    slow = {"decision": 2 * MS, leg: most + 1}
+    assert play(data, decision_interval_ns=MS, latency=slow).counters["decisions"] == 3_000
     with pytest.raises(
         ConfigError,
-        match=r"more own orders or messages on their way than the engine keeps .*sim.ack_latency_ns",
+        match=r"more own orders or messages on their way than the engine keeps .*sim.latency.ack",
     ):
         play(tiny_market(3, level="L2", seconds=30, events_per_second=60), Touch(), decision_interval_ns=50 * MS,
-             replace="always", order_latency_ns=20 * SECOND)  # fmt: skip
+             replace="always", latency={"order": 20 * SECOND})  # fmt: skip
 
 
 def test_an_hour_is_an_hour() -> None:
     # nothing wraps around: what takes an hour arrives after the end
     data = tiny_market(3, level="L2", seconds=30, events_per_second=30)
-    result = play(
-        data, Touch(), order_latency_ns=MAX_LATENCY_NS, decision_interval_ns=SECOND, ack_latency_ns=0
-    )
+    result = play(data, Touch(), latency={"order": MAX_LATENCY_NS, "ack": 0}, decision_interval_ns=SECOND)
     assert len(result.fills) == 0
     assert result.counters["orders"] == 0
 
@@ -209,7 +210,7 @@ def test_a_recording(column: str, tmp_path: Path) -> None:
         path.write_text(
             ",".join(names) + "\n" + ",".join(str(row[n]) for n in names) + "\n", encoding="utf-8"
         )
-        return WireTable(SimConfig(wire_file=str(path)))
+        return WireTable(LatencyConfig(file=str(path)))
 
     assert MAX_LATENCY_NS in table(MAX_LATENCY_NS).fill(0, 0)
     for value in (MAX_LATENCY_NS + 1, 8 * 10**18, 2**64, "9" * 90):
@@ -228,22 +229,24 @@ def test_a_recording_that_is_none(tmp_path: Path) -> None:
         (b"ts_ns,order_ns,ack_ns\n99999999999999999999,1,1\n", DataError, "field 'ts_ns': expected at most"),
         (b"ts_ns,order_ns,order_ns,ack_ns\n1,1,1,1\n", DataError, "every column once"),
         (b"ts_ns,order_ns,ack_ns\n" + b"1" * 200_000 + b",1,1\n", DataError, "expected a CSV, field larger"),
-        (b"\xff\xfe\x00", ConfigError, "wire_file"),
+        (b"\xff\xfe\x00", ConfigError, "sim.latency.file"),
     ):
         path.write_bytes(raw)
         with pytest.raises(error, match=message):
-            WireTable(SimConfig(wire_file=str(path)))
+            WireTable(LatencyConfig(file=str(path)))
     for name in (str(tmp_path), "x" * 300, "a\0b"):
-        with pytest.raises(ConfigError, match=r"sim\.wire_file"):
-            WireTable(SimConfig(wire_file=name))
+        with pytest.raises(ConfigError, match=r"sim\.latency\.file"):
+            WireTable(LatencyConfig(file=name))
 
 
 def test_drawn_latencies_stay_in_the_range() -> None:
-    drawn = WireTable(SimConfig(order_latency_ns=10**6, wire_sigma=3)).fill(0, 0)
+    drawn = WireTable(LatencyConfig(order=10**6, sigma=3)).fill(0, 0)
     assert drawn.max() <= MAX_LATENCY_NS
     for median in (10**9, MAX_LATENCY_NS):
-        with pytest.raises(ConfigError, match=r"sim.wire_sigma=3 draws a latency of .* s from a median of"):
-            WireTable(SimConfig(order_latency_ns=median, wire_sigma=3)).fill(0, 0)
+        with pytest.raises(
+            ConfigError, match=r"sim.latency.sigma=3 draws a latency of .* s from a median of"
+        ):
+            WireTable(LatencyConfig(order=median, sigma=3)).fill(0, 0)
 
 
 def test_an_episode_that_cannot_be_opened_leaves_the_session_as_it_was() -> None:

@@ -44,7 +44,7 @@ class Each(MultiAgent):
 
 @pytest.mark.parametrize("thinking", [0, 700_000_000])
 def test_markets_that_do_not_know_of_each_other_are_as_alone(thinking: int) -> None:
-    sim = SimConfig(order_latency_ns=3_000_000, latency="fixed", decision_latency_ns=thinking)
+    sim = SimConfig(latency={"order": 3_000_000, "decision": thinking})
     kinds = ("L3", "L2", "snapshot")
     markets = {level: tiny_market(7, level=level, seconds=40, events_per_second=30) for level in kinds}
     markets = {name: replace(data, decision_ns=500_000_000) for name, data in markets.items()}
@@ -118,7 +118,7 @@ def test_a_one_sided_market_is_not_shown_and_thinking_counts_for_it() -> None:
             seen.append((next(iter(observations.values())).ts, sorted(observations)))
             return {}
 
-    sim = SimConfig(decision_interval_ns=SECOND, latency="fixed", decision_latency_ns=int(1.2 * SECOND))
+    sim = SimConfig(decision_interval_ns=SECOND, latency={"decision": int(1.2 * SECOND)})
     out = MultiSession(markets, sim).run(Watch(), {"x": 0, "y": 0}, *window)
     # at 0.5 y has one side only; at 1.5 we still think about x; at 2.5 both; at 3.5 we think
     assert seen == [(at(0.5), ["x"]), (at(2.5), ["x", "y"])]

@@ -108,7 +108,7 @@ def test_two_own_orders_at_one_price_share_a_trade_oldest_first() -> None:
     """nautilus_trader #2564, #2592: the same liquidity fills two orders at the same price."""
     # larger: cancel and new, and the cancel is slow: both rest at 100 from 0.6 s to 1.6 s
     rows = l2((1, K.TRADE, ASK, 100, 11), (1.2, K.TRADE, ASK, 100, 1))
-    result, _ = play(rows, bid(100, 1), bid(100, 2), level="L2", cancel_latency_ns=SECOND, end=1.3)
+    result, _ = play(rows, bid(100, 1), bid(100, 2), level="L2", latency={"cancel": SECOND}, end=1.3)
     assert maker_fills(result) == [(1, 100, 1, "QUEUE"), (1, 100, 1, "QUEUE")]
     first, second = (int(x) for x in result.fills["order_id"][:2])
     assert first < second
@@ -215,7 +215,7 @@ def test_no_fill_is_stamped_before_its_order_could_be_there(level: FeedLevel, la
 
     data = tiny_market(5, level=level, spread_ticks=4, seconds=60, max_inventory_units=8)
     agent = Maker()
-    result = Session(data, SimConfig(order_latency_ns=latency)).run(agent, data.splits["test"][0])
+    result = Session(data, SimConfig(latency={"order": latency})).run(agent, data.splits["test"][0])
     own = result.fills[result.fills["reason"] != FillReason.CLOSE]
     assert len(own) > 5
     assert np.all(own["ts"] >= np.array(agent.sent)[own["decision"]] + latency)
@@ -227,7 +227,7 @@ def test_latency_is_in_nanoseconds_and_an_order_arrives_after_exactly_that() -> 
     # sent at 0.1 s, there at 0.3 s: not for what happens up to and including that time
     for nanoseconds, lots in ((-1, 0), (0, 0), (1, 1)):
         rows = [*l3(), (at(0.3) + nanoseconds, 100, 1, 0, K.EXECUTE, BID, LAST)]
-        result, _ = play(rows, bid(101, 1), order_latency_ns=200_000_000, end=0.5)
+        result, _ = play(rows, bid(101, 1), latency={"order": 200_000_000}, end=0.5)
         assert sum(f[2] for f in maker_fills(result)) == lots
 
 

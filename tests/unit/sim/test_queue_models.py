@@ -23,7 +23,6 @@ def ahead(rows: list[tuple[int, int, int, int, int, int, int]] = ROWS, **sim: ob
 @pytest.mark.parametrize(
     ("model", "left"),
     [
-        ("auto", 7),  # proportional
         ("proportional", 7),  # 9 * 10 / 30 = 3 of the cancelled stood ahead
         ("risk_averse", 10),  # all 9 leave from behind us
         ("log", 6),  # 9 * log 11 / (log 11 + log 21) = 3.96

@@ -29,20 +29,20 @@ def live(agent_seen: list[tuple[object, list[int]]], step: int) -> list[int]:
 def test_each_kind_of_request_has_its_own_latency() -> None:
     # cancelled at 0.6 s; the cancel takes 0.3 s, and the trade at 0.8 s comes first
     rows = l3((0.8, K.EXECUTE, BID, 100, 1, 0))
-    result, _ = play(rows, bid(101), NONE, cancel_latency_ns=300_000_000, end=2)
+    result, _ = play(rows, bid(101), NONE, latency={"cancel": 300_000_000}, end=2)
     assert summary(result)[0] == (1, 101, 1, "THROUGH")
-    result, _ = play(rows, bid(101), NONE, cancel_latency_ns=199_999_999, end=2)
+    result, _ = play(rows, bid(101), NONE, latency={"cancel": 199_999_999}, end=2)
     assert summary(result) == []
     # reduced at 0.6 s from 3 to 1
     rows = l3((0.8, K.EXECUTE, BID, 100, 5, 0))
     for latency, left in ((300_000_000, 3), (100_000_000, 1)):
-        result, _ = play(rows, bid(101, 3), bid(101, 1), reduce_latency_ns=latency, end=0.9)
+        result, _ = play(rows, bid(101, 3), bid(101, 1), latency={"reduce": latency}, end=0.9)
         assert summary(result)[0] == (1, 101, left, "THROUGH")
 
 
 def test_a_cancel_that_comes_too_late_changes_nothing() -> None:
     rows = l3((0.8, K.EXECUTE, BID, 100, 1, 0))
-    result, agent = play(rows, bid(101), NONE, cancel_latency_ns=300_000_000, end=2)
+    result, agent = play(rows, bid(101), NONE, latency={"cancel": 300_000_000}, end=2)
     assert result.counters["too_late"] == 1
     assert result.counters["cancels"] == 1
     assert agent.seen[-1][0].inventory == 1
@@ -52,17 +52,17 @@ def test_requests_of_one_kind_never_overtake_each_other(tmp_path: Path) -> None:
     # the order sent at 0.1 s takes a second; the one sent at 0.6 s only 0.1 s, but waits for the first
     wire = recorded(tmp_path, (0.1, 1.0, 0.0), (0.6, 0.1, 0.0))
     both = Quotes(((99, 1), (98, 1)))
-    _, agent = play(l3(), bid(99), both, wire_file=wire, end=3)
+    _, agent = play(l3(), bid(99), both, latency={"file": wire}, end=3)
     assert live(agent.seen, 1) == [0]
     assert live(agent.seen, 2) == [1, 1]  # at 1.1 s both have arrived
     rows = l3((1.05, K.ADD, BID, 98, 1, 2), (1.1, K.ADD, BID, 98, 1, 3))
-    _, agent = play(rows, bid(99), both, wire_file=wire, end=3)
+    _, agent = play(rows, bid(99), both, latency={"file": wire}, end=3)
     assert agent.seen[-1][1] == [0, 2]  # at 1.1 s, after both orders of the market at that price
 
 
 def test_requests_of_different_kinds_may_overtake() -> None:
     result, agent = play(
-        l3(), Quotes(((99, 1),), (), True, 2), bid(99), order_latency_ns=SECOND, market_latency_ns=0, end=3
+        l3(), Quotes(((99, 1),), (), True, 2), bid(99), latency={"order": SECOND, "market": 0}, end=3
     )
     assert summary(result)[0] == (1, 102, 2, "TAKE")
     assert int(result.fills["ts"][0]) == at(0.1)
@@ -73,7 +73,7 @@ def test_requests_of_different_kinds_may_overtake() -> None:
 def test_no_request_overtakes_an_earlier_one_for_its_own_order() -> None:
     # sent at 0.6 s without latency, for an order that arrives at 1.1 s: the cancel follows it there
     rows = l3((1.1, K.EXECUTE, BID, 100, 1, 0), (1.2, K.EXECUTE, BID, 100, 1, 0))
-    result, _ = play(rows, bid(101), NONE, order_latency_ns=SECOND, cancel_latency_ns=0, end=3)
+    result, _ = play(rows, bid(101), NONE, latency={"order": SECOND, "cancel": 0}, end=3)
     assert summary(result) == []
     assert (result.counters["orders"], result.counters["cancels"], result.counters["too_late"]) == (1, 1, 0)
 
@@ -85,7 +85,7 @@ def test_cancels_leave_before_new_orders_so_that_a_full_size_quote_can_move() ->
 
 
 def test_a_cancel_slower_than_the_new_order_costs_the_new_order() -> None:
-    slow = {"cancel_latency_ns": 100_000_000, "max_order_units": 20}
+    slow = {"latency": {"cancel": 100_000_000}, "max_order_units": 20}
     result, _ = play(l3(), bid(100, 20), bid(99, 20), NONE, end=1.05, **slow)
     assert result.counters["limit_rejects"] == 1
 
@@ -94,7 +94,7 @@ def test_responses_are_one_channel(tmp_path: Path) -> None:
     # the fill at 0.3 s is told after two seconds; the one at 0.7 s would be there at 0.8 s, but waits
     wire = recorded(tmp_path, (0.1, 0.0, 0.0), (0.25, 0.0, 2.0), (0.35, 0.0, 2.0), (0.65, 0.0, 0.1))
     rows = l3((0.3, K.EXECUTE, BID, 100, 1, 0), (0.7, K.EXECUTE, BID, 100, 1, 0))
-    _, agent = play(rows, bid(101, 2), bid(101, 2), NONE, wire_file=wire, end=4)
+    _, agent = play(rows, bid(101, 2), bid(101, 2), NONE, latency={"file": wire}, end=4)
     known = {obs.ts: obs.inventory for obs, _ in agent.seen}
     assert [known[at(t)] for t in (0.6, 1.1, 1.6, 2.1, 2.6)] == [0, 0, 0, 0, 2]
 
@@ -103,14 +103,14 @@ def test_a_reduction_meets_what_a_fill_on_its_way_to_us_has_left() -> None:
     # 5 bid, 3 filled at 0.5 s, not yet known at 0.6 s: to 4 takes one off the two left, to 1 takes them all
     rows = l3((0.5, K.EXECUTE, BID, 100, 3, 0), (1, K.EXECUTE, BID, 100, 7, 0))
     for want, rest in ((4, 1), (1, 0)):
-        result, _ = play(rows, bid(101, 5), bid(101, want), ack_latency_ns=SECOND, end=1.05)
+        result, _ = play(rows, bid(101, 5), bid(101, want), latency={"ack": SECOND}, end=1.05)
         got = [qty for side, _, qty, why in summary(result) if why == "THROUGH"]
         assert got == [3, rest][: 1 + (rest > 0)]
         assert result.counters["reduces"] == 1
 
 
 def test_requests_on_their_way_at_the_end_never_arrive() -> None:
-    result, _ = play(l3(), NONE, NONE, NONE, Quotes(take=3), market_latency_ns=HALF, end=2)
+    result, _ = play(l3(), NONE, NONE, NONE, Quotes(take=3), latency={"market": HALF}, end=2)
     assert summary(result) == []
     assert result.counters["orders"] == 0
 

@@ -46,7 +46,7 @@ def test_any_chunk_size_gives_the_same_fills(tmp_path_factory, level: str, seed:
     data = tiny_market(seed, level=level, seconds=30, events_per_second=40)
     data = mapped(data, tmp_path_factory.mktemp("m"))
     episode = data.splits["test"][0]
-    sim = SimConfig(order_latency_ns=2_000_000)
+    sim = SimConfig(latency={"order": 2_000_000})
     chunked = Session(data, sim)
     chunked._stream = EventStream(data.events, data.recv_ts, rows)
     in_memory = replace(data, events=np.array(data.events), recv_ts=np.array(data.recv_ts))
@@ -72,7 +72,7 @@ def test_going_on_from_the_last_episode_changes_nothing(level: str, seed: int, f
     first, last = int(data.events["ts"][segment.start]), int(data.events["ts"][segment.stop - 1])
     third = (last - first) // 3
     episodes = [Episode(0, first + k * third + third // 4, first + (k + 1) * third) for k in range(3)]
-    sim = SimConfig(feed_latency_ns=feed, order_latency_ns=2_000_000)
+    sim = SimConfig(latency={"feed": feed, "order": 2_000_000})
     one = Session(data, sim)
     for k in (0, 1, 2, 1, 0, 2):  # on from the last, and back to the start
         together = one.run(Touch(), episodes[k], k)
