@@ -47,7 +47,8 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 _collects = gc.isenabled()
 gc.disable()  # numba makes a great many objects, and none is garbage: a tenth of the time to a first result
 try:
-    from numba import config, njit, typeof  # (the cache folder must be set first)
+    from llvmlite import ir
+    from numba import config, njit, typeof, types  # (the cache folder must be set first)
     from numba.core.cgutils import get_null_value
     from numba.extending import intrinsic
 
@@ -110,7 +111,7 @@ def inline_kernel(fn: _F) -> _F:
 def hot_kernel(fn: _F) -> _F:
     """Compile `fn` as `kernel` does and let LLVM put it into its callers.
 
-    For what runs per event: a call hands over seven machine words an array.
+    For what runs per event: a call hands over seven machine words per array.
     """
     return _compiled(fn, nogil=True, forceinline=True)
 
@@ -161,3 +162,24 @@ def borrow(array: Any) -> Any:
     than the event loop's own work. Without an owner there is nothing to count.
     """
     return array if NO_JIT else _borrow(array)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fetch(_context: Any, array: Any, _index: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        i32 = ir.IntType(32)
+        of = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], of)
+        builder.call(fetch, [pointer, i32(0), i32(3), i32(1)])  # to read, into the first cache, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@inline_kernel
+def fetch(array: Any, index: int) -> None:
+    """Have the processor bring ``array[index]``, which is needed soon, into its cache. `array` is contiguous."""
+    if not NO_JIT:
+        _fetch(array, index)

@@ -327,7 +327,7 @@ class Agent(ABC):
     """
 
     name: ClassVar[str] = ""
-    depth: ClassVar[int] = MAX_DEPTH
+    levels_read: ClassVar[int] = MAX_DEPTH
     """Levels per side that the agent reads, 1 to `MAX_DEPTH`: it is shown no more, and fewer are gathered faster."""
 
     def reset(self, ctx: SessionContext) -> None:

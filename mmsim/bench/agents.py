@@ -12,7 +12,7 @@ from mmsim.config import LatencyConfig, SimConfig
 class Idle(CompiledStrategy):
     """Wakes and quotes nothing."""
 
-    depth: ClassVar[int] = 1
+    levels_read: ClassVar[int] = 1
 
     @staticmethod
     def decide(obs: Any, want: Any, params: Any, memory: Any) -> None:
@@ -22,7 +22,7 @@ class Idle(CompiledStrategy):
 class TouchMaker(CompiledStrategy):
     """One lot on both sides, `back` ticks behind the touch; the loaded side a tick further per `lean` lots."""
 
-    depth: ClassVar[int] = 1
+    levels_read: ClassVar[int] = 1
 
     lean: int = 20
     back: int = 0
@@ -42,7 +42,7 @@ class TouchMaker(CompiledStrategy):
 class PythonMaker(Strategy):
     """`TouchMaker` at the touch, in plain Python."""
 
-    depth: ClassVar[int] = 1
+    levels_read: ClassVar[int] = 1
 
     lean: int = 20
 

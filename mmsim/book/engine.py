@@ -17,11 +17,12 @@ from mmsim.book import layout as L
 from mmsim.book.handle import book_at
 from mmsim.book.order_types import proceed
 from mmsim.book.queues import BOOK_FULL, rest, take, withdraw
-from mmsim.book.rows import FOUND, ROW, U, enter, leave, slot_of
+from mmsim.book.rows import FOUND, ROW, U, enter, expect, leave, slot_of
 from mmsim.book.stops import trigger
 
 _FIRST, _NONE, _NO_PX = np.int64(0), np.int64(0), np.int64(L.NO_BID)
-_OTHER, _DONE, _LEFT = 0, 1, 2
+_SOON = 2  # requests ahead whose slot is fetched: measured
+_OTHER, _DONE, _LEFT = 0, 1, 2  # what `_plain` made of a request
 IN_STATE = np.int64(-(1 << 63))
 
 
@@ -41,6 +42,8 @@ def execute(handle: Any, requests: Any, start: int, statuses: Any, matches: Any)
     s.why = L.FINISHED
     unfinished = s.hand.kind != L.NOTHING or s.pending != 0  # left from the last call
     while k < end or unfinished:
+        if k + _SOON < end:
+            expect(book, requests[U(k + _SOON)].oid)
         if not unfinished:
             come = _plain(book, s, requests[U(k)], matches)
             if come != _OTHER:

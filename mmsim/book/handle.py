@@ -54,9 +54,16 @@ book_at: Any = _itself if NO_JIT else _book_at
 
 def handle_of(book: Book) -> Any:
     """Return the handle of `book`, whose arrays the caller keeps alive."""
+    return handles_of(Book(*[array[None] for array in book]))[0]
+
+
+def handles_of(tables: Book) -> Any:
+    """Return the handles of many books, whose arrays are the rows of `tables`."""
+    n = len(tables.state)
     if NO_JIT:
-        return book
-    sizes = [array.shape[-1] for array in book]  # pragma: no cover (compiled code only)
-    return np.array(  # pragma: no cover (compiled code only)
-        [(array.ctypes.data, n) for array, n in zip(book, sizes, strict=True)], np.int64
-    ).reshape(-1)
+        return [Book(*[table[b] for table in tables]) for b in range(n)]
+    out = np.empty((n, len(tables), 2), np.int64)  # pragma: no cover (compiled code only)
+    for i, table in enumerate(tables):  # pragma: no cover (compiled code only)
+        out[:, i, 0] = table.ctypes.data + table.strides[0] * np.arange(n)
+        out[:, i, 1] = table.shape[-1]
+    return out.reshape(n, HANDLE_SIZE)  # pragma: no cover (compiled code only)

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import NO_JIT, records
+from mmsim._jit import records
 from mmsim.book import layout as L
 from mmsim.book.engine import execute_many
+from mmsim.book.handle import handles_of
+from mmsim.book.layout import Book
 from mmsim.book.memory import Memory, compiled_form
 from mmsim.book.reader import BookReader
 from mmsim.errors import BookError
@@ -57,12 +59,15 @@ class Books:
     def __init__(self, n: int, *, n_levels: int = 1024, n_orders: int = 256) -> None:
         if n < 1:
             raise BookError(f"expected one book at least, was {n}")
-        self._memories = [Memory(n_orders, n_levels) for _ in range(n)]
-        self._handles: Any = []
-        self._find_handles()
+        one = Memory(n_orders, n_levels).book
+        # one table per array, one row per book: all are zero at first, but for the scalars
+        self._tables = Book(*[records(np.zeros((n, *array.shape), array.dtype)) for array in one])
+        self._tables.state[:] = one.state
+        self._handles: Any = handles_of(self._tables)
+        self._grown: dict[int, Memory] = {}  # books that have arrays of their own
 
     def __len__(self) -> int:
-        return len(self._memories)
+        return len(self._tables.state)
 
     def step(self, requests: npt.NDArray[np.void], *, buffer: int | None = None) -> StepResult:
         """Execute ``requests[b]`` on every book ``b``, in order.
@@ -90,8 +95,9 @@ class Books:
             ends[old:book] += before
             if book == len(self):
                 break
-            if self._memories[book].make_room():
-                self._find_handles()
+            memory = self._memory(book)
+            if memory.make_room():
+                self._grown[book], self._handles[book] = memory, memory.handle
             else:
                 done.append(rows[:n])
                 rows = records(np.zeros(size, L.MATCH))
@@ -103,13 +109,12 @@ class Books:
 
     def best(self, side: int) -> npt.NDArray[np.int64]:
         """Return the best price of each book, ``(n_books,)`` ticks; below -2**31 or above 2**31 if a side is empty."""
-        name = "best_bid" if side > 0 else "best_ask"
-        return np.array([m.book.state[name][0] for m in self._memories])
+        best: npt.NDArray[np.int64] = self._tables.state["best_bid" if side > 0 else "best_ask"][:, 0].copy()
+        return best
 
     def book(self, b: int) -> BookReader:
         """Return one book to look at, until the next step; ``OrderBook.restore`` takes its snapshot."""
-        return BookReader(self._memories[b])
+        return BookReader(self._memory(b))
 
-    def _find_handles(self) -> None:
-        handles = [m.handle for m in self._memories]
-        self._handles = handles if NO_JIT else np.array(handles)
+    def _memory(self, b: int) -> Memory:
+        return self._grown.get(b) or Memory.over(Book(*[table[b] for table in self._tables]))

@@ -50,11 +50,16 @@ class Memory:
         s.top, s.level_top = 1, n_levels + 2
         s.far_limit = _CROWD
 
+    @classmethod
+    def over(cls, book: Book) -> Memory:
+        """Return the memory of a book whose arrays are there already."""
+        memory = cls.__new__(cls)
+        memory._become(book)
+        return memory
+
     def copy(self) -> Memory:
         """Return the memory of an equal book."""
-        other = Memory.__new__(Memory)
-        other._become(Book(*[array.copy() for array in self.book]))
-        return other
+        return Memory.over(Book(*[array.copy() for array in self.book]))
 
     def run(self, requests: Any, start: int, statuses: Any, matches: Any) -> int:
         """Execute requests until they are done or `matches` is full; return how far it came."""
@@ -80,8 +85,8 @@ class Memory:
         n_old, width = old.shelves.shape[1], int(self.state.width)
         if n_old >= L.MAX_ROWS:
             raise BookError(f"expected at most {L.MAX_ROWS} orders in the book, was more: cancel some")
-        new = _allocated(min(2 * n_old, L.MAX_ROWS), width)
-        for name in ("state", "orders", "extra", "levels", "occupied"):
+        new = _allocated(min(2 * n_old, L.MAX_ROWS), width)._replace(state=old.state, occupied=old.occupied)
+        for name in ("orders", "extra", "levels"):
             array = getattr(old, name)
             getattr(new, name)[: len(array)] = array
         new.shelves[:, :n_old] = old.shelves

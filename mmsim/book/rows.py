@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsim._jit import hot_kernel, inline_kernel
+from mmsim._jit import fetch, hot_kernel, inline_kernel
 from mmsim.bits import leading_zeros
 from mmsim.book.layout import STOPPED
 
@@ -42,6 +42,12 @@ def slot_of(book: Any, oid: int) -> int:
         if word == 0 or ((word >> 32) == tag and book.extra[U(word & ROW)].oid == oid):
             return slot
         slot = (slot + 1) & last
+
+
+@inline_kernel
+def expect(book: Any, oid: int) -> None:
+    """Prepare for a request about `oid`: its slot is likely to be far from the others used last."""
+    fetch(book.slots, tag_of(oid) >> shift_of(book.slots))
 
 
 @hot_kernel

@@ -1,4 +1,4 @@
-"""The session: owns time, runs the kernel, and asks the agent.
+"""The session: replays one market for one agent at a time.
 
 The same object serves the comparison runs (`Session.run`), the Gymnasium environment (`start`,
 `step`) and the recording of training data (`record`), so that all three share the physics.
@@ -6,41 +6,23 @@ The same object serves the comparison runs (`Session.run`), the Gymnasium enviro
 
 from __future__ import annotations
 
-import copy
-import ctypes
-import struct
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsim import _jit  # (a kernel file is one that imports from it: this is none, see `_jit`)
-from mmsim.agent import Agent, Fill, Observation, Quotes, SessionContext
+from mmsim.agent import Agent, Quotes
 from mmsim.compiled import CompiledStrategy, quotes_in
-from mmsim.config import SimConfig
-from mmsim.errors import AgentError, ConfigError, HookTimeout, KernelError, Status, shown, told
+from mmsim.errors import HookTimeout, Status, told
 from mmsim.metrics.episode import EpisodeResult
-from mmsim.records import MAX_LEVELS, OBSERVATION, QUOTES
+from mmsim.records import OBSERVATION
 from mmsim.sim import hooks, limits
-from mmsim.sim.engine import Engine
-from mmsim.sim.kernel import advance_compiled, pass_over
+from mmsim.sim.kernel import advance_compiled
 from mmsim.sim.latency import DecisionLatency
-from mmsim.sim.physics import Physics
-from mmsim.sim.quotes_check import Limits, QuotesError, checked
-from mmsim.sim.records import SIM
+from mmsim.sim.stepping import Stepper
 from mmsim.sim.watch import Watch
-from mmsim.types import FILL, MAX_DEPTH, STEP, Episode, FeeSchedule, MarketData
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-# Into the record of the desired quotes: its head, so many levels of a side, and one level on each side at once.
-_HEAD = struct.Struct("6q").pack_into
-_LEVELS = [struct.Struct(f"{2 * n}q").pack_into for n in range(MAX_LEVELS + 1)]
-_BIDS, _ASKS = (QUOTES.fields[side][1] for side in ("bids", "asks"))  # type: ignore[index]  # (it has fields)
-_TWO_SIDED = struct.Struct(f"8q{_ASKS - _BIDS - 16}x2q").pack_into
+from mmsim.types import FILL, STEP, Episode
 
 _HAND_OVER = 1 << 14  # rows of a step table that is not copied for the result
 
@@ -52,7 +34,7 @@ def _copied(rows: npt.NDArray[np.void], kind: np.dtype[np.void]) -> npt.NDArray[
     return out
 
 
-class Session(Engine):
+class Session(Stepper):
     """Replays one market for one agent at a time.
 
     Parameters
@@ -75,227 +57,6 @@ class Session(Engine):
         For an unknown fee schedule, or limits and latencies that the engine cannot hold (`mmsim.sim.limits`).
     """
 
-    def __init__(
-        self,
-        data: MarketData,
-        physics: Physics | SimConfig | None = None,
-        *,
-        seed: int | None = None,
-        calibration: Mapping[str, float] | None = None,
-        checkpoints: Path | None = None,
-    ) -> None:
-        if not isinstance(physics, Physics):
-            physics = Physics.of(physics or SimConfig())
-        sim = physics.sim
-        if sim.fees != "zero" and sim.fees not in data.fees:
-            known = ", ".join(sorted({"zero", *data.fees}))
-            raise ConfigError(f"{data.name} has no fee schedule {sim.fees!r}; it has: {known}")
-        super().__init__(data, physics, sim.seed if seed is None else seed)
-        self.fees = data.fees.get(sim.fees, FeeSchedule())
-        self.calibration = dict(calibration or {})
-        self.checkpoints = checkpoints
-        at, size = SIM.fields["want"][1], QUOTES.itemsize  # type: ignore[index]  # (it has fields)
-        self._want = memoryview(self._sim.view(np.uint8))[at : at + size]  # type: ignore[arg-type]
-        self._observation = self._seen()
-        self._quotes = Quotes.none()
-        self._compiled: Callable[..., int] | None = None
-        self._agent_name = "agent"
-        self._doing = ""  # what the agent does that is no decision: reset, ...
-        self._hear: Callable[[Fill], None] | None = None
-        self._heard = 0
-
-    def _seen(self) -> Observation:
-        # What an agent is handed, made anew for each episode. It stands on memory that cannot be made writable
-        # again, and behind which is nothing but what it shows.
-        return Observation(self._shown("obs", 1), self._shown("own_view", -1))
-
-    def _shown(self, name: str, rows: int) -> npt.NDArray[np.void]:
-        kind, at = SIM.fields[name][:2]  # type: ignore[index]  # (it has fields)
-        base = kind.base
-        memory: Any = self._sim.view(np.uint8)  # (numpy's buffers are not typed for 3.11)
-        cells = (ctypes.c_uint8 * kind.itemsize).from_buffer(memory, at)
-        return np.frombuffer(memoryview(cells).toreadonly(), base)[: rows if rows > 0 else None]
-
-    def context(self, episode: Episode, index: int = 0) -> SessionContext:
-        """Return what an agent is told at the start of `episode`."""
-        return SessionContext(
-            instrument=copy.copy(self.data.instrument),
-            dataset=self.data.name,
-            max_inventory=self.max_inventory,
-            max_order=self.max_order,
-            max_levels=self.sim.max_levels,
-            unit=self.data.instrument.unit_lots,
-            start_ts=episode.start_ts,
-            end_ts=episode.end_ts,
-            decision_ns=self.decision_ns,
-            rng=np.random.default_rng([self.seed, index]),
-            calibration=dict(self.calibration),  # its own: what it writes there, no other agent reads
-            typical_decision_ns=self.decision_ns or 500_000_000,
-            checkpoints=self.checkpoints,
-        )
-
-    # ---- stepping ------------------------------------------------------------------------------
-    def start(self, episode: Episode, agent: Agent | None = None, index: int = 0) -> Observation | None:
-        """Build the book up to the episode, reset `agent`, and run to the first decision.
-
-        Returns
-        -------
-        Observation or None
-            None if the episode holds no decision at all.
-        """
-        self._prepare(episode, agent, index)
-        return self._advance()
-
-    def _prepare(self, episode: Episode, agent: Agent | None, index: int) -> None:
-        self._open(episode, index)
-        self._observation = self._seen()
-        self._heard = 0
-        self._hear = None
-        if agent is not None:
-            self._doing = "reset"
-            self._agent_name = hooks.name_of(agent)
-            self._state.rules.depth = self._depth_of(agent)
-            if type(agent).on_fill is not Agent.on_fill:
-                self._hear = agent.on_fill
-            with hooks.hook(self._agent_name, "reset", ts=episode.start_ts):
-                answer: object = agent.reset(self.context(episode, index))  # type: ignore[func-returns-value]
-            self._doing = ""
-            if answer is not None:
-                said = f"reset returned {shown(answer)}, expected None"
-                raise AgentError(said, agent=self._agent_name, ts=episode.start_ts)
-
-    def _depth_of(self, agent: Agent) -> int:
-        depth: object = agent.depth
-        if not isinstance(depth, int) or not 1 <= depth <= MAX_DEPTH:
-            raise AgentError(
-                f"depth: expected 1 to {MAX_DEPTH} levels per side, was {shown(depth)}",
-                agent=self._agent_name,
-            )
-        return depth
-
-    def step(self, quotes: Quotes, latency_ns: int = 0, wall_ns: int = 0) -> Observation | None:
-        """Send the difference between `quotes` and the live orders, and run to the next decision.
-
-        Parameters
-        ----------
-        quotes : Quotes
-            Desired state.
-        latency_ns : int
-            Decision latency to charge: requests leave that much later, and decisions due meanwhile
-            are missed.
-        wall_ns : int
-            Measured wall clock of the decision, recorded only.
-
-        Returns
-        -------
-        Observation or None
-            None at the end of the episode: residual inventory is closed and everything recorded.
-
-        Raises
-        ------
-        AgentError
-            If the quotes are not valid.
-        """
-        if self._done:
-            raise ConfigError("the episode is over: call start() for the next one")
-        self._quotes = quotes
-        try:
-            bids, asks, post_only, take = quotes
-            if quotes.__class__ is not Quotes or take is True:
-                raise TypeError
-            n_bid, n_ask = len(bids), len(asks)
-            if n_bid == 1 == n_ask:  # by far the most common
-                (bid,), (ask,) = bids, asks
-                _TWO_SIDED(self._want, 0, 1, 1, post_only, take, latency_ns, wall_ns, *bid, *ask)
-            else:
-                if max(n_bid, n_ask) > self.sim.max_levels:
-                    raise ValueError
-                for at, n, levels in ((_BIDS, n_bid, bids), (_ASKS, n_ask, asks)):
-                    if any(len(level) != 2 for level in levels):
-                        raise ValueError
-                    _LEVELS[n](self._want, at, *(x for level in levels for x in level))
-                _HEAD(self._want, 0, n_bid, n_ask, post_only, take, latency_ns, wall_ns)
-        except (KeyboardInterrupt, HookTimeout):
-            raise
-        except BaseException:  # noqa: BLE001 (an agent's objects may raise anything)
-            self._explain(quotes, latency_ns, wall_ns)  # raises, or packs whole numbers of another type
-        return self._advance()
-
-    def miss(self) -> Observation | None:
-        """Let the decision pass unanswered, as one that comes while the agent is thinking, and run on."""
-        pass_over(self._sim, self._steps)
-        return self._advance()
-
-    def _advance(self) -> Observation | None:
-        while True:
-            code = self._kernel(
-                self._ev, self._know, self._lad, self._ords, self._sim, self._lat, self._ring, self._fills,
-                self._steps,
-            )  # fmt: skip
-            if code == Status.DECIDE:
-                if self._hear is not None:
-                    self._tell()
-                return self._observation._refresh()
-            if code == Status.END:
-                self._done = True
-                if self._hear is not None:
-                    self._tell()
-                return None
-            self._resolve(Status(code))
-
-    def _resolve(self, status: Status) -> None:
-        if status == Status.BAD_QUOTES:
-            self._explain(self._quotes, 0, 0)
-            raise KernelError(f"{self.data.name}: valid quotes {shown(self._quotes)} were refused")
-        super()._resolve(status)
-
-    def _tell(self) -> None:
-        known = int(self._state.account.n_known)
-        if self._hear is None or known == self._heard:
-            return
-        for f in self._fills[self._heard : known]:
-            fill = Fill(
-                int(f["ts"]), int(f["order_id"]), int(f["side"]), int(f["px"]), int(f["qty"]),
-                bool(f["maker"]), int(f["reason"]),
-            )  # fmt: skip
-            try:
-                answer: object = self._hear(fill)
-            except (*hooks.PASS, HookTimeout):
-                raise
-            except BaseException as err:
-                raise self._fault(f"on_fill {told(err)}") from err
-            if answer is not None:
-                raise self._fault(f"on_fill returned {shown(answer)}, expected None")
-        self._heard = known
-
-    # ---- checking what the agent asks for --------------------------------------------------------
-    def _fault(self, message: str) -> AgentError:
-        return AgentError(
-            message,
-            agent=self._agent_name,
-            decision=int(self._state.decision.index),
-            ts=int(self._state.decision.ts),
-        )
-
-    def _explain(self, quotes: Quotes, latency_ns: int, wall_ns: int) -> None:
-        # The kernel refuses the same quotes without words (`requests.quotes_valid`).
-        bounds = Limits(
-            int(self._state.account.known_inventory), self.max_inventory, self.max_order, self.sim.max_levels
-        )
-        try:
-            flat = checked(quotes, bounds)
-        except QuotesError as err:
-            raise self._fault(str(err)) from None
-        except (KeyboardInterrupt, HookTimeout):
-            raise
-        except BaseException as err:
-            raise self._fault(f"its quotes {told(err)}") from err
-        (n_bid, n_ask, post_only, take), bids, asks = flat
-        _HEAD(self._want, 0, n_bid, n_ask, post_only, take, latency_ns, wall_ns)
-        _LEVELS[n_bid](self._want, _BIDS, *bids)
-        _LEVELS[n_ask](self._want, _ASKS, *asks)
-
-    # ---- whole episodes --------------------------------------------------------------------------
     def run(
         self,
         agent: Agent,

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from mmsim.agent import Observation, Quotes, Strategy
 from mmsim.config import LatencyConfig, SimConfig
 from mmsim.resolve import session_for
-from mmsim.sim.reference import Replay, Share, proportional
 from mmsim.sim.session import Session
 from mmsim.testing.markets import SECOND, T0, market_from, tiny_market
+from mmsim.testing.naive_replay import Replay, Share, proportional
 from mmsim.types import EventFlag, EventKind, MarketData
 
 K = EventKind
