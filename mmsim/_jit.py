@@ -111,7 +111,7 @@ def inline_kernel(fn: _F) -> _F:
 def hot_kernel(fn: _F) -> _F:
     """Compile `fn` as `kernel` does and let LLVM put it into its callers.
 
-    For what runs per event: a call hands over seven machine words an array.
+    For what runs per event: a call hands over seven machine words per array.
     """
     return _compiled(fn, nogil=True, forceinline=True)
 
@@ -132,7 +132,7 @@ def records(array: Any) -> Any:
 def entry_point(fn: Callable[..., Any], *args: Any) -> Callable[..., Any]:
     """Return `fn` compiled for the types of `args`, callable without the dispatcher's type lookup.
 
-    The lookup costs 1 to 2 us a call with many arrays, more than a decision's own work. The caller must
+    The lookup costs 1 to 2 us per call with many arrays, more than a decision's own work. The caller must
     pass arguments of exactly these types ever after. Without the JIT it is `fn` itself.
     """
     if not hasattr(fn, "overloads"):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from mmsim.errors import ConfigError
 
-MAX_DEPTH = 10  # levels a side that an observation shows at most
+MAX_DEPTH = 10  # levels per side that an observation shows at most
 NO_SIDE, BUY, SELL = 0, 1, -1
 CONTRACTS = ("linear", "inverse")
 
@@ -205,7 +205,7 @@ class MarketData:
     """One market, ready to replay.
 
     ``level`` is ``"L3"`` (orders), ``"L2"`` (level differences) or ``"snapshot"``; ``view_depth`` the
-    number of levels a side that the feed carries (0: the full book); ``decision_ns`` the market's
+    number of levels per side that the feed carries (0: the full book); ``decision_ns`` the market's
     usual time between decisions, 0 meaning one decision a snapshot.
     """
 

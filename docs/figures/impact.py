@@ -63,7 +63,7 @@ def same_day() -> None:
         cost = fills["side"] * (2 * fills["px"].astype(np.int64) - fills["mid2"]) / 2
         lots = np.cumsum(fills["qty"])
         mean = float(np.sum(cost * fills["qty"]) / lots[-1])
-        print(f"{impact}: {lots[-1]:,} lots taken, {mean:.2f} ticks beyond the mid a lot")
+        print(f"{impact}: {lots[-1]:,} lots taken, {mean:.2f} ticks beyond the mid per lot")
         total = np.cumsum(cost * fills["qty"])
         paid.plot(minutes, total / lots, color=colour, lw=1.2, label=f"{impact}: {mean:.2f} in all")
         steps = run.steps

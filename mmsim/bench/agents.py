@@ -1,4 +1,4 @@
-"""The strategies and the physics of the replay cases, as `mmsim.bench.peer_hftbacktest` has them."""
+"""The strategies and the physics of the replay cases, as `tests/benchmarks/peer_hftbacktest.py` has them."""
 
 from __future__ import annotations
 

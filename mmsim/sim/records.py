@@ -158,7 +158,7 @@ OWN = np.dtype(  # one own order
             "shown",  # NEVER_SEEN (the queue is unknown), IN_VIEW, OUT_OF_VIEW
             "decision",
             "post_only",
-            "kept",  # mark of `mmsim.sim.requests.stage_side`
+            "kept",  # mark of `mmsim.sim.requests.withdraw_side`
             "ahead_at_first",  # queue ahead on arrival
             "last_request",  # when the order's last request arrives: a later one cannot overtake it
         )

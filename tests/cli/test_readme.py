@@ -77,12 +77,13 @@ def test_template_runs_as_the_readme_says(
     assert "Template" in capsys.readouterr().out
 
 
-def test_strategy_of_the_readme_keeps_the_contract(tmp_path: Path) -> None:
-    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert code is not None
-    path = tmp_path / "lean.py"
-    path.write_text(code.group(1), encoding="utf-8")
-    assert call("check-agent", f"{path}:Lean") == 0
+def test_strategies_of_the_readme_keep_the_contract(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2  # in Python, and compiled
+    for number, code in enumerate(blocks):
+        path = tmp_path / f"lean{number}.py"
+        path.write_text(code, encoding="utf-8")
+        assert call("check-agent", f"{path}:Lean") == 0
 
 
 def cells(text: str) -> dict[tuple[str, str], list[str]]:

@@ -63,7 +63,7 @@ def first_difference(a, b):
 
 @st.composite
 def orders(draw):
-    """A valid L3 tape: several rows a message, hidden trades, levels that leave the view and come back."""
+    """A valid L3 tape: several rows per message, hidden trades, levels that leave the view and come back."""
     rows, live, free = [], {}, list(range(12))[::-1]
     ts = T0
     steps = draw(

@@ -171,7 +171,7 @@ def test_quoting_in_it_is_neither_free_nor_hopeless(name):
     spread, mid = ask - bid, (bid + ask) / 2
     assert (spread == 1).mean() > 0.6
     assert (spread <= 2).mean() > 0.95
-    assert 3 < len(events) / 5400 < 12  # rows a second
+    assert 3 < len(events) / 5400 < 12  # rows per second
     moves = np.count_nonzero(np.diff(mid)) / 80  # a minute
     assert 3 < moves < 40
     by_minute = np.diff(mid[::120]).std()
