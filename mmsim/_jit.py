@@ -15,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
+from mmsim._plain_records import rows_of
 from mmsim.paths import cache_home
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -126,7 +125,7 @@ def rare_kernel(fn: _F) -> _F:
 
 def records(array: Any) -> Any:
     """Return a structured array in the form that kernels take: its rows have attributes without the JIT, too."""
-    return array.view(np.recarray) if NO_JIT else array
+    return rows_of(array) if NO_JIT else array
 
 
 def entry_point(fn: Callable[..., Any], *args: Any) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmsim._jit import FUNCTIONS, NO_JIT, checked_kernel, inline_kernel
+from mmsim._jit import FUNCTIONS, NO_JIT, checked_kernel, inline_kernel, records
 from mmsim.agent import Observation, Quotes, SessionContext, Strategy
 from mmsim.errors import ConfigError
 from mmsim.records import MAX_LEVELS, OBSERVATION, QUOTES
@@ -92,7 +92,7 @@ class CompiledStrategy(Strategy):
         self._address = _compiled(type(self).decide, self._params.dtype)
         self._params_at = self._params.ctypes.data
         if NO_JIT:
-            self._want = self._want.view(np.recarray)
+            self._want = records(self._want)
             named = SimpleNamespace(
                 **{name: self._params[name][0] for name in self._params.dtype.names or ()}
             )
@@ -122,7 +122,7 @@ class CompiledStrategy(Strategy):
         want = self._want
         for name, value in (("n_bids", 0), ("n_asks", 0), ("post_only", 1), ("take_qty", 0)):
             want[name] = value
-        ask(self._address, obs.record.copy(), want, self._params_at, self._memory)
+        ask(self._address, records(obs.record.copy()), want, self._params_at, self._memory)
         return quotes_in(want[0])
 
     def machine(self) -> tuple[int, int, npt.NDArray[np.float64]]:
