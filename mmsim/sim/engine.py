@@ -115,12 +115,12 @@ class Engine:
     @property
     def fills(self) -> npt.NDArray[np.void]:
         """Fills of the episode so far, ``(n,)`` `FILL` (a view)."""
-        return self._fills[: int(self._state.account.n_fills)]
+        return np.asarray(self._fills)[: int(self._state.account.n_fills)]
 
     @property
     def steps(self) -> npt.NDArray[np.void]:
         """Decision rows of the episode so far, ``(n,)`` `STEP` (a view)."""
-        return self._steps[: int(self._state.account.n_steps)]
+        return np.asarray(self._steps)[: int(self._state.account.n_steps)]
 
     @property
     def inventory(self) -> int:

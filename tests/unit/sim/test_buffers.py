@@ -106,6 +106,22 @@ def test_responses_to_fills_of_a_resting_order_fill_the_ring() -> None:
         run(l3, order, latency={"ack": 100 * SECOND}, max_order_units=4_000)
 
 
+def test_the_ring_of_responses_is_full_at_any_kind_of_row() -> None:
+    """It takes 2,049 responses; then comes a row of the kind that concerns our order."""
+    fills = R.N_RING // 2
+    slow = {"latency": {"ack": 100 * SECOND}, "max_order_units": 4_000}
+    order = Quotes(((102, 2_500),), ())
+    trades = [(0.2 + 0.001 * k, K.TRADE, -1, 101, 1) for k in range(fills)]
+    with pytest.raises(ConfigError, match="more own orders or messages"):
+        run(quiet(*trades, (4, K.LEVEL, 1, 102, 3), units=5_000), order, **slow)
+    rows = [(at(0), 100, 10, 3_001, K.ADD, 1, LAST), (at(0), 104, 10, 3_002, K.ADD, -1, LAST)]
+    rows += [(at(0.2 + 0.001 * k), 102, 1, k, K.ADD, -1, LAST) for k in range(fills)]
+    rows += [(at(4), 100, 1, 3_001, K.EXECUTE, 1, LAST)]
+    l3 = market_from(rows, level="L3", episode=(at(0.1), at(6)), max_inventory_units=5_000)
+    with pytest.raises(ConfigError, match="more own orders or messages"):
+        run(l3, order, **slow)
+
+
 @pytest.mark.parametrize("what", ["trades", "crosses", "takes", "close"])
 def test_the_fill_buffer_grows_wherever_it_is_full(what: str) -> None:
     kind = {"trades": (K.TRADE, -1, 101, 1), "crosses": (K.LEVEL, -1, 103, 1)}.get(what, (K.LEVEL, 1, 99, 3))
