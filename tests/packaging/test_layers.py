@@ -18,7 +18,8 @@ LAYERS: dict[str, set[str]] = {
     "provenance": {"paths"},
     "progress": set(),
     "_jit_cache": {"caches"},
-    "_jit": {"paths", "_jit_cache"},
+    "_plain_records": set(),
+    "_jit": {"paths", "_jit_cache", "_plain_records"},
     "bits": {"_jit"},
     "types": {"errors"},
     "config": {"errors", "types"},
@@ -126,6 +127,27 @@ def test_mmsim_respects_the_layer_table(path: Path) -> None:
             if target == "__version__":
                 continue
             assert target == layer or target in LAYERS[layer], f"mmsim/{layer} must not import {name}"
+
+
+def test_the_layers_of_mmsim_form_no_circle() -> None:
+    """As they are written in the table, and so as they may import each other."""
+    left = {name: allowed & set(LAYERS) - {name} for name, allowed in LAYERS.items()}
+    left = {name: allowed for name, allowed in left.items() if name not in {"testing", "cli"}}
+    while left:
+        free = {name for name, allowed in left.items() if not allowed & set(left)}
+        assert free, f"these may import each other in a circle: {', '.join(sorted(left))}"
+        left = {name: allowed for name, allowed in left.items() if name not in free}
+
+
+# What names modules by string: the public names of `import mmsim`, the subcommands, and users' own agents.
+BY_STRING = {"__init__.py", "registry.py", "cli/main.py"}
+
+
+@pytest.mark.parametrize("path", _python_files("mmsim"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_of_mmsim_is_imported_by_string(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    by_string = "import_module" in text or "__import__" in text
+    assert not by_string or path.relative_to(ROOT / "mmsim").as_posix() in BY_STRING
 
 
 @pytest.mark.parametrize("path", _python_files("strategies"), ids=lambda p: str(p.relative_to(ROOT)))
