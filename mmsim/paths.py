@@ -8,15 +8,17 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import platformdirs
-
 from mmsim.errors import ConfigError
 
 
 def cache_home() -> Path:
     """Return the folder of everything that can be made again: ``MMSIM_CACHE_HOME`` or the user's cache."""
     env = os.environ.get("MMSIM_CACHE_HOME")
-    return Path(env) if env else platformdirs.user_cache_path("mmsim", appauthor=False)
+    if env:
+        return Path(env)
+    import platformdirs  # (takes a hundredth of the time to a first result)
+
+    return platformdirs.user_cache_path("mmsim", appauthor=False)
 
 
 def data_home(override: str | os.PathLike[str] | None = None) -> Path:
