@@ -107,7 +107,7 @@ class SessionContext:
 
     ``max_inventory`` is in lots; ``unit`` is the usual order size in lots; ``calibration`` holds the
     market's fitted constants (see ``mmsim calibrate``); ``decision_ns`` is the time between
-    decisions (0: one a snapshot, see ``typical_decision_ns``).
+    decisions (0: one per snapshot, see ``typical_decision_ns``).
     """
 
     instrument: Instrument

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,3 +50,30 @@ def bar(*, kept: bool = False) -> Iterator[Bar]:
     made = Bar(kept)
     with made._shown:
         yield made
+
+
+@contextmanager
+def fraction_bar(title: str) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function ``(stage, fraction)`` that draws one bar on standard error.
+
+    It is shown on terminals only, from its first report on: what is done at once draws nothing.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    shown = Progress(console=console, transient=True, disable=not console.is_terminal)
+    task = None
+
+    def report(stage: str, fraction: float) -> None:
+        nonlocal task
+        if task is None:
+            shown.start()
+            task = shown.add_task(title, total=1.0)
+        shown.update(task, description=f"{title} {stage}", completed=min(max(fraction, 0.0), 1.0))
+
+    try:
+        yield report
+    finally:
+        if task is not None:
+            shown.stop()

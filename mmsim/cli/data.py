@@ -79,11 +79,11 @@ def fetch(
     """Download public datasets from their origin, checked by sha256."""
     from mmsim.data.fetch import fetch as fetch_files
     from mmsim.data.manifest import manifest
-    from mmsim.data.progress import bar
+    from mmsim.progress import fraction_bar
 
     specs = [manifest(name) for name in names]
     for spec in specs:
-        with bar(f"{spec.name}:") as report:
+        with fraction_bar(f"{spec.name}:") as report:
             for path, new in fetch_files(spec, data_home, report):
                 typer.echo(f"{spec.name}: {path} {'downloaded' if new else 'was there'}, sha256 verified")
 
@@ -129,9 +129,9 @@ def import_(
 ) -> None:
     """Bring in your own files as a dataset; nothing is written unless all of it can be read and is plausible."""
     from mmsim.data.imports import ImportSettings, import_dataset
-    from mmsim.data.progress import bar
     from mmsim.data.report import report as report_of
     from mmsim.data.store import stored
+    from mmsim.progress import fraction_bar
 
     given = {
         "tick_size": tick_size,
@@ -155,7 +155,7 @@ def import_(
         locked=locked,
         allow=allow or (),
     )
-    with bar(f"{name}:") as report:
+    with fraction_bar(f"{name}:") as report:
         spec, data = import_dataset(name, files, settings, report)
     episodes = ", ".join(f"{len(v)} {k}" for k, v in data.splits.items())
     typer.echo(
@@ -195,10 +195,10 @@ def check(
     from pathlib import Path
 
     from mmsim.data.manifest import manifest
-    from mmsim.data.progress import bar
     from mmsim.data.report import check as check_dataset
+    from mmsim.progress import fraction_bar
 
-    with bar(f"{name}:") as progress:
+    with fraction_bar(f"{name}:") as progress:
         report = check_dataset(manifest(name), data_home, progress)
     text = json.dumps(report, indent=2, ensure_ascii=False)
     if json_ == "-":

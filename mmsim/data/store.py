@@ -59,9 +59,9 @@ def load(name: str, *, data_home: str | os.PathLike[str] | None = None, progress
     spec = manifest(name)
     if not progress:
         return build(spec, stored(spec, data_home))
-    from mmsim.data.progress import bar
+    from mmsim.progress import fraction_bar
 
-    with bar(f"{name}: reading") as report:
+    with fraction_bar(f"{name}: reading") as report:
         return build(spec, stored(spec, data_home, report))
 
 

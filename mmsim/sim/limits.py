@@ -24,7 +24,7 @@ def check(data: MarketData, sim: SimConfig, decision_ns: int, max_inventory: int
     Parameters
     ----------
     decision_ns : int
-        Time between decisions, ns; 0: one a snapshot, whose pace is not known in advance.
+        Time between decisions, ns; 0: one per snapshot, whose pace is not known in advance.
     max_inventory, max_order : int
         In lots.
 
@@ -52,7 +52,7 @@ def check(data: MarketData, sim: SimConfig, decision_ns: int, max_inventory: int
 def _lots(option: str, lots: int, data: MarketData) -> None:
     if not 1 <= lots <= MAX_PX:
         raise ConfigError(
-            f"{option}: expected 1 to {MAX_PX} lots, was {lots} ({data.name} has {data.instrument.unit_lots} lots a "
+            f"{option}: expected 1 to {MAX_PX} lots, was {lots} ({data.name} has {data.instrument.unit_lots} lots per "
             "unit): lower it, or the manifest's unit_lots"
         )
 

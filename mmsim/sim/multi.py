@@ -49,7 +49,7 @@ class MultiSession:
         The markets, by the names that the agent uses.
     sim : SimConfig or mapping of str to SimConfig, optional
         Physics of all markets, or of each; ``decision_interval_ns`` must be the same (and set, unless the
-        markets' own intervals agree and are not "one a snapshot"). Everything else, the decision latency
+        markets' own intervals agree and are not "one per snapshot"). Everything else, the decision latency
         too, is each market's own.
     calibration : mapping of str to constants, optional
         Fitted constants of each market.
@@ -83,7 +83,7 @@ class MultiSession:
         grids = {name: session.decision_ns for name, session in self.sessions.items()}
         if len(set(grids.values())) > 1 or 0 in grids.values():
             raise ConfigError(
-                f"expected one grid of decisions, was {grids} ns (0: one a snapshot): set "
+                f"expected one grid of decisions, was {grids} ns (0: one per snapshot): set "
                 "sim.decision_interval_ns"
             )
 

@@ -34,7 +34,7 @@ LAYERS: dict[str, set[str]] = {
     "sessions": {"types"},
     "flow": ENGINE | {"sessions"},
     "features": {"errors", "types", "_jit", "records"},
-    "data": {"errors", "types", "config", "paths", "caches", "_jit", "sessions", "flow", "files"},
+    "data": {"errors", "types", "config", "paths", "caches", "_jit", "sessions", "flow", "files", "progress"},
     "statistics": set(),
     "metrics": {"errors", "types", "statistics"},
     "report": {"errors", "types", "files", "provenance", "metrics", "scoring", "statistics"},

@@ -275,7 +275,7 @@ def test_lots(option: str) -> None:
     for unit, units in ((MAX_PX + 1, 1), (3, 10**9), (2**62, 10**9)):
         with pytest.raises(
             ConfigError,
-            match=rf"sim.max_\w+_units: expected 1 to {MAX_PX} lots, was \d+ \(hand-made has {unit} lots a",
+            match=rf"sim.max_\w+_units: expected 1 to {MAX_PX} lots, was \d+ \(hand-made has {unit} lots per",
         ):
             Session(quiet(unit_lots=unit), SimConfig(**{**others, option: units}))
 
