@@ -85,7 +85,7 @@ def flow_book(session: Session) -> tuple[dict[tuple[int, int], int], dict[int, t
 
 def session_book(session: Session) -> tuple[dict[tuple[int, int], int], dict[int, tuple[int, int, int]]]:
     """Return the same of the session's own replay."""
-    sim, lad = session._sim[0], session._lad
+    sim, lad = session.inspect()[:2]
     base = int(sim["book"]["base_px"])
     others = {
         (1 - 2 * row, int(ix) + base): int(lad[row, ix]) for row in (0, 1) for ix in np.flatnonzero(lad[row])
@@ -121,7 +121,7 @@ def test_both_engines_hold_one_book(
         others, own = flow_book(session)
         assert (others, own) == session_book(session)
         obs = session.step(agent.quote(obs))
-    rows = session._ev[: session._sim[0]["replay"]["stop"]]
+    rows = session.inspect().rows
     fills = session.fills[session.fills["reason"] != FillReason.CLOSE]
     prints = rows[rows["kind"] == EventKind.TRADE]
     signed = [(int(f["ts"]), int(f["px"]), int(f["qty"])) for f in fills]

@@ -78,7 +78,7 @@ class Script(Strategy):
 
 
 def rows_of(session):
-    return session._ev[: session._sim[0]["replay"]["stop"]]
+    return session.inspect().rows
 
 
 def tape_of(data, episode):
@@ -320,6 +320,6 @@ def test_two_engines_that_disagree_are_a_bug_that_is_told(data):
     obs = live.start(data.splits["test"][0])
     live.step(Quotes(((obs.bid_px, 5),), ()))
     live.step(Quotes(((obs.bid_px, 5),), ()))
-    live._sim[0]["own"]["qty"][0] += 1
+    live.inspect().state.own["qty"][0] += 1
     with pytest.raises(KernelError, match="disagree about own orders"):
         live.step(Quotes(((obs.bid_px, 5),), ()))
