@@ -1,7 +1,7 @@
 """Golden fills of every shipped agent on every market that can be read here, under every latency mode.
 
 ``fills.json`` holds agent -> market -> mode -> the number of fills and their sha256, those that ``run.json``
-of ``mmsim run --agent AGENT --dataset MARKET --latency MODE`` holds (test split, seed 0; of the teacher the
+of ``mmsim run --agent AGENT --dataset MARKET --decision-latency MODE`` holds (test split, seed 0; of the teacher the
 first 120 decisions only). `make golden` writes it anew; say in the commit why it moved.
 
 The integers of the rule strategies are the same on every machine. The networks (cmm, student, ppo, teacher)
