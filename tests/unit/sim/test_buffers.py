@@ -109,7 +109,7 @@ def test_responses_to_fills_of_a_resting_order_fill_the_ring() -> None:
 def test_the_ring_of_responses_is_full_at_any_kind_of_row() -> None:
     """It takes 2,049 responses; then comes a row of the kind that concerns our order."""
     fills = R.N_RING // 2
-    slow = {"latency": {"ack": 100 * SECOND}, "max_order_units": 4_000}
+    slow = {"latency": {"ack": 100 * SECOND}, "max_order_units": 4_000, "decision_interval_ns": 10 * SECOND}
     order = Quotes(((102, 2_500),), ())
     trades = [(0.2 + 0.001 * k, K.TRADE, -1, 101, 1) for k in range(fills)]
     with pytest.raises(ConfigError, match="more own orders or messages"):
