@@ -89,6 +89,8 @@ class CompiledStrategy(Strategy):
         self._params = self._record()
         self._memory = np.zeros(MEMORY)
         self._want = np.zeros(1, QUOTES)
+        seen = np.zeros(1, OBSERVATION)
+        self._seen, self._bytes = records(seen), seen.view(np.uint8)
         self._address = _compiled(type(self).decide, self._params.dtype)
         self._params_at = self._params.ctypes.data
         if NO_JIT:
@@ -122,7 +124,8 @@ class CompiledStrategy(Strategy):
         want = self._want
         for name, value in (("n_bids", 0), ("n_asks", 0), ("post_only", 1), ("take_qty", 0)):
             want[name] = value
-        ask(self._address, records(obs.record.copy()), want, self._params_at, self._memory)
+        self._bytes[:] = obs.record.view(np.uint8)  # (numpy copies records field by field, ten times as long)
+        ask(self._address, self._seen, want, self._params_at, self._memory)
         return quotes_in(want[0])
 
     def machine(self) -> tuple[int, int, npt.NDArray[np.float64]]:
