@@ -12,6 +12,16 @@ from mmsim.data.conversion import Conversion, Progress, no_progress
 from mmsim.errors import ConfigError, did_you_mean
 from mmsim.types import Instrument, MarketData
 
+# What an import of a US stock starts from: cents, single shares in board lots of 100, the regular session.
+US_STOCK: Mapping[str, Any] = {
+    "tick_size": "0.01",
+    "lot_size": "1",
+    "unit_lots": 100,
+    "currency": "USD",
+    "timezone": "America/New_York",
+    "sessions": [["09:30", "16:00"]],
+}
+
 Reader = Callable[[list[Path], Instrument, Mapping[str, Any], Progress], Conversion]
 
 

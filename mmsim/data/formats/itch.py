@@ -30,7 +30,7 @@ from mmsim.data.files import read_blocks
 from mmsim.data.formats import _itch_scan, _orders
 from mmsim.data.formats._orders import OrderLog, convert_orders, renumber
 from mmsim.data.formats._text import source_date
-from mmsim.data.formats.format import Format
+from mmsim.data.formats.format import US_STOCK, Format
 from mmsim.data.ladder import put
 from mmsim.data.options import text_option
 from mmsim.data.origin import Origin
@@ -316,14 +316,7 @@ FORMAT = Format(
     convert,
     "L3",
     options=frozenset({"symbol", "date"}),
-    instrument={
-        "tick_size": "0.01",
-        "lot_size": "1",
-        "unit_lots": 100,
-        "currency": "USD",
-        "timezone": "America/New_York",
-        "sessions": [["09:30", "16:00"]],
-    },
+    instrument=US_STOCK,
     decision_ns=500_000_000,
     fees=("zero", "nasdaq"),
 )

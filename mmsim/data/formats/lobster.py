@@ -32,7 +32,7 @@ from mmsim.data.formats._lobster_book import COUNTERS, DUPLICATE, convert_messag
 from mmsim.data.formats._replay_check import compare_books
 from mmsim.data.formats._slots import CODE, events_of, filled
 from mmsim.data.formats._text import SourceText, parse_csv, read_texts, source_date
-from mmsim.data.formats.format import Format
+from mmsim.data.formats.format import US_STOCK, Format
 from mmsim.data.origin import Origin
 from mmsim.data.steps import instrument_units, to_steps
 from mmsim.errors import ConfigError, DataError
@@ -267,14 +267,7 @@ FORMAT = Format(
     convert,
     "L3",
     options=frozenset({"date", "depth"}),
-    instrument={
-        "tick_size": "0.01",
-        "lot_size": "1",
-        "unit_lots": 100,
-        "currency": "USD",
-        "timezone": "America/New_York",
-        "sessions": [["09:30", "16:00"]],
-    },
+    instrument=US_STOCK,
     decision_ns=500_000_000,
     fees=("zero", "nasdaq"),
 )
